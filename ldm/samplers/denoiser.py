@@ -1,0 +1,79 @@
+"""From a network's raw prediction to D(x, sigma), the expected clean latent; and guidance, which maps D to D."""
+
+from collections.abc import Callable
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from .schedule import NoiseSchedule
+
+Prediction = Literal["eps", "v"]
+Network = Callable[[Tensor, Tensor, Tensor], Tensor]  # unet(x, t, context) -> raw prediction
+
+
+class Denoiser(Protocol):
+    """D(x, sigma): the expected clean latent, given x = clean + sigma * noise."""
+
+    def __call__(self, x: Tensor, sigma: float) -> Tensor: ...
+
+
+class ModelDenoiser:
+    """A trained network as D(x, sigma, context). The one place that knows what the network predicts.
+
+    The network sees the variance preserving latent  x_t = sqrt(a) clean + sqrt(1 - a) noise = x / sqrt(1 + sigma^2),
+    where a = 1 / (1 + sigma^2), and predicts
+        eps:  the noise                                   (Ho et al. 2020, eq. 14)
+        v:    sqrt(a) noise - sqrt(1 - a) clean           (Salimans & Ho 2022, sec. 4)
+    """
+
+    def __init__(self, network: Network, schedule: NoiseSchedule, prediction: Prediction = "eps") -> None:
+        if prediction not in ("eps", "v"):
+            raise ValueError(f"prediction {prediction!r} is unknown: choose 'eps' or 'v'")
+        self.network, self.schedule, self.prediction = network, schedule, prediction
+
+    def __call__(self, x: Tensor, sigma: float, context: Tensor) -> Tensor:
+        """x (B, C, H, W), context (B, L, D) -> the clean latent (B, C, H, W), in x's dtype.
+
+        The network runs in the context's dtype, the arithmetic around it in x's.
+        """
+        scale = (1 + sigma**2) ** 0.5
+        t = torch.full((len(x),), self.schedule.t(sigma), device=x.device)
+        raw = self.network((x / scale).to(context.dtype), t, context).to(x.dtype)
+        if self.prediction == "eps":
+            return x - sigma * raw
+        return x / scale**2 - sigma / scale * raw
+
+    def loss(self, clean: Tensor, context: Tensor, t: Tensor, noise: Tensor, gamma: float = 5.0) -> Tensor:
+        """The mean squared error of the network's own target, weighted by min-SNR. -> (B,)
+
+        clean, noise (B, C, H, W); t (B,) int64 training steps. Minimum SNR-gamma weights (Hang et al. 2023, eq. 8)
+        keep the easy, nearly clean steps from drowning the rest: min(snr, gamma) on the clean latent, which is
+        min(snr, gamma) / snr on eps and min(snr, gamma) / (snr + 1) on v. gamma = inf on eps is the plain loss.
+        """
+        a = self.schedule.alphas_cumprod.to(clean.device)[t].to(clean.dtype)[:, None, None, None]
+        signal, sigma = a.sqrt(), (1 - a).sqrt()
+        raw = self.network(signal * clean + sigma * noise, t, context).to(clean.dtype)
+        snr = (a / (1 - a)).flatten()
+        if self.prediction == "eps":
+            target, weight = noise, snr.clamp(max=gamma) / snr
+        else:
+            target, weight = signal * noise - sigma * clean, snr.clamp(max=gamma) / (snr + 1)
+        return weight * (raw - target).square().mean((1, 2, 3))
+
+
+def guided(model: ModelDenoiser, positive: Tensor, negative: Tensor | None, scale: float) -> Denoiser:
+    """Classifier-free guidance:  D = D(negative) + scale * (D(positive) - D(negative)).  Ho & Salimans 2022, eq. 6.
+
+    positive, negative (B, L, D): what to draw, and what to draw away from; both in one batch of 2B.
+    At scale 1, or without a negative, the model is called once, on the positive alone.
+    """
+    if negative is None or scale == 1:
+        return lambda x, sigma: model(x, sigma, positive)
+    both = torch.cat([negative, positive])
+
+    def denoise(x: Tensor, sigma: float) -> Tensor:
+        without, with_ = model(torch.cat([x, x]), sigma, both).chunk(2)
+        return without + scale * (with_ - without)
+
+    return denoise
