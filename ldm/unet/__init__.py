@@ -1,0 +1,5 @@
+"""The network that predicts the noise in a latent, reading a text."""
+
+from .model import UNet, UNetConfig
+
+__all__ = ["UNet", "UNetConfig"]

@@ -1,0 +1,132 @@
+"""The parts of the U-Net: how it hears the time of diffusion, and how it reads the text.
+
+B batch, C channels, H x W height and width, L = H * W tokens of the latent, M tokens of the text, D their width.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..layers import attention
+
+
+def timestep_embedding(t: Tensor, width: int) -> Tensor:
+    """cos and sin of t at geometrically spaced frequencies 1 .. 1/10000. Vaswani et al. 2017, sec. 3.5.
+
+    t (B,), possibly fractional -> (B, width) float32, cosines first.
+    """
+    half = width // 2
+    frequencies = torch.exp(
+        -math.log(10000) / half * torch.arange(half, device=t.device, dtype=torch.float32)
+    )
+    angles = t.float()[:, None] * frequencies
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+class TimeEmbedding(nn.Module):
+    """A small network on the sinusoidal embedding, shared by all residual blocks."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(width, 4 * width)
+        self.linear2 = nn.Linear(4 * width, 4 * width)
+
+    def forward(self, t: Tensor) -> Tensor:
+        """(B,) -> (B, 4 width)"""
+        embedding = timestep_embedding(t, self.linear1.in_features).to(self.linear1.weight.dtype)
+        return self.linear2(F.silu(self.linear1(embedding)))  # type: ignore[no-any-return]
+
+
+class CrossAttention(nn.Module):
+    """Queries from x; keys and values from the context: x itself, or the text."""
+
+    def __init__(self, width: int, context_width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q = nn.Linear(width, width, bias=False)
+        self.k = nn.Linear(context_width, width, bias=False)
+        self.v = nn.Linear(context_width, width, bias=False)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        """x (B, L, D), context (B, M, context_width) -> (B, L, D)"""
+        return self.out(attention(self.q(x), self.k(context), self.v(context), self.heads))  # type: ignore[no-any-return]
+
+
+class GEGLU(nn.Module):
+    """A two-layer network whose hidden units are gated:  down(value * gelu(gate)).  Shazeer 2020, eq. 6."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.up = nn.Linear(width, 8 * width)
+        self.down = nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        value, gate = self.up(x).chunk(2, dim=-1)
+        return self.down(value * F.gelu(gate))  # type: ignore[no-any-return]
+
+
+class TransformerBlock(nn.Module):
+    """Look at the rest of the picture, read the text, think."""
+
+    def __init__(self, width: int, context_width: int, heads: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.self_attn = CrossAttention(width, width, heads)
+        self.norm2 = nn.LayerNorm(width)
+        self.cross_attn = CrossAttention(width, context_width, heads)
+        self.norm3 = nn.LayerNorm(width)
+        self.mlp = GEGLU(width)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        h = self.norm1(x)
+        x = x + self.self_attn(h, h)
+        x = x + self.cross_attn(self.norm2(x), context)
+        return x + self.mlp(self.norm3(x))  # type: ignore[no-any-return]
+
+
+class SpatialTransformer(nn.Module):
+    """A transformer over the pixels of a feature map. Rombach et al. 2022, app. E.2.1.
+
+    linear_projection: SD 2 projects the tokens with a linear layer where SD 1 projects the map with a 1x1 convolution.
+    """
+
+    def __init__(
+        self, width: int, context_width: int, heads: int, depth: int, linear_projection: bool
+    ) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(32, width, eps=1e-6)
+        self.linear_projection = linear_projection
+        self.proj_in = nn.Linear(width, width) if linear_projection else nn.Conv2d(width, width, 1)
+        self.blocks = nn.ModuleList(TransformerBlock(width, context_width, heads) for _ in range(depth))
+        self.proj_out = nn.Linear(width, width) if linear_projection else nn.Conv2d(width, width, 1)
+
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
+        """x (B, C, H, W), context (B, M, D) -> (B, C, H, W)"""
+        size = x.shape[-2:]
+        h = self.norm(x)
+        if self.linear_projection:
+            h = self.proj_in(h.flatten(2).transpose(1, 2))
+        else:
+            h = self.proj_in(h).flatten(2).transpose(1, 2)  # (B, L, C)
+        for block in self.blocks:
+            h = block(h, context)
+        if self.linear_projection:
+            h = self.proj_out(h).transpose(1, 2).unflatten(2, size)
+        else:
+            h = self.proj_out(h.transpose(1, 2).unflatten(2, size))
+        return x + h  # type: ignore[no-any-return]
+
+
+class Downsample(nn.Module):
+    """Half the size, by a convolution of stride 2."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H/2, W/2)"""
+        return self.conv(x)  # type: ignore[no-any-return]

@@ -1,0 +1,181 @@
+"""The autoencoder: from a picture to a latent an eighth its size in each direction, and back.
+
+Esser et al. 2021 (VQGAN) with the KL regularisation of Rombach et al. 2022, sec. 3.1. B batch, H x W size of the picture,
+f = 2^(levels - 1) its reduction, Z latent channels.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..layers import ResBlock, Upsample, attention
+
+EPS = 1e-6  # of every group norm
+
+
+@dataclass(frozen=True)
+class VAEConfig:
+    """image_channels, latent_channels   3 and 4 in Stable Diffusion
+    channels                          of each level, finest first
+    res_blocks                        a level of the encoder; the decoder has one more
+    scale                             what the latent is multiplied with, so that its standard deviation is about 1
+    """
+
+    image_channels: int
+    latent_channels: int
+    channels: tuple[int, ...]
+    res_blocks: int
+    scale: float
+
+
+class Attention(nn.Module):
+    """Every pixel of a feature map looks at every other, with a single head."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(32, channels, EPS)
+        self.q = nn.Linear(channels, channels)
+        self.k = nn.Linear(channels, channels)
+        self.v = nn.Linear(channels, channels)
+        self.out = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)"""
+        h = self.norm(x).flatten(2).transpose(1, 2)  # (B, L, C)
+        h = self.out(attention(self.q(h), self.k(h), self.v(h), heads=1))
+        return x + h.transpose(1, 2).unflatten(2, x.shape[-2:])  # type: ignore[no-any-return]
+
+
+class Mid(nn.Module):
+    """The coarsest resolution of encoder and decoder."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.res1 = ResBlock(channels, channels, EPS)
+        self.attn = Attention(channels)
+        self.res2 = ResBlock(channels, channels, EPS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.res2(self.attn(self.res1(x)))  # type: ignore[no-any-return]
+
+
+class Downsample(nn.Module):
+    """Half the size, by a convolution of stride 2 that sees one more row and column at the bottom and the right."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H/2, W/2)"""
+        return self.conv(F.pad(x, (0, 1, 0, 1)))  # type: ignore[no-any-return]
+
+
+class Level(nn.Module):
+    """One resolution: residual blocks, then the change of size, if any."""
+
+    def __init__(self, inputs: int, channels: int, res_blocks: int, resize: nn.Module | None) -> None:
+        super().__init__()
+        self.res = nn.ModuleList(
+            ResBlock(inputs if i == 0 else channels, channels, EPS) for i in range(res_blocks)
+        )
+        self.resize = resize
+
+    def forward(self, x: Tensor) -> Tensor:
+        for res in self.res:
+            x = res(x)
+        return x if self.resize is None else self.resize(x)
+
+
+class Encoder(nn.Module):
+    """(B, 3, H, W) -> (B, 2Z, H/f, W/f): the mean and log variance of each latent, before `VAE.quant`."""
+
+    def __init__(self, config: VAEConfig) -> None:
+        super().__init__()
+        channels = config.channels
+        last = len(channels) - 1
+        self.stem = nn.Conv2d(config.image_channels, channels[0], 3, padding=1)
+        self.down = nn.ModuleList(
+            Level(channels[max(i - 1, 0)], width, config.res_blocks, Downsample(width) if i < last else None)
+            for i, width in enumerate(channels)
+        )
+        self.mid = Mid(channels[-1])
+        self.norm = nn.GroupNorm(32, channels[-1], EPS)
+        self.out = nn.Conv2d(channels[-1], 2 * config.latent_channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.stem(x)
+        for down in self.down:
+            h = down(h)
+        h = self.mid(h)
+        return self.out(F.silu(self.norm(h)))  # type: ignore[no-any-return]
+
+
+class Decoder(nn.Module):
+    """(B, Z, H/f, W/f) -> (B, 3, H, W)"""
+
+    def __init__(self, config: VAEConfig) -> None:
+        super().__init__()
+        channels = config.channels[::-1]
+        last = len(channels) - 1
+        self.stem = nn.Conv2d(config.latent_channels, channels[0], 3, padding=1)
+        self.mid = Mid(channels[0])
+        self.up = nn.ModuleList(
+            Level(
+                channels[max(i - 1, 0)], width, config.res_blocks + 1, Upsample(width) if i < last else None
+            )
+            for i, width in enumerate(channels)
+        )
+        self.norm = nn.GroupNorm(32, channels[-1], EPS)
+        self.out = nn.Conv2d(channels[-1], config.image_channels, 3, padding=1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        h = self.stem(z)
+        h = self.mid(h)
+        for up in self.up:
+            h = up(h)
+        return self.out(F.silu(self.norm(h)))  # type: ignore[no-any-return]
+
+
+class VAE(nn.Module):
+    """Pictures in [-1, 1] <-> scaled latents."""
+
+    def __init__(self, config: VAEConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.quant = nn.Conv2d(2 * config.latent_channels, 2 * config.latent_channels, 1)
+        self.post_quant = nn.Conv2d(config.latent_channels, config.latent_channels, 1)
+        self.decoder = Decoder(config)
+
+    @property
+    def factor(self) -> int:
+        """How much smaller a latent is than its picture, in each direction."""
+        return int(2 ** (len(self.config.channels) - 1))
+
+    def moments(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of the unscaled latents. (B, 3, H, W) -> two of (B, Z, H/f, W/f)"""
+        if images.shape[-1] % self.factor or images.shape[-2] % self.factor:
+            raise ValueError(
+                f"a picture of {images.shape[-1]} x {images.shape[-2]} cannot be encoded: "
+                f"width and height must be multiples of {self.factor}"
+            )
+        mean, log_variance = self.quant(self.encoder(images)).chunk(2, dim=1)
+        return mean, log_variance.clamp(-30, 20)
+
+    def encode(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
+        """(B, 3, H, W) in [-1, 1] -> scaled latents (B, Z, H/f, W/f).
+
+        The mean of the posterior; or, given standard normal noise of the latents' shape, the sample that it picks:
+        z = mean + std * noise. Kingma & Welling 2014, sec. 2.4.
+        """
+        mean, log_variance = self.moments(images)
+        if noise is not None:
+            mean = mean + torch.exp(0.5 * log_variance) * noise.to(mean)
+        return mean * self.config.scale
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Scaled latents (B, Z, H/f, W/f) -> pictures (B, 3, H, W), in [-1, 1] but for small overshoots."""
+        return self.decoder(self.post_quant(latents / self.config.scale))  # type: ignore[no-any-return]
