@@ -30,9 +30,7 @@ class TextConfig:
 
 class TextOutput(NamedTuple):
     last: Tensor  # (B, L, D) after the final layer norm: what SD 1's U-Net reads
-    hidden: tuple[
-        Tensor, ...
-    ]  # layers + 1 of (B, L, D): the embedding, then each layer's result, before that norm
+    hidden: tuple[Tensor, ...]  # layers + 1 of (B, L, D): the embedding, then each layer's result, before that norm
     pooled: Tensor  # (B, D) `last` at the end-of-text token: the whole text in one vector
 
 

@@ -18,9 +18,7 @@ def timestep_embedding(t: Tensor, width: int) -> Tensor:
     t (B,), possibly fractional -> (B, width) float32, cosines first.
     """
     half = width // 2
-    frequencies = torch.exp(
-        -math.log(10000) / half * torch.arange(half, device=t.device, dtype=torch.float32)
-    )
+    frequencies = torch.exp(-math.log(10000) / half * torch.arange(half, device=t.device, dtype=torch.float32))
     angles = t.float()[:, None] * frequencies
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
@@ -93,9 +91,7 @@ class SpatialTransformer(nn.Module):
     linear_projection: SD 2 projects the tokens with a linear layer where SD 1 projects the map with a 1x1 convolution.
     """
 
-    def __init__(
-        self, width: int, context_width: int, heads: int, depth: int, linear_projection: bool
-    ) -> None:
+    def __init__(self, width: int, context_width: int, heads: int, depth: int, linear_projection: bool) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(32, width, eps=1e-6)
         self.linear_projection = linear_projection

@@ -41,13 +41,9 @@ class UNetConfig:
 
     def __post_init__(self) -> None:
         if (self.heads is None) == (self.head_width is None):
-            raise ValueError(
-                f"give heads or head_width, not {self.heads} and {self.head_width}: the other is None"
-            )
+            raise ValueError(f"give heads or head_width, not {self.heads} and {self.head_width}: the other is None")
         if len(self.attention) != len(self.channels):
-            raise ValueError(
-                f"attention {self.attention} needs one entry for each level of channels {self.channels}"
-            )
+            raise ValueError(f"attention {self.attention} needs one entry for each level of channels {self.channels}")
 
     def heads_at(self, width: int) -> int:
         return self.heads if self.heads is not None else width // cast(int, self.head_width)
@@ -55,9 +51,7 @@ class UNetConfig:
 
 def transformers(config: UNetConfig, width: int, count: int) -> nn.ModuleList:
     heads, depth, linear = config.heads_at(width), config.depth, config.linear_projection
-    return nn.ModuleList(
-        SpatialTransformer(width, config.context_width, heads, depth, linear) for _ in range(count)
-    )
+    return nn.ModuleList(SpatialTransformer(width, config.context_width, heads, depth, linear) for _ in range(count))
 
 
 class Down(nn.Module):
@@ -67,9 +61,7 @@ class Down(nn.Module):
         super().__init__()
         width = config.channels[level]
         inputs = [config.channels[max(level - 1, 0)]] + [width] * (config.res_blocks - 1)
-        self.res = nn.ModuleList(
-            ResBlock(channels, width, 1e-5, 4 * config.channels[0]) for channels in inputs
-        )
+        self.res = nn.ModuleList(ResBlock(channels, width, 1e-5, 4 * config.channels[0]) for channels in inputs)
         self.attn = transformers(config, width, len(inputs) if config.attention[level] else 0)
         self.downsample = Downsample(width) if level < len(config.channels) - 1 else None
 

@@ -78,9 +78,7 @@ class Level(nn.Module):
 
     def __init__(self, inputs: int, channels: int, res_blocks: int, resize: nn.Module | None) -> None:
         super().__init__()
-        self.res = nn.ModuleList(
-            ResBlock(inputs if i == 0 else channels, channels, EPS) for i in range(res_blocks)
-        )
+        self.res = nn.ModuleList(ResBlock(inputs if i == 0 else channels, channels, EPS) for i in range(res_blocks))
         self.resize = resize
 
     def forward(self, x: Tensor) -> Tensor:
@@ -123,9 +121,7 @@ class Decoder(nn.Module):
         self.stem = nn.Conv2d(config.latent_channels, channels[0], 3, padding=1)
         self.mid = Mid(channels[0])
         self.up = nn.ModuleList(
-            Level(
-                channels[max(i - 1, 0)], width, config.res_blocks + 1, Upsample(width) if i < last else None
-            )
+            Level(channels[max(i - 1, 0)], width, config.res_blocks + 1, Upsample(width) if i < last else None)
             for i, width in enumerate(channels)
         )
         self.norm = nn.GroupNorm(32, channels[-1], EPS)
