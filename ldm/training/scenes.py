@@ -123,7 +123,7 @@ def layout(scene: Scene, rng: np.random.Generator) -> list[Placed]:
     return placed
 
 
-def _background(colour: str, size: int) -> Array:
+def backdrop(colour: str, size: int) -> Array:
     """(size, size, 3) in 0..255: the colour, lit from the upper left, a little darker towards the corners."""
     axis = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5
     x, y = axis[None, :, None], axis[:, None, None]
@@ -131,7 +131,7 @@ def _background(colour: str, size: int) -> Array:
     return np.asarray(light * np.array(COLOURS[colour], np.float32), np.float32)
 
 
-def _paint(canvas: Array, placed: Placed) -> None:
+def paint(canvas: Array, placed: Placed) -> None:
     """Draws one thing onto the canvas (size, size, 3) in place: its shadow, then its outlined body."""
     size = len(canvas)
     reach = 1.12 * placed.radius + 5 / 64  # beyond this there is neither body nor shadow
@@ -159,9 +159,9 @@ def _paint(canvas: Array, placed: Placed) -> None:
 
 def render(scene: Scene, size: int, rng: np.random.Generator) -> Image:
     """The scene as a picture (size, size, 3). One generator gives the same layout at every size."""
-    canvas = _background(scene.background, size)
+    canvas = backdrop(scene.background, size)
     for placed in layout(scene, rng):
-        _paint(canvas, placed)
+        paint(canvas, placed)
     return np.asarray(np.clip(canvas + 0.5, 0, 255), np.uint8)
 
 
