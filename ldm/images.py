@@ -1,0 +1,120 @@
+"""Pictures: files <-> PIL <-> tensors (B, 3, H, W) in [-1, 1]; sizes, grids, and the text inside a PNG."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+def open_image(path: str | Path) -> Image:
+    """A picture file as RGB: turned as its EXIF orientation says, transparency on white, 16 bits brought to 8."""
+    from PIL import Image, ImageOps
+
+    if not Path(path).is_file():
+        raise ValueError(f"there is no picture {str(path)!r}")
+    try:
+        with Image.open(path) as image:
+            return rgb(ImageOps.exif_transpose(image))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{str(path)!r} cannot be read as a picture: {error}") from None
+
+
+def rgb(image: Image) -> Image:
+    """Any picture of PIL's as RGB, transparency on white."""
+    from PIL import Image
+
+    if image.mode.startswith("I"):  # 16 bits a pixel, which PIL would clip rather than scale
+        image = Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
+
+
+def to_tensor(image: Image) -> Tensor:
+    """PIL -> (1, 3, H, W) float32 in [-1, 1]"""
+    pixels = torch.from_numpy(np.array(rgb(image)))  # (H, W, 3) uint8
+    return pixels.permute(2, 0, 1)[None].float() / 127.5 - 1
+
+
+def to_pil(images: Tensor) -> list[Image]:
+    """(B, 3, H, W) in [-1, 1], clamped -> B of PIL's.
+
+    The one place where a picture becomes 8 bits. It rounds, so that a file read and written again stays the same;
+    CompVis's scripts and the web UIs cut the fraction off, which darkens by half a grey level.
+    """
+    from PIL import Image
+
+    pixels = ((images.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return [Image.fromarray(image) for image in pixels.permute(0, 2, 3, 1).numpy()]
+
+
+def fit(image: Image, multiple: int, width: int | None = None, height: int | None = None) -> Image:
+    """The picture at a size whose sides are multiples of `multiple`: the one asked for, else its own rounded down."""
+    from PIL.Image import Resampling
+
+    size = (
+        image.width - image.width % multiple if width is None else width,
+        image.height - image.height % multiple if height is None else height,
+    )
+    if min(size) == 0:
+        raise ValueError(
+            f"a picture of {image.width} x {image.height} is too small: give at least {multiple} x {multiple}"
+        )
+    return image if image.size == size else image.resize(size, Resampling.LANCZOS)
+
+
+def grid(images: Tensor, columns: int, padding: int = 2) -> Tensor:
+    """(B, 3, H, W) -> (1, 3, H', W'): rows of `columns` pictures on black, as torchvision's `make_grid` lays them out.
+
+    Every picture has `padding` above and to the left, the last also below and to the right; a single one has none.
+    """
+    count, channels, height, width = images.shape
+    if count == 1:
+        return images
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    high, wide = height + padding, width + padding
+    sheet = images.new_full((1, channels, rows * high + padding, columns * wide + padding), -1)
+    for i, image in enumerate(images):
+        top, left = i // columns * high + padding, i % columns * wide + padding
+        sheet[0, :, top : top + height, left : left + width] = image
+    return sheet
+
+
+def save_png(path: str | Path, image: Image, text: Mapping[str, str] | None = None) -> None:
+    """Write a PNG with its text. It appears under its name when it is whole: first a temporary file, then a rename."""
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    for key, value in (text or {}).items():
+        info.add_text(key, value)
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        image.save(temporary, format="PNG", pnginfo=info)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_text(path: str | Path) -> dict[str, str]:
+    """The text inside a PNG, by key: `save_png`'s."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            image.load()  # text may also stand behind the pixels
+            return {str(key): str(value) for key, value in getattr(image, "text", {}).items()}
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ValueError(f"{str(path)!r} cannot be read as a picture: {error}") from None

@@ -1,0 +1,197 @@
+"""Everything that says what picture is wanted, in one frozen value.
+
+A `Request` is the command's flags, the text inside each PNG, and a test's case. A field with its metadata is all that
+a new flag needs: the command line, the checks and the JSON are read off the fields.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import Field, asdict, dataclass, field, fields, replace
+from difflib import get_close_matches
+from functools import cache
+from numbers import Integral, Real
+from typing import Any, TypeVar, get_args, get_type_hints
+
+T = TypeVar("T")
+
+A1111_NAMES = {  # how AUTOMATIC1111's web UI calls our samplers and schedules
+    "ddim": "DDIM",
+    "euler": "Euler",
+    "euler_ancestral": "Euler a",
+    "heun": "Heun",
+    "dpmpp_2m": "DPM++ 2M",
+    "dpmpp_sde": "DPM++ SDE",
+    "dpmpp_2m_sde": "DPM++ 2M SDE",
+    "uniform": "Uniform",
+    "karras": "Karras",
+    "exponential": "Exponential",
+    "leading": "DDIM",
+}
+
+
+def option(
+    default: T, help: str, *flags: str, bounds: tuple[float, float] | None = None, from_image: bool = False
+) -> T:
+    """A field of Request: its help, its flags on the command line, its bounds, whether only img2img has it."""
+    metadata = {"help": help, "flags": flags, "bounds": bounds, "from_image": from_image}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to draw. None stands for the model family's default (`eta`: the sampler's own).
+
+    Several prompts make several pictures. Picture i, in the order of `split`, is drawn from seed + i.
+    """
+
+    prompt: str | tuple[str, ...] = option("", "what to draw", "--prompt")
+    negative: str = option("", "what to draw away from", "--negative_prompt")
+    steps: int | None = option(None, "number of denoising steps", "--steps", "--ddim_steps", bounds=(1, 1000))
+    sampler: str | None = option(None, "method of sampling", "--sampler")
+    schedule: str | None = option(None, "how the noise levels are spaced", "--schedule")
+    scale: float | None = option(
+        None, "how strongly the prompt guides; 1: no guidance", "--scale", bounds=(-1000, 1000)
+    )
+    eta: float | None = option(None, "noise added in each step, by the samplers that can", "--ddim_eta", bounds=(0, 10))
+    seed: int = option(42, "where the noise of the first picture comes from", "--seed", bounds=(0, 2**64 - 1))
+    width: int | None = option(None, "of the picture, in pixels", "--W", "--width", bounds=(1, 2**15))
+    height: int | None = option(None, "of the picture, in pixels", "--H", "--height", bounds=(1, 2**15))
+    count: int = option(1, "pictures of each prompt", bounds=(1, 10**6))
+    image: str | None = option(None, "the picture file to start from", "--init-img", from_image=True)
+    strength: float | None = option(None, "how far to leave the picture", "--strength", bounds=(0, 1), from_image=True)
+    exact_steps: bool = option(
+        False, "run all the steps, not round(steps * strength) of them", "--exact_steps", from_image=True
+    )
+
+    def __post_init__(self) -> None:
+        problems = []
+        for f in fields(self):
+            try:
+                object.__setattr__(self, f.name, checked(f, getattr(self, f.name)))
+            except ValueError as problem:
+                problems.append(str(problem))
+        if not problems and self.seed + self.total > 2**64:
+            problems = [f"seed {self.seed} leaves no room for {self.total} pictures below 2^64"]
+        if problems:
+            raise ValueError("; ".join(problems))
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        return (self.prompt,) if isinstance(self.prompt, str) else self.prompt
+
+    @property
+    def total(self) -> int:
+        """The number of pictures: `count` for each prompt."""
+        return len(self.prompts) * self.count
+
+    def split(self, size: int) -> list["Request"]:
+        """The same pictures as requests of at most `size` pictures: all prompts once, all again, ... `count` times.
+
+        >>> [(part.prompt, part.seed) for part in Request(("a", "b"), seed=5, count=2).split(3)]
+        [(('a', 'b', 'a'), 5), ('b', 8)]
+        """
+        prompts = self.prompts * self.count
+        return [
+            replace(self, prompt=prompts[i : i + size], seed=self.seed + i, count=1)
+            for i in range(0, len(prompts), size)
+        ]
+
+    def with_defaults(self, defaults: Mapping[str, Any]) -> "Request":
+        """Every field that is None takes its default, where there is one."""
+        return replace(self, **{key: value for key, value in defaults.items() if getattr(self, key) is None})
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Request":
+        """The inverse of `to_json`; absent fields take their defaults, unknown ones are an error."""
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"a request must be JSON: {error}") from None
+        if not isinstance(values, dict):
+            raise ValueError(f"a request must be a JSON object with fields of {', '.join(kinds())}")
+        for name in values:
+            known(name, kinds(), "field of a request")
+        return cls(**values)
+
+
+@cache
+def kinds() -> dict[str, type]:
+    """The type of each field; of those that may also be None or a list, the plain one."""
+    hints = get_type_hints(Request)
+    return {f.name: (get_args(hints[f.name]) or (hints[f.name],))[0] for f in fields(Request)}
+
+
+def checked(f: Field[Any], value: Any) -> Any:
+    """The value of a field as plain Python, or an error that says what the field takes."""
+    if value is None and f.default is None:
+        return None
+    if f.name == "prompt" and isinstance(value, (list, tuple)):
+        texts = tuple(text for text in value if isinstance(text, str))
+        if not texts or len(texts) < len(value):
+            raise ValueError(f"prompt must be text, or a list of texts, not {value!r}")
+        return tuple(checked(f, text) for text in texts) if len(texts) > 1 else checked(f, texts[0])
+    kind = kinds()[f.name]
+    if kind in (int, float):
+        return checked_number(f, kind, value)
+    if not isinstance(value, kind):
+        raise ValueError(f"{f.name} must be {'true or false' if kind is bool else 'text'}, not {value!r}")
+    if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise ValueError(f"{f.name} must be text that UTF-8 can hold, not {value!r}")
+    return value
+
+
+def checked_number(f: Field[Any], kind: type, value: Any) -> int | float:
+    low, high = f.metadata["bounds"]
+    wanted = Integral if kind is int else Real  # NumPy's numbers are welcome
+    if not isinstance(value, wanted) or isinstance(value, bool) or not low <= value <= high:
+        raise ValueError(f"{f.name} must be a {'whole ' * (kind is int)}number from {low} to {high}, not {value!r}")
+    return kind(value)  # type: ignore[no-any-return]
+
+
+def known(name: str, table: Mapping[str, T], what: str) -> T:
+    """table[name], or an error that says what there is.
+
+    >>> known("eular", {"euler": 1, "heun": 2}, "sampler")
+    Traceback (most recent call last):
+    ValueError: unknown sampler 'eular'; did you mean 'euler'? There are euler, heun
+    """
+    if name in table:
+        return table[name]
+    near = get_close_matches(name, table, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    raise ValueError(f"unknown {what} {name!r}{hint} There are {', '.join(table)}")
+
+
+def infotext(request: Request, model: str | None = None, version: str | None = None) -> str:
+    """The text that AUTOMATIC1111's web UI keeps in a PNG under `parameters`, for a request of one picture.
+
+    Prompt, negative prompt, and one line "Steps: 20, Sampler: Euler a, ...", in the order of its `create_infotext`.
+    """
+    pairs = {
+        "Steps": request.steps,
+        "Sampler": a1111_name(request.sampler),
+        "Schedule type": a1111_name(request.schedule),
+        "CFG scale": request.scale,
+        "Seed": request.seed,
+        "Size": f"{request.width}x{request.height}" if request.width and request.height else None,
+        "Model": model,
+        "Denoising strength": request.strength,
+        "Eta DDIM" if request.sampler == "ddim" else "Eta": request.eta,
+        "Version": version,
+    }
+    line = ", ".join(f"{key}: {quoted(value)}" for key, value in pairs.items() if value is not None)
+    negative = [f"Negative prompt: {request.negative}"] if request.negative else []
+    return "\n".join([request.prompts[0], *negative, line])
+
+
+def a1111_name(name: str | None) -> str | None:
+    return None if name is None else A1111_NAMES.get(name, name)
+
+
+def quoted(value: str | float) -> str:
+    """A value in that line: as JSON if the line could not be split again otherwise."""
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ",\n:") else text

@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ldm import images
+
+GRADIENT = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
+
+
+def test_every_grey_level_survives_the_round_trip():
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
+    tensor = images.to_tensor(Image.fromarray(levels))
+    assert tensor.shape == (1, 3, 16, 16)
+    assert (tensor.min(), tensor.max()) == (-1, 1)
+    np.testing.assert_array_equal(np.asarray(images.to_pil(tensor)[0]), levels)
+
+
+def test_eight_bits_round_and_clamp():
+    values = torch.tensor([-3.0, -1, -1 + 0.49 / 127.5, -1 + 0.51 / 127.5, 0.999, 1, 7]).view(1, 1, 1, -1)
+    (picture,) = images.to_pil(values.expand(1, 3, 2, -1))
+    assert np.asarray(picture)[1, :, 2].tolist() == [0, 0, 0, 1, 255, 255, 255]
+
+
+def test_exif_orientation_turns_the_picture(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees clockwise to see it upright
+    Image.fromarray(GRADIENT).save(tmp_path / "turned.png", exif=exif)
+    expected = np.rot90(GRADIENT, k=-1)
+    np.testing.assert_array_equal(np.asarray(images.open_image(tmp_path / "turned.png")), expected)
+
+
+def test_transparency_is_white():
+    colour, alpha = np.zeros((2, 2, 3), np.uint8), np.array([[0, 255], [51, 0]], np.uint8)
+    rgba = Image.fromarray(np.dstack([colour, alpha]))
+    assert np.asarray(images.rgb(rgba))[..., 0].tolist() == [[255, 0], [204, 255]]
+    palette = Image.new("P", (1, 1), 0)
+    palette.info["transparency"] = 0
+    assert images.rgb(palette).getpixel((0, 0)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "CMYK", "YCbCr", "HSV", "F"])
+def test_any_mode_becomes_rgb(mode):
+    assert images.to_tensor(Image.new(mode, (3, 2))).shape == (1, 3, 2, 3)
+
+
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
+    deep = np.array([[0, 257 * 100, 65535]], np.uint16)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    assert np.asarray(images.open_image(tmp_path / "deep.png"))[0, :, 0].tolist() == [0, 100, 255]
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b"\x89PNG\r\n\x1a\n broken"])
+def test_an_unreadable_picture_is_named(tmp_path, content):
+    (tmp_path / "x.png").write_bytes(content)
+    for read in (images.open_image, images.read_text):
+        with pytest.raises(ValueError, match=r"x\.png' cannot be read as a picture"):
+            read(tmp_path / "x.png")
+
+
+def test_truncated_and_missing_pictures(tmp_path):
+    path = tmp_path / "whole.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(ValueError, match="cannot be read"):
+        images.open_image(path)
+    with pytest.raises(ValueError, match="there is no picture"):
+        images.open_image(tmp_path / "none.png")
+
+
+def test_fit():
+    picture = Image.new("RGB", (70, 33))
+    assert images.fit(picture, 8).size == (64, 32)
+    assert images.fit(picture, 8, width=16).size == (16, 32)
+    assert images.fit(picture, 8, 24, 40).size == (24, 40)
+    exact = Image.fromarray(GRADIENT)
+    assert images.fit(exact, 2) is exact
+    with pytest.raises(ValueError, match="70 x 33 is too small: give at least 64 x 64"):
+        images.fit(picture, 64)
+
+
+@pytest.mark.parametrize(
+    ("count", "columns", "size"), [(5, 2, (26, 18)), (2, 6, (10, 18)), (3, 1, (26, 10)), (1, 4, (6, 6))]
+)
+def test_grid_has_make_grids_layout(count, columns, size):
+    pictures = torch.rand(count, 3, 6, 6)
+    sheet = images.grid(pictures, columns)
+    assert sheet.shape == (1, 3, *size)
+    if count > 1:
+        rest = sheet.clone()
+        for i in range(count):
+            y, x = 2 + i // min(columns, count) * 8, 2 + i % min(columns, count) * 8
+            assert torch.equal(sheet[0, :, y : y + 6, x : x + 6], pictures[i])
+            rest[0, :, y : y + 6, x : x + 6] = -1
+        assert (rest == -1).all()
+
+
+def test_png_keeps_its_text(tmp_path):
+    text = {"parameters": "ein Bär, 熊\nSteps: 3", "ldm": '{"prompt": "x"}'}
+    images.save_png(tmp_path / "a.png", Image.fromarray(GRADIENT), text)
+    assert images.read_text(tmp_path / "a.png") == text
+    np.testing.assert_array_equal(np.asarray(images.open_image(tmp_path / "a.png")), GRADIENT)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path):
+    images.save_png(tmp_path / "a.png", Image.fromarray(GRADIENT))
+    with pytest.raises(OSError, match="cannot write mode"):
+        images.save_png(tmp_path / "a.png", Image.new("F", (2, 2)))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+    np.testing.assert_array_equal(np.asarray(images.open_image(tmp_path / "a.png")), GRADIENT)
+
+
+def test_a_picture_of_another_format_has_no_text(tmp_path):
+    Image.fromarray(GRADIENT).save(tmp_path / "a.jpg")
+    assert images.read_text(tmp_path / "a.jpg") == {}

@@ -1,0 +1,120 @@
+import dataclasses
+import doctest
+import json
+
+import numpy as np
+import pytest
+
+import ldm.request
+from ldm.request import Request, infotext, known
+
+FULL = Request(
+    ("a cat", "ein Bär: “groß”, 熊"),
+    negative="blurry,\nugly",
+    steps=20,
+    sampler="euler_ancestral",
+    schedule="karras",
+    scale=7.5,
+    eta=0.5,
+    seed=2**64 - 9,
+    width=512,
+    height=768,
+    count=4,
+    image="in.png",
+    strength=0.6,
+    exact_steps=True,
+)
+
+
+def test_doctests():
+    assert doctest.testmod(ldm.request).failed == 0
+
+
+@pytest.mark.parametrize("request_", [Request(), FULL], ids=["default", "full"])
+def test_json_keeps_every_field(request_):
+    assert Request.from_json(request_.to_json()) == request_
+    assert json.loads(request_.to_json()).keys() == {f.name for f in dataclasses.fields(Request)}
+
+
+def test_json_may_leave_fields_out_but_not_invent_any():
+    assert Request.from_json('{"prompt": "a cat", "scale": 3}') == Request("a cat", scale=3.0)
+    with pytest.raises(ValueError, match="unknown field of a request 'stpes'; did you mean 'steps'"):
+        Request.from_json('{"stpes": 3}')
+    for text in ("", "[1]", "3", "{"):
+        with pytest.raises(ValueError, match="a request must be"):
+            Request.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"steps": 0}, "steps must be a whole number from 1 to 1000, not 0"),
+        ({"steps": 2.5}, "steps must be a whole number"),
+        ({"steps": True}, "steps must be a whole number"),
+        ({"scale": float("nan")}, "scale must be a number from -1000 to 1000, not nan"),
+        ({"scale": 10**400}, "scale must be a number"),
+        ({"scale": "7"}, "scale must be a number"),
+        ({"strength": 1.01}, "strength must be a number from 0 to 1, not 1.01"),
+        ({"seed": -1}, "seed must be a whole number from 0 to 18446744073709551615"),
+        ({"seed": None}, "seed must be a whole number"),
+        ({"seed": 2**64 - 1, "count": 2}, "leaves no room for 2 pictures"),
+        ({"prompt": ()}, "prompt must be text, or a list of texts"),
+        ({"prompt": ["a", 1]}, "prompt must be text, or a list of texts"),
+        ({"prompt": None}, "prompt must be text"),
+        ({"prompt": "\udcff"}, "prompt must be text that UTF-8 can hold"),
+        ({"exact_steps": 1}, "exact_steps must be true or false, not 1"),
+        ({"sampler": 3}, "sampler must be text"),
+    ],
+)
+def test_refuses_with_what_is_allowed(values, message):
+    with pytest.raises(ValueError, match=message):
+        Request(**values)
+
+
+def test_names_every_wrong_field_at_once():
+    with pytest.raises(ValueError, match=r"steps must be .*; width must be "):
+        Request(steps=-1, width="wide")
+
+
+def test_numbers_of_numpy_become_plain():
+    request = Request(steps=np.int64(3), scale=np.float32(2))
+    assert (type(request.steps), type(request.scale)) == (int, float)
+    assert Request.from_json(request.to_json()) == request
+
+
+def test_zero_is_a_number():
+    request = Request(scale=0, seed=0, eta=0.0, strength=0).with_defaults({"scale": 7.5, "eta": 1.0, "steps": 25})
+    assert (request.scale, request.seed, request.eta, request.strength, request.steps) == (0, 0, 0, 0, 25)
+
+
+def test_a_list_of_one_prompt_is_a_prompt():
+    assert Request(["a"]) == Request("a")
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 100])
+def test_split_gives_the_same_pictures(size):
+    request = Request(["a", "b", "c"], seed=10, count=2, steps=5)
+    parts = request.split(size)
+    pictures = [(prompt, part.seed + i) for part in parts for i, prompt in enumerate(part.prompts)]
+    assert pictures == [(prompt, 10 + i) for i, prompt in enumerate("abcabc")]
+    assert all(part.total <= size and part.count == 1 and part.steps == 5 for part in parts)
+
+
+def test_infotext_is_what_a1111_reads():
+    request = Request("a cat,\nsitting", "ugly", 20, "euler_ancestral", "karras", 7, None, 965400086, 512, 768)
+    assert infotext(request, model="v1-5, pruned", version="ldm 1").split("\n") == [
+        "a cat,",
+        "sitting",
+        "Negative prompt: ugly",
+        "Steps: 20, Sampler: Euler a, Schedule type: Karras, CFG scale: 7, Seed: 965400086, Size: 512x768, "
+        'Model: "v1-5, pruned", Version: ldm 1',
+    ]
+    ours = Request("a cat", steps=3, sampler="ddim", eta=0.25, strength=0.75)
+    line = "Steps: 3, Sampler: DDIM, Seed: 42, Denoising strength: 0.75, Eta DDIM: 0.25"
+    assert infotext(ours) == f"a cat\n{line}"
+
+
+def test_known_suggests_the_nearest_name():
+    assert known("b", {"a": 1, "b": 2}, "letter") == 2
+    with pytest.raises(ValueError, match=r"unknown sampler 'zzz'\. There are euler, heun"):
+        known("zzz", {"euler": 1, "heun": 2}, "sampler")
