@@ -1,13 +1,14 @@
 """Reads a scene back out of a picture, so that how well a model follows its prompt is measured, not felt.
 
 By analysis and synthesis: what differs from the backdrop falls into connected parts; each part's area and centroid say
-where each of the shapes would have to lie, the one that covers the part best is what it shows, and its colour is the
-one whose rendering comes closest. Nothing is learnt, so nothing is shared with the models that are judged.
+where each of the shapes would have to lie, and the shape and the colour that, drawn there, come closest to the
+picture are what it shows. Nothing is learnt, so nothing is shared with the models that are judged.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ Mask = NDArray[np.bool_]
 
 CONTRAST = 30  # grey levels from the backdrop, shadows aside, from which on a pixel belongs to a part
 SPECK = 24 / 64**2  # parts with less area than this are no shapes; a small star has 116 / 64**2
-LIKENESS = 0.7  # overlap (intersection over union) below which a part is none of the shapes
+LIKENESS = 0.6  # overlap (intersection over union) below which a part is none of the shapes
 UNKNOWN = "unknown"
 
 
@@ -46,19 +47,18 @@ def read(image: Image) -> Reading:
 
 
 def verdict(reading: Reading, scene: Scene) -> dict[str, bool]:
-    """Whether each attribute is right for all things, under the kindest pairing of what is seen with what was asked.
+    """Whether each attribute is right for all things, what is seen being paired with what was asked by likeness.
 
     Keys: shape, colour, size, relation, background, all. Too few or too many things make every attribute of the
     things wrong; a lone thing's relation is right.
     """
-    verdicts = [
-        _compare(reading.background, seen, scene)
-        for seen in permutations(reading.things)
-        if len(seen) == len(scene.things)
-    ]
-    if not verdicts:
-        verdicts = [_compare(reading.background, (), scene)]
-    return max(verdicts, key=lambda right: sum(right.values()))
+    complete = len(reading.things) == len(scene.things)
+    orders = permutations(reading.things) if complete else [()]
+    seen = max(orders, key=lambda order: _likeness(order, scene.things))
+    right = {name: complete and all(_matches(name, seen, scene.things)) for name in ("shape", "colour", "size")}
+    right["relation"] = scene.relation is None or (complete and _relation(*seen) == scene.relation)
+    right["background"] = reading.background == scene.background
+    return right | {"all": all(right.values())}
 
 
 def nearest_colour(rgb: Array) -> str:
@@ -66,15 +66,14 @@ def nearest_colour(rgb: Array) -> str:
     return min(COLOURS, key=lambda name: float(np.linalg.norm(rgb - np.array(COLOURS[name]))))
 
 
-def _compare(background: str, seen: tuple[Placed, ...], scene: Scene) -> dict[str, bool]:
-    pairs = list(zip(seen, scene.things, strict=True)) if seen else []
-    right = {
-        name: bool(pairs) and all(getattr(s.thing, name) == getattr(asked, name) for s, asked in pairs)
-        for name in ("shape", "colour", "size")
-    }
-    right["relation"] = scene.relation is None or (bool(pairs) and _relation(*seen) == scene.relation)
-    right["background"] = background == scene.background
-    return right | {"all": all(right.values())}
+def _matches(name: str, seen: tuple[Placed, ...], asked: tuple[Thing, ...]) -> list[bool]:
+    return [getattr(s.thing, name) == getattr(a, name) for s, a in zip(seen, asked, strict=False)]
+
+
+def _likeness(seen: tuple[Placed, ...], asked: tuple[Thing, ...]) -> tuple[int, int]:
+    """How many attributes agree; where that is even, how many shapes. Where the things stand has no say."""
+    shapes, colours, sizes = (sum(_matches(name, seen, asked)) for name in ("shape", "colour", "size"))
+    return shapes + colours + sizes, shapes
 
 
 def _relation(subject: Placed, other: Placed) -> str:
@@ -102,12 +101,17 @@ def _regions(mask: Mask) -> list[Mask]:
     """The 4-connected regions of a mask: every pixel takes the greatest label it can reach."""
     labels = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)
     while True:
-        padded = np.pad(labels, 1)
-        spread = np.maximum.reduce([labels, padded[2:, 1:-1], padded[:-2, 1:-1], padded[1:-1, 2:], padded[1:-1, :-2]])
-        spread *= mask
+        spread = _neighbourhood(labels, np.maximum) * mask
         if np.array_equal(spread, labels):
             return [labels == label for label in np.unique(labels[mask])]
         labels = spread
+
+
+def _neighbourhood(values: NDArray[Any], combine: np.ufunc) -> NDArray[Any]:
+    """Every pixel combined with its four neighbours."""
+    padded = np.pad(values, 1)
+    cross = [padded[2:, 1:-1], padded[:-2, 1:-1], padded[1:-1, 2:], padded[1:-1, :-2]]
+    return np.asarray(combine.reduce([values, *cross]))
 
 
 def _grid(size: int) -> tuple[Array, Array]:
@@ -124,26 +128,47 @@ def _moments(shape: str) -> tuple[float, float, float]:
     return 16 * float(inside.mean()), float(x[inside].mean()), float(y[inside].mean())
 
 
-def _fit(shape: str, part: Mask) -> tuple[float, Placed]:
-    """The shape where its area and centroid are the part's, and how well the two overlap (0 to 1)."""
+def _fit(shape: str, part: Mask) -> Placed:
+    """The shape where its area and centroid are the part's; its colour is still unknown."""
     x, y = _grid(len(part))
     area, middle_x, middle_y = _moments(shape)
     radius = float(part.mean() / area) ** 0.5
-    centre_x, centre_y = float(x[part].mean()) - radius * middle_x, float(y[part].mean()) - radius * middle_y
-    inside = SHAPES[shape]((x - centre_x) / radius, (y - centre_y) / radius) < 0
-    overlap = float((inside & part).sum() / (inside | part).sum())
     size = min(SIZES, key=lambda name: abs(np.log(radius / SIZES[name])))
-    return overlap, Placed(Thing(shape, UNKNOWN, size), centre_x, centre_y, radius)
+    centre_x, centre_y = float(x[part].mean()) - radius * middle_x, float(y[part].mean()) - radius * middle_y
+    return Placed(Thing(shape, UNKNOWN, size), centre_x, centre_y, radius)
+
+
+def _overlap(placed: Placed, part: Mask) -> float:
+    """Intersection over union of a placed shape and a part."""
+    x, y = _grid(len(part))
+    distance = SHAPES[placed.thing.shape]
+    inside = distance((x - placed.x) / placed.radius, (y - placed.y) / placed.radius) < 0
+    return float((inside & part).sum() / (inside | part).sum())
 
 
 def _identify(part: Mask, picture: Array, background: str) -> Placed:
-    overlap, placed = max((_fit(shape, part) for shape in SHAPES), key=lambda fit: fit[0])
-    thing = placed.thing
+    """The colour in which the best-covering shape is best drawn, then the shape that is best drawn in that colour."""
+    grown = _neighbourhood(part, np.logical_or)
 
-    def error(colour: str) -> float:
+    def error(placed: Placed) -> float:
         canvas = backdrop(background, len(picture))
-        paint(canvas, Placed(Thing(thing.shape, colour, thing.size), placed.x, placed.y, placed.radius))
-        return float(((canvas - picture)[part] ** 2).sum())
+        paint(canvas, placed)
+        return min(float(((drawn - picture)[grown] ** 2).sum()) for drawn in (canvas, _soft(canvas)))
 
-    shape = thing.shape if overlap > LIKENESS else UNKNOWN
-    return Placed(Thing(shape, min(COLOURS, key=error), thing.size), placed.x, placed.y, placed.radius)
+    fits = [_fit(shape, part) for shape in SHAPES]
+    closest = max(fits, key=lambda placed: _overlap(placed, part))
+    colour = min((_with(closest, colour=name) for name in COLOURS), key=error).thing.colour
+    if _overlap(closest, part) < LIKENESS:
+        return _with(closest, shape=UNKNOWN, colour=colour)
+    return min((_with(placed, colour=colour) for placed in fits), key=error)
+
+
+def _soft(picture: Array) -> Array:
+    """Blurred as a decoder may blur it: each pixel with its neighbours, weighed 1, 2, 1 along both axes, twice."""
+    for axis in (0, 1, 0, 1):
+        picture = (np.roll(picture, 1, axis) + 2 * picture + np.roll(picture, -1, axis)) / 4
+    return picture
+
+
+def _with(placed: Placed, **changes: str) -> Placed:
+    return replace(placed, thing=replace(placed.thing, **changes))

@@ -27,9 +27,7 @@ def _polygon(vertices: list[tuple[float, float]], rounding: float = 0.06) -> Dis
             nearest = np.minimum(nearest, (px - along * ex) ** 2 + (py - along * ey) ** 2)
             if ey != 0:  # each edge that a ray to the right crosses swaps inside and outside
                 inside ^= ((py >= 0) != (py >= ey)) & (px < py * (ex / ey))
-        return np.asarray(
-            np.where(inside, np.float32(-1), np.float32(1)) * np.sqrt(nearest) - np.float32(rounding)
-        )
+        return np.asarray(np.where(inside, np.float32(-1), np.float32(1)) * np.sqrt(nearest) - np.float32(rounding))
 
     return distance
 
