@@ -12,8 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ldm.images import open_image
-
+from ..images import open_image
 from .scenes import Image, example
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
