@@ -30,8 +30,8 @@ A1111_NAMES = {  # how AUTOMATIC1111's web UI calls our samplers and schedules
 
 
 def option(
-    default: T, help: str, *flags: str, bounds: tuple[float, float] | None = None, from_image: bool = False
-) -> T:
+    default: Any, help: str, *flags: str, bounds: tuple[float, float] | None = None, from_image: bool = False
+) -> Any:
     """A field of Request: its help, its flags on the command line, its bounds, whether only img2img has it."""
     metadata = {"help": help, "flags": flags, "bounds": bounds, "from_image": from_image}
     return field(default=default, metadata=metadata)
@@ -39,23 +39,23 @@ def option(
 
 @dataclass(frozen=True)
 class Request:
-    """What to draw. None stands for the model family's default (`eta`: the sampler's own).
+    """What to draw. Several prompts make several pictures; picture i, in the order of `split`, is drawn from seed + i.
 
-    Several prompts make several pictures. Picture i, in the order of `split`, is drawn from seed + i.
+    A field that is None by default may be left so. steps, sampler, schedule, scale, width and height then become the
+    model family's before anything is drawn (`with_defaults`), which is why their types do not speak of None; eta is
+    the sampler's own.
     """
 
     prompt: str | tuple[str, ...] = option("", "what to draw", "--prompt")
     negative: str = option("", "what to draw away from", "--negative_prompt")
-    steps: int | None = option(None, "number of denoising steps", "--steps", "--ddim_steps", bounds=(1, 1000))
-    sampler: str | None = option(None, "method of sampling", "--sampler")
-    schedule: str | None = option(None, "how the noise levels are spaced", "--schedule")
-    scale: float | None = option(
-        None, "how strongly the prompt guides; 1: no guidance", "--scale", bounds=(-1000, 1000)
-    )
+    steps: int = option(None, "number of denoising steps", "--steps", "--ddim_steps", bounds=(1, 1000))
+    sampler: str = option(None, "method of sampling", "--sampler")
+    schedule: str = option(None, "how the noise levels are spaced", "--schedule")
+    scale: float = option(None, "how strongly the prompt guides; 1: no guidance", "--scale", bounds=(-1000, 1000))
     eta: float | None = option(None, "noise added in each step, by the samplers that can", "--ddim_eta", bounds=(0, 10))
     seed: int = option(42, "where the noise of the first picture comes from", "--seed", bounds=(0, 2**64 - 1))
-    width: int | None = option(None, "of the picture, in pixels", "--W", "--width", bounds=(1, 2**15))
-    height: int | None = option(None, "of the picture, in pixels", "--H", "--height", bounds=(1, 2**15))
+    width: int = option(None, "of the picture, in pixels", "--W", "--width", bounds=(1, 2**15))
+    height: int = option(None, "of the picture, in pixels", "--H", "--height", bounds=(1, 2**15))
     count: int = option(1, "pictures of each prompt", bounds=(1, 10**6))
     image: str | None = option(None, "the picture file to start from", "--init-img", from_image=True)
     strength: float | None = option(None, "how far to leave the picture", "--strength", bounds=(0, 1), from_image=True)

@@ -1,0 +1,53 @@
+import pytest
+import torch
+
+from ldm.device import choose_device, choose_dtype, computes, free_memory, peak_memory
+
+CPU = torch.device("cpu")
+
+
+def test_the_cpu_is_always_there():
+    assert choose_device("cpu") == CPU
+    assert choose_device().type in ("cuda", "mps", "cpu")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "meta", "", "cpu:x"])
+def test_other_devices_are_refused_with_what_there_is(name):
+    with pytest.raises(ValueError, match=rf"device '{name}' is not to be had here: give .*cpu"):
+        choose_device(name)
+
+
+def test_a_cpu_computes_in_float32():
+    assert choose_dtype(CPU)[0] == torch.float32
+    assert choose_dtype(CPU, torch.bfloat16) == (torch.bfloat16, "as asked")
+
+
+def test_float16_on_a_cpu_is_allowed_where_torch_can_and_called_slow():
+    if computes(CPU, torch.float16):
+        assert "many times faster" in choose_dtype(CPU, torch.float16)[1]
+    else:
+        with pytest.raises(ValueError, match=r"cannot compute in torch\.float16: use torch\.float32"):
+            choose_dtype(CPU, torch.float16)
+
+
+def test_a_format_without_convolutions_is_refused():
+    with pytest.raises(ValueError, match=r"this cpu device cannot compute in torch\.bool"):
+        choose_dtype(CPU, torch.bool)
+
+
+def test_a_gpu_that_computes_wrongly_in_half_precision_gets_another_format(monkeypatch):
+    for broken, chosen in (
+        ([], torch.float16),
+        ([torch.float16], torch.bfloat16),
+        ([torch.float16, torch.bfloat16], torch.float32),
+    ):
+        monkeypatch.setattr("ldm.device.computes", lambda device, dtype, broken=broken: dtype not in broken)
+        assert choose_dtype(torch.device("cuda"))[0] == chosen
+
+
+def test_memory_is_counted_in_bytes():
+    assert 10**7 < peak_memory(CPU) < 10**12
+    before = peak_memory(CPU)
+    torch.ones(10**8, dtype=torch.uint8)
+    assert peak_memory(CPU) >= before
+    assert 10**6 < free_memory(CPU) < 10**14
