@@ -44,22 +44,22 @@ class ModelDenoiser:
             return x - sigma * raw
         return x / scale**2 - sigma / scale * raw
 
-    def loss(self, clean: Tensor, context: Tensor, t: Tensor, noise: Tensor, gamma: float = 5.0) -> Tensor:
-        """The mean squared error of the network's own target, weighted by min-SNR. -> (B,)
+    def loss(self, clean: Tensor, context: Tensor, t: Tensor, noise: Tensor, gamma: float | None = None) -> Tensor:
+        """The mean squared error of what the network predicts. -> (B,)
 
-        clean, noise (B, C, H, W); t (B,) int64 training steps. Minimum SNR-gamma weights (Hang et al. 2023, eq. 8)
-        keep the easy, nearly clean steps from drowning the rest: min(snr, gamma) on the clean latent, which is
-        min(snr, gamma) / snr on eps and min(snr, gamma) / (snr + 1) on v. gamma = inf on eps is the plain loss.
+        clean, noise (B, C, H, W); t (B,) int64 training steps. gamma: weigh by min(snr, gamma) / snr on eps, which is
+        min(snr, gamma) / (snr + 1) on v, so that the nearly clean steps don't drown the rest (min-SNR, Hang et al.
+        2023, sec. 3.4); None weighs all steps alike.
         """
         a = self.schedule.alphas_cumprod.to(clean.device)[t].to(clean.dtype)[:, None, None, None]
         signal, sigma = a.sqrt(), (1 - a).sqrt()
         raw = self.network(signal * clean + sigma * noise, t, context).to(clean.dtype)
+        target = noise if self.prediction == "eps" else signal * noise - sigma * clean
+        errors = (raw - target).square().mean((1, 2, 3))
+        if gamma is None:
+            return errors
         snr = (a / (1 - a)).flatten()
-        if self.prediction == "eps":
-            target, weight = noise, snr.clamp(max=gamma) / snr
-        else:
-            target, weight = signal * noise - sigma * clean, snr.clamp(max=gamma) / (snr + 1)
-        return weight * (raw - target).square().mean((1, 2, 3))
+        return errors * snr.clamp(max=gamma) / (snr if self.prediction == "eps" else snr + 1)
 
 
 def guided(model: ModelDenoiser, positive: Tensor, negative: Tensor | None, scale: float) -> Denoiser:

@@ -1,0 +1,133 @@
+"""One plain training loop, for any stage: draw a batch, step, average, save; and after a kill, go on as if nothing was.
+
+Everything random in step k comes from a generator seeded with (seed, k). So the state of a training is its weights,
+their average, the optimizer's moments and k; and a run that is resumed takes the steps that it would have taken.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from .ema import EMA
+
+
+@dataclass(frozen=True)
+class Plan:
+    """steps, batch            how many, of how many examples
+    learning_rate, warmup   its height, reached after `warmup` steps; then it falls to 0 along a cosine
+    weight_decay, clip      of AdamW (Loshchilov & Hutter 2019); the largest norm of a gradient
+    ema                     decay of the average of the weights
+    seed                    of the weights and of every step's randomness
+    save_every              steps between two checkpoints, and two samples
+    """
+
+    steps: int
+    batch: int
+    learning_rate: float
+    warmup: int
+    weight_decay: float
+    clip: float
+    ema: float
+    seed: int
+    save_every: int
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, 0 <= step < steps."""
+        rising = (step + 1) / self.warmup if step < self.warmup else 1.0
+        return self.learning_rate * min(rising, 0.5 + 0.5 * math.cos(math.pi * step / self.steps))
+
+
+class Stage(Protocol):
+    """What is trained, and on what. `train` and `sample` are given the module: the one that learns, or its average."""
+
+    module: nn.Module
+
+    def loss(self, module: nn.Module, batch: int, generator: torch.Generator) -> Mapping[str, Tensor]:
+        """The terms of the loss of a batch, each (), the one to minimise named "loss". `generator` is on the CPU."""
+
+    def sample(self, module: nn.Module, path: Path) -> None:
+        """Writes a picture that shows how far the training is."""
+
+
+def step_generator(seed: int, step: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed * 1_000_003 + step)
+
+
+def write_atomically(state: Any, path: Path) -> None:
+    """Under a temporary name first: whoever reads `path`, also after a kill, finds a whole file."""
+    partial = path.with_name(path.name + ".partial")
+    torch.save(state, partial)
+    os.replace(partial, path)
+
+
+def train(stage: Stage, plan: Plan, folder: Path, autocast: bool = False, compile: bool = False) -> nn.Module:
+    """Trains stage.module, or goes on with what lies in `folder`; returns the average of its weights.
+
+    Writes into the folder: state.pt (to resume from), log.jsonl (a line for every 50 steps), samples/<step>.png.
+    autocast: run the networks in bfloat16; compile: let torch.compile fuse them. Both for speed.
+    """
+    from tqdm import tqdm
+
+    module = stage.module
+    device = next(module.parameters()).device
+    average = EMA(module, plan.ema)
+    optimizer = torch.optim.AdamW(module.parameters(), plan.learning_rate, (0.9, 0.99), weight_decay=plan.weight_decay)
+    (folder / "samples").mkdir(parents=True, exist_ok=True)
+    path = folder / "state.pt"
+
+    start, seconds = 0, 0.0
+    if path.exists():
+        state = torch.load(path, map_location=device, weights_only=True)
+        if state["plan"] != vars(plan):
+            raise ValueError(f"{path} was trained with another plan, {state['plan']}: use it again, or another folder")
+        module.load_state_dict(state["module"])
+        average.module.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        start, seconds = state["step"], state["seconds"]
+
+    if compile:
+        for part in module.children():
+            part.compile()
+    precision = torch.autocast(device.type, torch.bfloat16) if autocast else nullcontext()
+    began = time.monotonic() - seconds
+    bar = tqdm(range(start, plan.steps), initial=start, total=plan.steps, dynamic_ncols=True)
+    for step in bar:
+        for group in optimizer.param_groups:
+            group["lr"] = plan.rate(step)
+        with precision:
+            terms = stage.loss(module, plan.batch, step_generator(plan.seed, step))
+        if not torch.isfinite(terms["loss"]):
+            raise FloatingPointError(f"the loss of step {step} is {terms['loss'].item()}: lower the learning rate")
+        optimizer.zero_grad()
+        terms["loss"].backward()
+        nn.utils.clip_grad_norm_(module.parameters(), plan.clip)
+        optimizer.step()
+        average.update(module, step)
+
+        done = step + 1
+        if done % 50 == 0 or done == plan.steps:
+            values = {name: round(term.item(), 5) for name, term in terms.items()}
+            bar.set_postfix(values)
+            with open(folder / "log.jsonl", "a") as log:
+                log.write(json.dumps({"step": done, "seconds": round(time.monotonic() - began), **values}) + "\n")
+        if done % plan.save_every == 0 or done == plan.steps:
+            state = {
+                "plan": vars(plan),
+                "step": done,
+                "seconds": time.monotonic() - began,
+                "module": module.state_dict(),
+                "average": average.module.state_dict(),
+                "optimizer": optimizer.state_dict(),
+            }
+            write_atomically(state, path)
+            stage.sample(average.module, folder / "samples" / f"{done:06}.png")
+    return average.module

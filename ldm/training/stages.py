@@ -1,0 +1,157 @@
+"""The two stages of latent diffusion. Rombach et al. 2022: first sec. 3.1, the autoencoder; then sec. 3.2 and 3.3.
+
+B batch, H x W size of a picture, h x w size of its latent, Z latent channels, L tokens of a caption.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..clip.model import TextEncoder
+from ..clip.tokenizer import Tokenizer
+from ..families import Family
+from ..images import grid, to_pil
+from ..samplers import SAMPLERS, SCHEDULES, ModelDenoiser, Noise, guided
+from ..unet import UNet
+from ..vae import VAE
+from .data import Data
+from .losses import kl_loss, perceptual_loss, reconstruction_loss
+
+
+def draw(count: int, high: int, generator: torch.Generator) -> Tensor:
+    """count whole numbers in 0..high-1. (count,) int64"""
+    return torch.randint(high, (count,), generator=generator)
+
+
+def pictures(data: Data, indices: Tensor | range, device: torch.device) -> Tensor:
+    """(B, 3, H, W) float32 in [-1, 1]"""
+    pixels = torch.from_numpy(np.stack([data[int(i)][0] for i in indices])).to(device)
+    return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def write_grid(images: Tensor, columns: int, path: Path) -> None:
+    to_pil(grid(images, columns))[0].save(path)
+
+
+@dataclass
+class AutoencoderStage:
+    """The VAE learns to give back crops of the pictures: it is convolutional, so what holds for crops holds for all.
+
+    crop                  side of the crops, in pixels; `crops` of them are cut from each picture
+    perceptual, kl        weights of these losses beside the reconstruction's
+    """
+
+    module: VAE
+    data: Data
+    crop: int
+    crops: int
+    perceptual: float
+    kl: float
+
+    def loss(self, module: nn.Module, batch: int, generator: torch.Generator) -> Mapping[str, Tensor]:
+        assert isinstance(module, VAE)
+        device = module.post_quant.weight.device
+        images = pictures(self.data, draw(batch // self.crops, len(self.data), generator), device)
+        tops = draw(batch, images.shape[2] - self.crop + 1, generator).tolist()
+        lefts = draw(batch, images.shape[3] - self.crop + 1, generator).tolist()
+        target = torch.stack(
+            [
+                images[i // self.crops, :, top : top + self.crop, left : left + self.crop]
+                for i, (top, left) in enumerate(zip(tops, lefts, strict=True))
+            ]
+        ).contiguous(memory_format=torch.channels_last)
+        mean, log_variance = (moment.float() for moment in module.moments(target))
+        noise = torch.randn(mean.shape, generator=generator).to(device)
+        decoded = module.decode((mean + torch.exp(0.5 * log_variance) * noise) * module.config.scale).float()
+        reconstruction = reconstruction_loss(decoded, target)
+        perceptual = perceptual_loss(decoded, target)
+        kl = kl_loss(mean, log_variance)
+        loss = reconstruction + self.perceptual * perceptual + self.kl * kl
+        return {"loss": loss, "reconstruction": reconstruction, "perceptual": perceptual, "kl": kl}
+
+    @torch.inference_mode()
+    def sample(self, module: nn.Module, path: Path) -> None:
+        """Eight pictures above what the autoencoder makes of them."""
+        assert isinstance(module, VAE)
+        images = pictures(self.data, range(min(8, len(self.data))), module.post_quant.weight.device)
+        write_grid(torch.cat([images, module.decode(module.encode(images))]), len(images), path)
+
+
+@torch.inference_mode()
+def latent_scale(vae: VAE, data: Data, count: int = 256) -> float:
+    """1 / the standard deviation of the unscaled latents: what VAEConfig.scale should be."""
+    images = pictures(data, range(min(count, len(data))), vae.post_quant.weight.device)
+    return vae.config.scale / float(vae.encode(images).std())
+
+
+@torch.inference_mode()
+def encode_data(
+    vae: VAE, tokenizer: Tokenizer, data: Data, autocast: bool = False, batch: int = 64
+) -> tuple[Tensor, Tensor]:
+    """Every picture as the mean of its scaled latent (N, Z, h, w) float16, every caption as its ids (N, L) int64."""
+    from tqdm import tqdm
+
+    device = vae.post_quant.weight.device
+    latents, captions = [], []
+    for start in tqdm(range(0, len(data), batch), desc="encoding", dynamic_ncols=True):
+        indices = range(start, min(start + batch, len(data)))
+        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+            images = pictures(data, indices, device).contiguous(memory_format=torch.channels_last)
+            latents.append(vae.encode(images).half().cpu())
+        captions += [data[i][1] for i in indices]
+    return torch.cat(latents).contiguous(), tokenizer(captions)
+
+
+@dataclass
+class DiffusionStage:
+    """The U-Net learns to predict the noise in a latent from its caption, and the text encoder what to tell it.
+
+    latents (N, Z, h, w), ids (N, L)   the pictures and captions, encoded
+    dropped                            part of the captions that are replaced by "", for classifier-free guidance
+    gamma                              of min-SNR weights, or None; see ModelDenoiser.loss
+    prompts                            what `sample` draws
+    """
+
+    module: nn.ModuleDict  # text, unet
+    family: Family
+    vae: VAE
+    tokenizer: Tokenizer
+    latents: Tensor
+    ids: Tensor
+    dropped: float
+    gamma: float | None
+    prompts: list[str]
+
+    def __post_init__(self) -> None:
+        self.schedule = self.family.noise_schedule()
+
+    def loss(self, module: nn.Module, batch: int, generator: torch.Generator) -> Mapping[str, Tensor]:
+        assert isinstance(module, nn.ModuleDict)
+        device = self.vae.post_quant.weight.device
+        chosen = draw(batch, len(self.latents), generator)
+        clean = self.latents[chosen].to(device).float().contiguous(memory_format=torch.channels_last)
+        unconditional = torch.rand(batch, 1, generator=generator) < self.dropped
+        ids = torch.where(unconditional, self.tokenizer([""]), self.ids[chosen]).to(device)
+        t = draw(batch, len(self.schedule), generator).to(device)
+        noise = torch.randn(clean.shape, generator=generator).to(device)
+        denoiser = ModelDenoiser(module["unet"], self.schedule, self.family.prediction)
+        return {"loss": denoiser.loss(clean, module["text"](ids).last, t, noise, self.gamma).mean()}
+
+    @torch.inference_mode()
+    def sample(self, module: nn.Module, path: Path) -> None:
+        """What the model draws for each of the prompts."""
+        assert isinstance(module, nn.ModuleDict)
+        family, device = self.family, self.vae.post_quant.weight.device
+        positive, negative = (
+            module["text"](self.tokenizer(texts).to(device)).last for texts in (self.prompts, [""] * len(self.prompts))
+        )
+        denoiser = ModelDenoiser(module["unet"], self.schedule, family.prediction)
+        sigmas = SCHEDULES[family.schedule](self.schedule, family.steps)
+        noise = Noise(range(len(self.prompts)))
+        x = noise(torch.empty(len(self.prompts), *self.latents.shape[1:], device=device)) * sigmas[0]
+        *_, last = SAMPLERS[family.sampler].run(guided(denoiser, positive, negative, family.scale), x, sigmas, noise)
+        write_grid(self.vae.decode(last.x), 8, path)
