@@ -51,6 +51,9 @@ def ema_name(compvis: str) -> str:
 
 
 class Ignored(NamedTuple):
+    """Something in official files that is not needed."""
+
+    names: tuple[str, ...]
     shape: tuple[int, ...]
     reason: str
 
@@ -71,18 +74,21 @@ SCHEDULE_BUFFERS = (
 )
 
 
-def ignored(family: Family, naming: Naming) -> dict[str, Ignored]:
+def ignored(family: Family, naming: Naming) -> list[Ignored]:
     """What official files hold besides parameters, each with the reason why it is not needed."""
-    positions = Ignored((1, family.text.length), "positions: the numbers 0, 1, 2, …")
+
+    def positions(text_encoder: str) -> Ignored:
+        names = tuple(f"{text_encoder}.{name}embeddings.position_ids" for name in TEXT_MODEL)
+        return Ignored(names, (1, family.text.length), "positions of the tokens: the numbers 0, 1, 2, …")
+
     if naming == "diffusers":
-        return {f"text_encoder.{name}embeddings.position_ids": positions for name in TEXT_MODEL}
+        return [positions("text_encoder")]
     if naming == "compvis":
-        buffer = Ignored((family.train_steps,), "noise schedule: computed anew in float64, from the family's betas")
-        counter = Ignored((), "counters of the moving average: of use only to its training")
-        prefix = "cond_stage_model.transformer."
-        return {
-            **dict.fromkeys(SCHEDULE_BUFFERS, buffer),
-            **dict.fromkeys(("model_ema.decay", "model_ema.num_updates"), counter),
-            **{f"{prefix}{name}embeddings.position_ids": positions for name in TEXT_MODEL},
-        }
-    return {}
+        schedule = "noise schedule: computed anew, in float64, from the betas of the family"
+        counter = "counters of the moving average: of use only to its training"
+        return [
+            *(Ignored((name,), (family.train_steps,), schedule) for name in SCHEDULE_BUFFERS),
+            *(Ignored((name,), (), counter) for name in ("model_ema.decay", "model_ema.num_updates")),
+            positions("cond_stage_model.transformer"),
+        ]
+    return []

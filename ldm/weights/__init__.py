@@ -1,0 +1,7 @@
+"""Checkpoints: open a file or a folder, recognise it, map it, check it, save it."""
+
+from .loading import Checkpoint, read
+from .mapped import CheckpointError
+from .saving import save
+
+__all__ = ["Checkpoint", "CheckpointError", "read", "save"]

@@ -1,0 +1,4 @@
+"""placeholder"""
+
+
+def family_of(configs, path): ...

@@ -1,0 +1,90 @@
+"""From a path to the three networks in memory."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..clip.model import TextEncoder
+from ..clip.tokenizer import parse_merges
+from ..families import Family
+from ..unet import UNet
+from ..vae import VAE
+from .mapped import CheckpointError
+from .matching import guess, match
+from .opening import Opened, open_checkpoint
+from .recognise import recognise
+from .skeleton import skeleton
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model as it lies in a file.
+
+    merges   of its tokenizer, first learnt first; None means CLIP's
+    """
+
+    family: Family
+    text: TextEncoder
+    unet: UNet
+    vae: VAE
+    merges: tuple[tuple[str, str], ...] | None = None
+
+
+def read(
+    path: str | Path,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    ema: bool | None = None,
+    family: Family | None = None,
+) -> Checkpoint:
+    """The model in a file or a diffusers folder, ready to run.
+
+    dtype    of all weights, whatever they are in the file. Where they are that already, and on the CPU, they are the
+             mapped file itself; else they are converted one by one.
+    ema      take the moving averages of the U-Net where the file has them beside the weights; None: if it has them
+    family   what the file is, where that is neither written in it nor to be told from its keys and shapes
+
+    CheckpointError: there is no such file, or it is damaged, or it is not such a checkpoint.
+    UnsafePickle: it is a pickle that tries to do more than to be data.
+    """
+    opened = open_checkpoint(path)
+    kind = recognise(opened, family)
+    if kind.family is None:
+        raise CheckpointError(f"{opened.path} has not the keys and shapes of a known family{guess(opened)}")
+    found = match(opened, kind.family, kind.naming, ema)
+    found.check(opened)
+    state = {}
+    for ours, (name, operation) in found.sources.items():
+        tensor = operation.ours(opened.weights[name].read(dtype, device)).contiguous()
+        check_finite(tensor, f"{name} in {opened.path}")
+        state[ours] = tensor
+    networks = skeleton(kind.family)
+    networks.load_state_dict(state, assign=True)
+    return Checkpoint(kind.family, **networks.eval(), merges=merges_of(opened, kind.family))
+
+
+def check_finite(tensor: Tensor, name: str) -> None:
+    """A sum is finite if all its terms are, and is quick; where it is not, it may only have grown too large."""
+    if not tensor.sum().isfinite() and not (finite := tensor.isfinite()).all():
+        count = int((~finite).sum())
+        raise CheckpointError(
+            f"{name} has {count} values that are no numbers in {tensor.dtype} (NaN or infinite): the file is damaged, "
+            "or this type too narrow for it"
+        )
+
+
+def merges_of(opened: Opened, family: Family) -> tuple[tuple[str, str], ...] | None:
+    """The tokenizer's merges, where they are not CLIP's; as many as the text encoder has been made for."""
+    if "merges" not in opened.metadata:
+        return None
+    try:
+        merges = parse_merges(opened.metadata["merges"].splitlines())
+    except ValueError as error:
+        raise CheckpointError(f"{opened.path} has damaged merges: {error}") from error
+    if len(merges) + 514 != family.text.vocabulary:
+        raise CheckpointError(
+            f"{opened.path} has {len(merges)} merges: too few or too many for {family.text.vocabulary} tokens"
+        )
+    return merges

@@ -1,0 +1,111 @@
+"""The safetensors format: the length of a header, a header in JSON, and the bytes of the tensors, one after the other.
+
+https://github.com/huggingface/safetensors#format. It holds nothing that could run.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .mapped import CheckpointError, MappedFile, Weight, contiguous_stride, gigabytes
+
+MAX_HEADER = 100_000_000  # bytes; the format's own limit
+
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
+
+
+def is_safetensors(start: bytes) -> bool:
+    """By the first bytes of a file."""
+    return len(start) > 8 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= MAX_HEADER
+
+
+def read_safetensors(file: MappedFile) -> tuple[dict[str, Weight], dict[str, str]]:
+    """The tensors of a file by their names, and the header's metadata. CheckpointError if the file is damaged."""
+    begin = 8 + int.from_bytes(file.bytes[:8], "little")
+    if begin > len(file):
+        raise CheckpointError(
+            f"{file.path} is cut short: only {gigabytes(len(file))} of it are here; download it again"
+        )
+    try:
+        header = json.loads(file.bytes[8:begin].decode(), object_pairs_hook=_without_twins)
+        metadata = header.pop("__metadata__", {})
+        if not all(isinstance(text, str) for text in metadata.values()):
+            raise ValueError("its metadata is not text")
+        weights = {name: _weight(file, begin, name, entry) for name, entry in header.items()}
+        end = _end(file, begin, weights)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{file.path} has a damaged safetensors header: {error}") from error
+    if end > len(file):
+        sizes = f"{gigabytes(len(file))} of {gigabytes(end)} are here"
+        raise CheckpointError(f"{file.path} is cut short: {sizes}; download it again")
+    if end < len(file):
+        raise CheckpointError(f"{file.path} is damaged: {len(file) - end} bytes follow after its last tensor")
+    return weights, metadata
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """One tensor after the other, those of the widest type first, so that every number is at a multiple of its size."""
+    tensors = dict(sorted(tensors.items(), key=lambda item: -item[1].dtype.itemsize))
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    offset = 0
+    for name, tensor in tensors.items():
+        if tensor.dtype not in NAMES:
+            raise ValueError(f"{name} is {tensor.dtype}, which safetensors files cannot hold: convert it first")
+        end = offset + tensor.numel() * tensor.dtype.itemsize
+        header[name] = {"dtype": NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for tensor in tensors.values():
+            flat = tensor.detach().cpu().contiguous().reshape(-1)
+            file.write(flat.view(torch.uint8).numpy().data)
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands in it twice")
+    return found
+
+
+def _weight(file: MappedFile, begin: int, name: str, entry: Any) -> Weight:
+    if entry["dtype"] not in DTYPES:
+        raise ValueError(f"{name} is of type {entry['dtype']}, which is unknown")
+    shape, (start, end) = tuple(entry["shape"]), entry["data_offsets"]
+    if not all(type(number) is int and number >= 0 for number in (*shape, start, end)):
+        raise ValueError(f"{name} has sizes or offsets that are no whole numbers")
+    dtype = DTYPES[entry["dtype"]]
+    if end - start != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"{name} of shape {shape} does not fill its {end - start} bytes")
+    return Weight(file, dtype, shape, contiguous_stride(shape), begin + start)
+
+
+def _end(file: MappedFile, begin: int, weights: dict[str, Weight]) -> int:
+    """Where the last tensor ends, and with it the file. There are no gaps and no overlaps."""
+    end = begin
+    for name, weight in sorted(weights.items(), key=lambda item: (item[1].offset, item[1].nbytes)):
+        if weight.offset != end:
+            raise ValueError(f"{name} begins {weight.offset - end} bytes after its predecessor's end")
+        end += weight.nbytes
+    return end
