@@ -129,11 +129,12 @@ class Tokenizer:
     def __call__(self, texts: str | Sequence[str]) -> Tensor:
         """A text or B texts -> (B, length) int64: start, at most length - 2 tokens, end, padding."""
         texts = [texts] if isinstance(texts, str) else texts
-        rows = [self.encode(text)[: self.length - 2] for text in texts]
-        ids = torch.full((len(rows), self.length), self.pad)
-        for i, row in enumerate(rows):
-            ids[i, : len(row) + 2] = torch.tensor([self.start, *row, self.end])
-        return ids
+        rows = [self.row(self.encode(text)[: self.length - 2]) for text in texts]
+        return torch.tensor(rows, dtype=torch.int64).reshape(-1, self.length)
+
+    def row(self, ids: list[int]) -> list[int]:
+        """At most length - 2 ids with start, end and padding around them."""
+        return [self.start, *ids, self.end] + [self.pad] * (self.length - 2 - len(ids))
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text of any length, without start and end."""
