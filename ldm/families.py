@@ -124,6 +124,7 @@ SD1 = Family(
         out_channels=4,
         channels=(320, 640, 1280, 1280),
         res_blocks=2,
+        groups=32,
         attention=(True, True, True, False),
         context_width=768,
         heads=8,
@@ -131,7 +132,9 @@ SD1 = Family(
         depth=1,
         linear_projection=False,
     ),
-    vae=VAEConfig(image_channels=3, latent_channels=4, channels=(128, 256, 512, 512), res_blocks=2, scale=0.18215),
+    vae=VAEConfig(
+        image_channels=3, latent_channels=4, channels=(128, 256, 512, 512), res_blocks=2, groups=32, scale=0.18215
+    ),
     beta_start=0.00085,
     beta_end=0.0120,
     train_steps=1000,

@@ -22,12 +22,14 @@ class ResBlock(nn.Module):
     He et al. 2016 with group norm before each convolution; the time is added between the two (Ho et al. 2020, app. B).
     """
 
-    def __init__(self, channels: int, out_channels: int, eps: float, time_width: int | None = None) -> None:
+    def __init__(
+        self, channels: int, out_channels: int, groups: int, eps: float, time_width: int | None = None
+    ) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(32, channels, eps)
+        self.norm1 = nn.GroupNorm(groups, channels, eps)
         self.conv1 = nn.Conv2d(channels, out_channels, 3, padding=1)
         self.time = nn.Linear(time_width, out_channels) if time_width is not None else None
-        self.norm2 = nn.GroupNorm(32, out_channels, eps)
+        self.norm2 = nn.GroupNorm(groups, out_channels, eps)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         self.skip = nn.Conv2d(channels, out_channels, 1) if channels != out_channels else nn.Identity()
 

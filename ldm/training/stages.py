@@ -34,7 +34,7 @@ def pictures(data: Data, indices: Tensor | range, device: torch.device) -> Tenso
 
 
 def write_grid(images: Tensor, columns: int, path: Path) -> None:
-    to_pil(grid(images, columns))[0].save(path)
+    grid(to_pil(images), columns).save(path)
 
 
 @dataclass

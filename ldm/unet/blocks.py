@@ -91,9 +91,11 @@ class SpatialTransformer(nn.Module):
     linear_projection: SD 2 projects the tokens with a linear layer where SD 1 projects the map with a 1x1 convolution.
     """
 
-    def __init__(self, width: int, context_width: int, heads: int, depth: int, linear_projection: bool) -> None:
+    def __init__(
+        self, width: int, context_width: int, heads: int, groups: int, depth: int, linear_projection: bool
+    ) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(32, width, eps=1e-6)
+        self.norm = nn.GroupNorm(groups, width, eps=1e-6)
         self.linear_projection = linear_projection
         self.proj_in = nn.Linear(width, width) if linear_projection else nn.Conv2d(width, width, 1)
         self.blocks = nn.ModuleList(TransformerBlock(width, context_width, heads) for _ in range(depth))

@@ -21,6 +21,7 @@ class UNetConfig:
     """in_channels, out_channels   of the latent (inpainting and depth models see more than they predict)
     channels                    of each level, finest first
     res_blocks                  a level
+    groups                      of every group norm
     attention                   whether each level has transformers
     context_width               D of the text
     heads, head_width           one of the two is None: heads by number (SD 1: 8) or by width (SD 2: 64)
@@ -32,6 +33,7 @@ class UNetConfig:
     out_channels: int
     channels: tuple[int, ...]
     res_blocks: int
+    groups: int
     attention: tuple[bool, ...]
     context_width: int
     heads: int | None
@@ -50,8 +52,12 @@ class UNetConfig:
 
 
 def transformers(config: UNetConfig, width: int, count: int) -> nn.ModuleList:
-    heads, depth, linear = config.heads_at(width), config.depth, config.linear_projection
-    return nn.ModuleList(SpatialTransformer(width, config.context_width, heads, depth, linear) for _ in range(count))
+    return nn.ModuleList(
+        SpatialTransformer(
+            width, config.context_width, config.heads_at(width), config.groups, config.depth, config.linear_projection
+        )
+        for _ in range(count)
+    )
 
 
 class Down(nn.Module):
@@ -61,7 +67,9 @@ class Down(nn.Module):
         super().__init__()
         width = config.channels[level]
         inputs = [config.channels[max(level - 1, 0)]] + [width] * (config.res_blocks - 1)
-        self.res = nn.ModuleList(ResBlock(channels, width, 1e-5, 4 * config.channels[0]) for channels in inputs)
+        self.res = nn.ModuleList(
+            ResBlock(channels, width, config.groups, 1e-5, 4 * config.channels[0]) for channels in inputs
+        )
         self.attn = transformers(config, width, len(inputs) if config.attention[level] else 0)
         self.downsample = Downsample(width) if level < len(config.channels) - 1 else None
 
@@ -80,9 +88,9 @@ class Mid(nn.Module):
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
         width, time_width = config.channels[-1], 4 * config.channels[0]
-        self.res1 = ResBlock(width, width, 1e-5, time_width)
+        self.res1 = ResBlock(width, width, config.groups, 1e-5, time_width)
         (self.attn,) = transformers(config, width, 1)
-        self.res2 = ResBlock(width, width, 1e-5, time_width)
+        self.res2 = ResBlock(width, width, config.groups, 1e-5, time_width)
 
     def forward(self, x: Tensor, time: Tensor, context: Tensor) -> Tensor:
         x = self.res1(x, time)
@@ -99,7 +107,7 @@ class Up(nn.Module):
         inputs = [below] + [width] * config.res_blocks
         skips = [width] * config.res_blocks + [config.channels[max(level - 1, 0)]]
         self.res = nn.ModuleList(
-            ResBlock(channels + skip, width, 1e-5, 4 * config.channels[0])
+            ResBlock(channels + skip, width, config.groups, 1e-5, 4 * config.channels[0])
             for channels, skip in zip(inputs, skips, strict=True)
         )
         self.attn = transformers(config, width, len(inputs) if config.attention[level] else 0)
@@ -122,7 +130,7 @@ class UNet(nn.Module):
         self.down = nn.ModuleList(Down(config, level) for level in levels)
         self.mid = Mid(config)
         self.up = nn.ModuleList(Up(config, level) for level in reversed(levels))
-        self.norm = nn.GroupNorm(32, channels[0], eps=1e-5)
+        self.norm = nn.GroupNorm(config.groups, channels[0], eps=1e-5)
         self.out = nn.Conv2d(channels[0], config.out_channels, 3, padding=1)
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:

@@ -20,6 +20,8 @@ class VAEConfig:
     """image_channels, latent_channels   3 and 4 in Stable Diffusion
     channels                          of each level, finest first
     res_blocks                        a level of the encoder; the decoder has one more
+    groups                            of every group norm. Several channels each: the mean of a group, which the norm
+                                      removes, must not be all that tells one flat colour from another
     scale                             what the latent is multiplied with, so that its standard deviation is about 1
     """
 
@@ -27,15 +29,16 @@ class VAEConfig:
     latent_channels: int
     channels: tuple[int, ...]
     res_blocks: int
+    groups: int
     scale: float
 
 
 class Attention(nn.Module):
     """Every pixel of a feature map looks at every other, with a single head."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(32, channels, EPS)
+        self.norm = nn.GroupNorm(groups, channels, EPS)
         self.q = nn.Linear(channels, channels)
         self.k = nn.Linear(channels, channels)
         self.v = nn.Linear(channels, channels)
@@ -51,11 +54,11 @@ class Attention(nn.Module):
 class Mid(nn.Module):
     """The coarsest resolution of encoder and decoder."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
-        self.res1 = ResBlock(channels, channels, EPS)
-        self.attn = Attention(channels)
-        self.res2 = ResBlock(channels, channels, EPS)
+        self.res1 = ResBlock(channels, channels, groups, EPS)
+        self.attn = Attention(channels, groups)
+        self.res2 = ResBlock(channels, channels, groups, EPS)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.res2(self.attn(self.res1(x)))  # type: ignore[no-any-return]
@@ -76,9 +79,11 @@ class Downsample(nn.Module):
 class Level(nn.Module):
     """One resolution: residual blocks, then the change of size, if any."""
 
-    def __init__(self, inputs: int, channels: int, res_blocks: int, resize: nn.Module | None) -> None:
+    def __init__(self, inputs: int, channels: int, res_blocks: int, groups: int, resize: nn.Module | None) -> None:
         super().__init__()
-        self.res = nn.ModuleList(ResBlock(inputs if i == 0 else channels, channels, EPS) for i in range(res_blocks))
+        self.res = nn.ModuleList(
+            ResBlock(inputs if i == 0 else channels, channels, groups, EPS) for i in range(res_blocks)
+        )
         self.resize = resize
 
     def forward(self, x: Tensor) -> Tensor:
@@ -96,11 +101,17 @@ class Encoder(nn.Module):
         last = len(channels) - 1
         self.stem = nn.Conv2d(config.image_channels, channels[0], 3, padding=1)
         self.down = nn.ModuleList(
-            Level(channels[max(i - 1, 0)], width, config.res_blocks, Downsample(width) if i < last else None)
+            Level(
+                channels[max(i - 1, 0)],
+                width,
+                config.res_blocks,
+                config.groups,
+                Downsample(width) if i < last else None,
+            )
             for i, width in enumerate(channels)
         )
-        self.mid = Mid(channels[-1])
-        self.norm = nn.GroupNorm(32, channels[-1], EPS)
+        self.mid = Mid(channels[-1], config.groups)
+        self.norm = nn.GroupNorm(config.groups, channels[-1], EPS)
         self.out = nn.Conv2d(channels[-1], 2 * config.latent_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -119,12 +130,18 @@ class Decoder(nn.Module):
         channels = config.channels[::-1]
         last = len(channels) - 1
         self.stem = nn.Conv2d(config.latent_channels, channels[0], 3, padding=1)
-        self.mid = Mid(channels[0])
+        self.mid = Mid(channels[0], config.groups)
         self.up = nn.ModuleList(
-            Level(channels[max(i - 1, 0)], width, config.res_blocks + 1, Upsample(width) if i < last else None)
+            Level(
+                channels[max(i - 1, 0)],
+                width,
+                config.res_blocks + 1,
+                config.groups,
+                Upsample(width) if i < last else None,
+            )
             for i, width in enumerate(channels)
         )
-        self.norm = nn.GroupNorm(32, channels[-1], EPS)
+        self.norm = nn.GroupNorm(config.groups, channels[-1], EPS)
         self.out = nn.Conv2d(channels[-1], config.image_channels, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
