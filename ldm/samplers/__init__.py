@@ -1,13 +1,12 @@
 """From noise to a latent: noise schedules, denoisers, and the methods that lead from one to the other."""
 
-from .ddim import ddim
+from . import ddim, dpm, dpmpp, euler, heun, lcm, lms, restart, unipc  # each enters its samplers into the table
+from .ddim import ddim_inversion
 from .denoiser import Denoiser, ModelDenoiser, guided
-from .dpmpp import dpmpp_2m, dpmpp_2m_sde, dpmpp_sde
-from .euler import euler, euler_ancestral
-from .heun import heun
 from .noise import Noise
 from .registry import SAMPLERS, Sampler, Step
-from .schedule import SCHEDULES, NoiseSchedule, scaled_linear_betas
+from .schedule import NoiseSchedule, scaled_linear_betas, zero_terminal_snr
+from .sigmas import SCHEDULES
 
 __all__ = [
     "SAMPLERS",
@@ -19,12 +18,16 @@ __all__ = [
     "Sampler",
     "Step",
     "ddim",
-    "dpmpp_2m",
-    "dpmpp_2m_sde",
-    "dpmpp_sde",
+    "ddim_inversion",
+    "dpm",
+    "dpmpp",
     "euler",
-    "euler_ancestral",
     "guided",
     "heun",
+    "lcm",
+    "lms",
+    "restart",
     "scaled_linear_betas",
+    "unipc",
+    "zero_terminal_snr",
 ]

@@ -1,6 +1,7 @@
 """Denoising diffusion implicit models, which in sigma are Euler's method."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from torch import Tensor
 
@@ -10,7 +11,7 @@ from .noise import Noise
 from .registry import Step, sampler
 
 
-@sampler(order=1)
+@sampler(order=1, label="DDIM", schedule="leading")
 def ddim(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], noise: Noise, *, eta: float = 0.0) -> Iterator[Step]:
     """DDIM. Song et al. 2021, eq. 12 and 16:
 
@@ -21,3 +22,23 @@ def ddim(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], noise: Noise, *,
     same eta. With eta = 0 (here the default) it is plain Euler, and nothing is drawn.
     """
     return euler_ancestral(denoise, x, sigmas, noise, eta=eta)
+
+
+@sampler(order=1, stochastic=True, label="DDPM", schedule="leading")
+def ddpm(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], noise: Noise) -> Iterator[Step]:
+    """The reverse of the forward Markov chain between the given levels, Ho et al. 2020, eq. 6 and 7: DDIM, eta = 1."""
+    return ddim(denoise, x, sigmas, noise, eta=1.0)
+
+
+def ddim_inversion(denoise: Denoiser, x: Tensor, sigmas: Sequence[float]) -> Iterator[Step]:
+    """DDIM run backwards: from a clean latent x to the noise at sigmas[0] that `ddim` leads back to x, nearly.
+
+    Each step takes the slope at its lower end (Dhariwal & Nichol 2021, app. F; Mokady et al. 2023, sec. 3); the first,
+    from sigma = 0, takes the one at its upper end, as there is none at 0. sigmas decreases, as for a sampler, and is
+    walked from its end; the error falls as 1 / steps.
+    """
+    for i, (sigma, target) in enumerate(pairwise(sigmas[::-1])):
+        level = sigma if sigma > 0 else target
+        denoised = denoise(x, level)
+        x = x + (target - sigma) * (x - denoised) / level
+        yield Step(i, target, x, denoised)

@@ -10,7 +10,7 @@ from .noise import Noise
 from .registry import Step, sampler
 
 
-@sampler(order=1)
+@sampler(order=1, label="Euler")
 def euler(
     denoise: Denoiser,
     x: Tensor,
@@ -35,7 +35,7 @@ def euler(
         yield Step(i, target, x, denoised)
 
 
-@sampler(order=1, stochastic=True)
+@sampler(order=1, stochastic=True, label="Euler a")
 def euler_ancestral(
     denoise: Denoiser,
     x: Tensor,

@@ -11,7 +11,7 @@ from .noise import Noise
 from .registry import Step, sampler
 
 
-@sampler(order=2)
+@sampler(order=2, label="Heun")
 def heun(
     denoise: Denoiser,
     x: Tensor,

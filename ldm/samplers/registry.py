@@ -16,6 +16,9 @@ from typing import NamedTuple, TypeVar
 
 from torch import Tensor
 
+from .schedule import NoiseSchedule
+from .sigmas import SCHEDULES
+
 
 class Step(NamedTuple):
     """One step done: x (B, C, H, W), now at noise level `sigma`, and the guess of the clean latent it was made with."""
@@ -33,24 +36,57 @@ Run = TypeVar("Run", bound=Callable[..., Iterator[Step]])
 class Sampler:
     """A sampling method and what a caller should know of it.
 
-    order       the error of its end point falls as steps^-order (with every random part switched off)
-    stochastic  draws noise after the first one
+    order       the error of its end point falls as steps^-order, every random part switched off; None: no ODE solver
+    stochastic  draws noise after the first one, with its default options
+    label       its name in AUTOMATIC1111's web UI, or in the literature
+    schedule    the list of sigmas that goes with it where "automatic" is asked for, as in that UI
+    discard     that list is made one longer and loses its next-to-last sigma
+    own_levels  walks levels of its own between the ends of the list, so that Steps need not be at the list's sigmas
+    adaptive    decides itself how many Steps there are, and takes one picture at a time
     """
 
     name: str
     run: Callable[..., Iterator[Step]]
-    order: int
+    order: int | None
     stochastic: bool
+    label: str
+    schedule: str
+    discard: bool
+    own_levels: bool
+    adaptive: bool
+
+    def sigmas(self, noise_schedule: NoiseSchedule, steps: int, schedule: str = "automatic") -> list[float]:
+        """The list for `steps` steps, at least 1, of this sampler: `schedule` is a key of SCHEDULES or "automatic"."""
+        if steps < 1:
+            raise ValueError(f"{steps} steps: a sampler takes at least 1")
+        name = self.schedule if schedule == "automatic" else schedule
+        if name not in SCHEDULES:
+            raise ValueError(f"schedule {name!r} is unknown: choose from automatic, {', '.join(SCHEDULES)}")
+        if not self.discard:
+            return SCHEDULES[name](noise_schedule, steps)
+        sigmas = SCHEDULES[name](noise_schedule, steps + 1)
+        return sigmas[:-2] + sigmas[-1:]
 
 
 SAMPLERS: dict[str, Sampler] = {}
 
 
-def sampler(*, order: int, stochastic: bool = False) -> Callable[[Run], Run]:
-    """Enter the decorated generator function into SAMPLERS, under its own name."""
+def sampler(
+    *,
+    order: int | None,
+    label: str,
+    stochastic: bool = False,
+    schedule: str = "uniform",
+    discard: bool = False,
+    own_levels: bool = False,
+    adaptive: bool = False,
+) -> Callable[[Run], Run]:
+    """Enter the decorated generator function into SAMPLERS, under its own name; the arguments are `Sampler`'s."""
 
     def enter(run: Run) -> Run:
-        SAMPLERS[run.__name__] = Sampler(run.__name__, run, order, stochastic)
+        SAMPLERS[run.__name__] = Sampler(
+            run.__name__, run, order, stochastic, label, schedule, discard, own_levels, adaptive
+        )
         return run
 
     return enter

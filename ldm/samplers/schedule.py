@@ -1,4 +1,4 @@
-"""Noise schedules: the betas a model was trained with, t <-> sigma, and the named lists of sigmas.
+"""Noise schedules: the betas a model was trained with, and t <-> sigma.
 
 A latent is noised as  x = clean + sigma * noise  (the "variance exploding" view of Karras et al. 2022), so that a
 schedule is one increasing function sigma(t) of the training step t, and a sampler needs nothing but a list of sigmas.
@@ -6,15 +6,29 @@ schedule is one increasing function sigma(t) of the training step t, and a sampl
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+TERMINAL_ALPHA = 4.8973451890853435e-08  # AUTOMATIC1111's and ComfyUI's stand-in for 0: sigma = 4518.8
 
 
 def scaled_linear_betas(start: float = 0.00085, end: float = 0.0120, steps: int = 1000) -> Tensor:
     """Betas linear in their square root: what latent diffusion's configs call "linear". (steps,) float64."""
     return torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64) ** 2
+
+
+def zero_terminal_snr(betas: Tensor) -> Tensor:
+    """The betas rescaled so that the last training step is pure noise. Lin et al. 2023, algorithm 1. (T,) float64.
+
+    sqrt(a) is shifted and stretched to run from its first value to 0. The last a itself is not 0 but TERMINAL_ALPHA,
+    so that its sigma stays a number.
+    """
+    root = torch.cumprod(1 - betas.double(), 0).sqrt()
+    root = (root - root[-1]) * root[0] / (root[0] - root[-1])
+    a = root**2
+    a[-1] = TERMINAL_ALPHA
+    return 1 - a / torch.cat([a.new_ones(1), a[:-1]])
 
 
 class NoiseSchedule:
@@ -52,38 +66,3 @@ class NoiseSchedule:
         low = min(max(bisect_right(self._log_sigmas, log_sigma) - 1, 0), len(self) - 2)
         left, right = self._log_sigmas[low], self._log_sigmas[low + 1]
         return low + min(max((log_sigma - left) / (right - left), 0.0), 1.0)
-
-
-SigmaList = Callable[[NoiseSchedule, int], list[float]]
-
-
-def uniform(schedule: NoiseSchedule, steps: int) -> list[float]:
-    """Training steps evenly spaced from the last to the first."""
-    last = len(schedule) - 1
-    return [schedule.sigma(last * (1 - i / max(steps - 1, 1))) for i in range(steps)] + [0.0]
-
-
-def karras(schedule: NoiseSchedule, steps: int, rho: float = 7.0) -> list[float]:
-    """Evenly spaced in sigma^(1/rho). Karras et al. 2022, eq. 5."""
-    high, low = schedule.sigma_max ** (1 / rho), schedule.sigma_min ** (1 / rho)
-    return [(high + i / max(steps - 1, 1) * (low - high)) ** rho for i in range(steps)] + [0.0]
-
-
-def exponential(schedule: NoiseSchedule, steps: int) -> list[float]:
-    """Evenly spaced in log sigma."""
-    high, low = math.log(schedule.sigma_max), math.log(schedule.sigma_min)
-    return [math.exp(high + i / max(steps - 1, 1) * (low - high)) for i in range(steps)] + [0.0]
-
-
-def leading(schedule: NoiseSchedule, steps: int) -> list[float]:
-    """DDIM's training steps  i * (T // steps) + 1: exactly `steps` of them. Song et al. 2021, sec. 4.2."""
-    stride = len(schedule) // steps
-    return [schedule.sigma(min(i * stride + 1, len(schedule) - 1)) for i in reversed(range(steps))] + [0.0]
-
-
-SCHEDULES: dict[str, SigmaList] = {
-    "uniform": uniform,
-    "karras": karras,
-    "exponential": exponential,
-    "leading": leading,
-}

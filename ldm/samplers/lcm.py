@@ -1,0 +1,25 @@
+"""Sampling of consistency models."""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from torch import Tensor
+
+from .denoiser import Denoiser
+from .noise import Noise
+from .registry import Step, sampler
+
+
+@sampler(order=None, stochastic=True, label="LCM", schedule="sgm_uniform")
+def lcm(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], noise: Noise, *, s_noise: float = 1.0) -> Iterator[Step]:
+    """Jump to the clean latent and back to the next level:  x' = D + sigma' z.
+
+    Song et al. 2023, algorithm 1; Luo et al. 2023 (LCM), algorithm 3. For models distilled so that D(x, sigma) is the
+    end point of the probability flow instead of the mean of the clean latents: with those any number of steps is right.
+    """
+    for i, (sigma, target) in enumerate(pairwise(sigmas)):
+        denoised = denoise(x, sigma)
+        x = denoised
+        if target > 0:
+            x = x + s_noise * target * noise(x)
+        yield Step(i, target, x, denoised)
