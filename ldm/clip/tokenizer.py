@@ -126,6 +126,11 @@ class Tokenizer:
         """The size of the vocabulary."""
         return len(self._pieces)
 
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """Each piece and its id."""
+        return dict(self._ids)
+
     def __call__(self, texts: str | Sequence[str]) -> Tensor:
         """A text or B texts -> (B, length) int64: start, at most length - 2 tokens, end, padding."""
         texts = [texts] if isinstance(texts, str) else texts

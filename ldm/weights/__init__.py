@@ -3,5 +3,6 @@
 from .loading import Checkpoint, read
 from .mapped import CheckpointError
 from .saving import save
+from .unpickle import UnsafePickle
 
-__all__ = ["Checkpoint", "CheckpointError", "read", "save"]
+__all__ = ["Checkpoint", "CheckpointError", "UnsafePickle", "read", "save"]

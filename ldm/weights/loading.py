@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..clip.model import TextEncoder
-from ..clip.tokenizer import parse_merges
+from ..clip.tokenizer import Tokenizer, clip_merges, parse_merges
 from ..families import Family
 from ..unet import UNet
 from ..vae import VAE
@@ -76,15 +76,13 @@ def check_finite(tensor: Tensor, name: str) -> None:
 
 
 def merges_of(opened: Opened, family: Family) -> tuple[tuple[str, str], ...] | None:
-    """The tokenizer's merges, where they are not CLIP's; as many as the text encoder has been made for."""
-    if "merges" not in opened.metadata:
+    """The tokenizer's merges, where they are not CLIP's; as many as the text encoder knows words."""
+    if opened.merges is None:
         return None
     try:
-        merges = parse_merges(opened.metadata["merges"].splitlines())
+        merges = parse_merges(opened.merges.strip("\n").split("\n"))
+        if len(Tokenizer(merges)) != family.text.vocabulary:
+            raise ValueError(f"they make {len(merges) + 514} tokens, and not {family.text.vocabulary}")
     except ValueError as error:
         raise CheckpointError(f"{opened.path} has damaged merges: {error}") from error
-    if len(merges) + 514 != family.text.vocabulary:
-        raise CheckpointError(
-            f"{opened.path} has {len(merges)} merges: too few or too many for {family.text.vocabulary} tokens"
-        )
-    return merges
+    return None if merges == clip_merges() else merges

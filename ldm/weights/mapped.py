@@ -4,6 +4,7 @@ import math
 import mmap
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -72,6 +73,13 @@ class Weight:
         return torch.frombuffer(  # processors want numbers at multiples of their size
             bytearray(self.file.bytes[self.offset : self.offset + self.nbytes]), dtype=self.dtype
         )
+
+
+def are_sizes(numbers: Any) -> bool:
+    """Whether these can be the sizes, strides or offsets of a tensor."""
+    if not isinstance(numbers, list | tuple) or len(numbers) > 8:
+        return False
+    return all(type(number) is int and 0 <= number < 2**63 for number in numbers)
 
 
 def contiguous_stride(shape: tuple[int, ...]) -> tuple[int, ...]:

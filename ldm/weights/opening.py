@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .mapped import CheckpointError, MappedFile, Weight, gigabytes
+from .mapped import CheckpointError, MappedFile, Weight
 from .safetensors import is_safetensors, read_safetensors
 from .torchfile import is_legacy, is_zip, read_legacy, read_zip
 
@@ -17,6 +17,7 @@ class Opened:
     weights     all tensors by their names; in a folder <part>.<name>
     metadata    of a safetensors header
     configs     of a diffusers folder, by the names of their folders
+    merges      of the tokenizer, one a line, if there are any
     """
 
     path: Path
@@ -24,6 +25,7 @@ class Opened:
     weights: dict[str, Weight]
     metadata: Mapping[str, str] = field(default_factory=dict)
     configs: Mapping[str, Any] = field(default_factory=dict)
+    merges: str | None = None
 
 
 def open_checkpoint(path: str | Path) -> Opened:
@@ -46,11 +48,11 @@ def open_file(path: Path) -> Opened:
         raise CheckpointError(f"{path} is empty: download it again")
     if not (is_safetensors(start) or is_zip(start) or is_legacy(start)):
         raise CheckpointError(f"{path} is not a checkpoint: {_looks_like(start)}")
-    file = MappedFile(path)
+    mapped = MappedFile(path)
     if is_safetensors(start):
-        weights, metadata = read_safetensors(file)
-        return Opened(path, "safetensors", weights, metadata)
-    return Opened(path, "torch", read_zip(file) if is_zip(start) else read_legacy(file))
+        weights, metadata = read_safetensors(mapped)
+        return Opened(path, "safetensors", weights, metadata, merges=metadata.get("merges"))
+    return Opened(path, "torch", read_zip(mapped) if is_zip(start) else read_legacy(mapped))
 
 
 CONTENTS = (  # the first bytes of what people take for a checkpoint
@@ -89,7 +91,7 @@ def open_folder(path: Path) -> Opened:
     """diffusers' layout: a folder for each part, with a config and the weights."""
     if not (path / "model_index.json").is_file():
         raise CheckpointError(f"{path} is no diffusers folder: it has no model_index.json{_better(path)}")
-    weights = {}
+    weights: dict[str, Weight] = {}
     for part in PARTS:
         found = next((path / part / name for name in FILES if (path / part / name).is_file()), None)
         if found is None:
@@ -99,7 +101,22 @@ def open_folder(path: Path) -> Opened:
         weights |= {f"{part}.{name}": weight for name, weight in open_file(found).weights.items()}
     configs = {part: read_json(path / part / "config.json") for part in PARTS}
     configs["scheduler"] = read_json(path / "scheduler" / "scheduler_config.json")
-    return Opened(path, "folder", weights, configs=configs)
+    configs["tokenizer"], merges = open_tokenizer(path / "tokenizer")
+    return Opened(path, "folder", weights, configs=configs, merges=merges)
+
+
+def open_tokenizer(path: Path) -> tuple[dict[str, Any], str]:
+    """Its config, and its merges, one a line. transformers 5 has packed into tokenizer.json what were several files."""
+    config = read_json(path / "tokenizer_config.json")
+    if (path / "special_tokens_map.json").is_file():
+        config |= read_json(path / "special_tokens_map.json")
+    if (path / "merges.txt").is_file():
+        return config, read_text(path / "merges.txt")
+    model = read_json(path / "tokenizer.json").get("model")
+    merges = model.get("merges") if isinstance(model, dict) else None
+    if not isinstance(merges, list):
+        raise CheckpointError(f"{path / 'tokenizer.json'} has no merges")
+    return config, "\n".join(pair if isinstance(pair, str) else " ".join(map(str, pair)) for pair in merges)
 
 
 def _better(path: Path) -> str:
@@ -112,7 +129,7 @@ def _better(path: Path) -> str:
 
 def read_json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is no JSON: {error}") from error
     if not isinstance(found, dict):
@@ -120,4 +137,8 @@ def read_json(path: Path) -> dict[str, Any]:
     return found
 
 
-__all__ = ["Opened", "gigabytes", "open_checkpoint", "read_json"]
+def read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise CheckpointError(f"{path} is no text: {error}") from error

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .mapped import CheckpointError, MappedFile, Weight, contiguous_stride, gigabytes
+from .mapped import CheckpointError, MappedFile, Weight, are_sizes, contiguous_stride, gigabytes
 
 MAX_HEADER = 100_000_000  # bytes; the format's own limit
 
@@ -92,9 +92,9 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _weight(file: MappedFile, begin: int, name: str, entry: Any) -> Weight:
     if entry["dtype"] not in DTYPES:
         raise ValueError(f"{name} is of type {entry['dtype']}, which is unknown")
+    if not are_sizes(entry["shape"]) or not are_sizes(entry["data_offsets"]):
+        raise ValueError(f"{name} has sizes or offsets that cannot be")
     shape, (start, end) = tuple(entry["shape"]), entry["data_offsets"]
-    if not all(type(number) is int and number >= 0 for number in (*shape, start, end)):
-        raise ValueError(f"{name} has sizes or offsets that are no whole numbers")
     dtype = DTYPES[entry["dtype"]]
     if end - start != math.prod(shape) * dtype.itemsize:
         raise ValueError(f"{name} of shape {shape} does not fill its {end - start} bytes")

@@ -1,0 +1,137 @@
+"""What the names in a pickle mean here: none of them is ever imported.
+
+What torch's few functions would build is noted down as a `Stored` tensor; any other object, a callback of the training
+say, is an `Inert`. Names that no honest checkpoint has are not merely left alone: their file is refused.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+from .mapped import are_sizes
+
+
+class Name(NamedTuple):
+    """Something in Python that a pickle speaks of."""
+
+    module: str
+    name: str
+
+
+class Inert:
+    """In the place of an object that is of no use here."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A block of numbers that lies beside the pickle."""
+
+    key: str
+    dtype: torch.dtype
+    numel: int
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor: part of a storage. All in elements."""
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+STORAGES = {
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+
+WAYS_OUT = """
+    _ctypes _functools _io _operator _pickle _posixsubprocess _socket _thread asyncio atexit bdb cProfile cPickle cffi
+    cloudpickle code codeop commands concurrent ctypes dill distutils doctest ftplib functools gc http imp importlib
+    inspect io joblib linecache marshal mmap multiprocessing nt operator os pdb pickle pip pkgutil platform popen2
+    posix profile pty py_compile pydoc requests runpy setuptools shelve shutil signal site smtplib socket sqlite3 ssl
+    subprocess sys tempfile threading timeit trace types urllib urllib2 venv webbrowser zipimport
+"""
+REFUSED = frozenset(WAYS_OUT.split())  # modules through which a program reaches the machine it runs on
+REFUSED_INSIDE = (  # the same, in packages that are harmless otherwise
+    *("numpy.ctypeslib", "numpy.distutils", "numpy.f2py", "numpy.lib.npyio", "numpy.load", "numpy.testing"),
+    *("torch._dynamo", "torch._inductor", "torch.classes", "torch.compile", "torch.distributed.elastic", "torch.fx"),
+    *("torch.distributed.launch", "torch.distributed.rpc", "torch.distributed.run", "torch.hub"),
+    *("torch.jit", "torch.library", "torch.load", "torch.multiprocessing", "torch.ops", "torch.package"),
+    *("torch.save", "torch.serialization.load", "torch.storage._load_from_bytes", "torch.testing"),
+    *("torch.utils.cpp_extension", "torch.utils.model_zoo", "torch.utils.collect_env"),
+)
+HARMLESS_BUILTINS = (
+    *("bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "long", "object"),
+    *("range", "set", "slice", "str", "tuple", "unicode"),
+)
+
+
+def is_refused(name: Name) -> bool:
+    whole = f"{name.module}.{name.name}"
+    parts = name.name.split(".")
+    return (
+        name.module.split(".")[0] in REFUSED
+        or (name.module in ("builtins", "__builtin__") and name.name not in HARMLESS_BUILTINS)
+        or any(whole == inside or whole.startswith(inside + ".") for inside in REFUSED_INSIDE)
+        or any(part in REFUSED or part.startswith("__") for part in parts)
+    )
+
+
+def rebuild_tensor(
+    storage: Any,
+    offset: Any,
+    shape: Any,
+    stride: Any,
+    requires_grad: Any = None,
+    hooks: Any = None,
+    metadata: Any = None,
+) -> Stored:
+    """What torch's function of this name makes, if all of it lies within the storage."""
+    if not isinstance(storage, Storage) or not (are_sizes(shape) and are_sizes(stride) and are_sizes([offset])):
+        raise ValueError("its arguments are not a storage and sizes")
+    last = sum((size - 1) * step for size, step in zip(shape, stride, strict=True)) if 0 not in shape else -1
+    if offset + last >= storage.numel or math.prod(shape) > storage.numel:
+        raise ValueError(f"a tensor of shape {shape} does not lie within its storage of {storage.numel} numbers")
+    return Stored(storage, offset, tuple(shape), tuple(stride))
+
+
+def storage_of(identity: Any) -> Storage:
+    """The storage that torch writes down in a pickle as ("storage", its class, its key, its device, its size)."""
+    kind, name, key, _, numel, *_ = identity
+    if kind != "storage" or not isinstance(name, Name) or not isinstance(key, str) or not are_sizes([numel]):
+        raise ValueError("it has a storage that torch did not write")
+    if name.module != "torch" or name.name not in STORAGES:
+        raise ValueError(f"it has a storage of the unknown kind {name.module}.{name.name}")
+    return Storage(key, STORAGES[name.name], numel)
+
+
+def empty_dictionary(*arguments: Any) -> Any:
+    return {} if not arguments else Inert()
+
+
+def first_argument(data: Any, *rest: Any) -> Any:
+    return data
+
+
+BUILDERS: dict[Name, Callable[..., Any]] = {
+    Name("collections", "OrderedDict"): empty_dictionary,
+    Name("builtins", "dict"): empty_dictionary,
+    Name("__builtin__", "dict"): empty_dictionary,
+    Name("torch._utils", "_rebuild_tensor"): rebuild_tensor,
+    Name("torch._utils", "_rebuild_tensor_v2"): rebuild_tensor,
+    Name("torch._utils", "_rebuild_parameter"): first_argument,
+    Name("torch._utils", "_rebuild_parameter_with_state"): first_argument,
+}
