@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,22 +16,23 @@ if TYPE_CHECKING:
 
 
 def open_image(path: str | Path) -> Image:
-    """A picture file as RGB: turned as its EXIF orientation says, transparency on white, 16 bits brought to 8."""
-    from PIL import Image, ImageOps
+    """A picture file, as `rgb` makes it."""
+    from PIL import Image
 
     if not Path(path).is_file():
         raise ValueError(f"there is no picture {str(path)!r}")
     try:
         with Image.open(path) as image:
-            return rgb(ImageOps.exif_transpose(image))
+            return rgb(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{str(path)!r} cannot be read as a picture: {error}") from None
 
 
 def rgb(image: Image) -> Image:
-    """Any picture of PIL's as RGB, transparency on white."""
-    from PIL import Image
+    """Any picture of PIL's as RGB: turned as its EXIF orientation says, transparency on white, 16 bits brought to 8."""
+    from PIL import Image, ImageOps
 
+    image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16 bits a pixel, which PIL would clip rather than scale
         image = Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))
     if image.has_transparency_data:
@@ -74,21 +75,21 @@ def fit(image: Image, multiple: int, width: int | None = None, height: int | Non
     return image if image.size == size else image.resize(size, Resampling.LANCZOS)
 
 
-def grid(images: Tensor, columns: int, padding: int = 2) -> Tensor:
-    """(B, 3, H, W) -> (1, 3, H', W'): rows of `columns` pictures on black, as torchvision's `make_grid` lays them out.
+def grid(images: Sequence[Image], columns: int, padding: int = 2) -> Image:
+    """Pictures of one size in rows of `columns`, on black, as torchvision's `make_grid` lays them out.
 
-    Every picture has `padding` above and to the left, the last also below and to the right; a single one has none.
+    Each has `padding` to its left and above, the last ones also on the other side; a single picture stays as it is.
     """
-    count, channels, height, width = images.shape
-    if count == 1:
-        return images
-    columns = min(columns, count)
-    rows = -(-count // columns)
-    high, wide = height + padding, width + padding
-    sheet = images.new_full((1, channels, rows * high + padding, columns * wide + padding), -1)
+    from PIL import Image
+
+    if len(images) == 1:
+        return images[0]
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    wide, high = images[0].width + padding, images[0].height + padding
+    sheet = Image.new("RGB", (columns * wide + padding, rows * high + padding))
     for i, image in enumerate(images):
-        top, left = i // columns * high + padding, i % columns * wide + padding
-        sheet[0, :, top : top + height, left : left + width] = image
+        sheet.paste(image, (i % columns * wide + padding, i // columns * high + padding))
     return sheet
 
 

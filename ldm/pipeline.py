@@ -5,7 +5,6 @@ B pictures of H x W pixels, their latents (B, Z, H/f, W/f).
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,14 +15,16 @@ from torch import Tensor
 
 from .clip.model import TextEncoder
 from .clip.tokenizer import Tokenizer
-from .device import choose_device, free_memory
+from .device import choose_device, choose_dtype, free_memory
 from .families import Family
 from .finite import NotFinite, finite
 from .images import fit, open_image, rgb, to_pil, to_tensor
-from .request import Request, known
-from .samplers import SAMPLERS, SCHEDULES, Denoiser, ModelDenoiser, Noise, Step, guided
+from .plan import multiple, noise_levels, settle, takes_eta
+from .request import Request, infotext
+from .samplers import SAMPLERS, Denoiser, ModelDenoiser, Noise, Step, guided
 from .unet import UNet
 from .vae import VAE
+from .weights import read
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -57,11 +58,6 @@ class LatentDiffusion:
     def dtype(self) -> torch.dtype:
         """The number format of the U-Net and the text encoder. Latents between steps are always float32."""
         return self.unet.out.weight.dtype
-
-    @property
-    def multiple(self) -> int:
-        """Of what the width and the height of a picture must be multiples, in pixels."""
-        return self.vae.factor * int(2 ** (len(self.unet.config.channels) - 1))
 
     def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> LatentDiffusion:
         """Move the networks and change their number format, in place.
@@ -103,19 +99,19 @@ class LatentDiffusion:
         for part in request.split(self.batch_size(request) if batch is None else batch):
             for step in self.steps(part, start):
                 latents = step.x
-            pictures += to_pil(self.decode(latents))
+            pictures += self.pictures(latents)
         return pictures
 
     def steps(self, request: Request, image: Picture | None = None) -> Iterator[Step]:
         """Step after step of all the pictures of a request in one batch; `decode(step.denoised)` is a preview.
 
-        From an image only the last steps run, see `sigmas`. If none is left of them, a single one is the image itself.
+        From an image only the last steps run, see `noise_levels`. If that is none, the only step is the image itself.
         """
         return self._steps(*self.settle(request, image))
 
     @torch.inference_mode()
     def _steps(self, request: Request, start: Tensor | None) -> Iterator[Step]:
-        sigmas = self.sigmas(request)
+        sigmas = noise_levels(request, self.family)
         noise = Noise(range(request.seed, request.seed + request.total))
         x = self.first_latents(request, start, sigmas[0], noise)
         if len(sigmas) == 1:
@@ -134,46 +130,12 @@ class LatentDiffusion:
 
     def settle(self, request: Request, image: Picture | None = None) -> tuple[Request, Tensor | None]:
         """The request with every default filled in, checked; and the picture it starts from, (1, 3, H, W)."""
-        family, image = self.family, request.image if image is None else image
-        request = request.with_defaults(
-            {key: getattr(family, key) for key in ("steps", "sampler", "schedule", "scale")}
-        )
-        check(request)
-        for side in (request.width, request.height):
-            if side is not None and side % self.multiple:
-                raise ValueError(f"a side of {side} pixels does not fit this model: give a multiple of {self.multiple}")
-        if image is None:
-            if request.strength is not None:
-                raise ValueError(f"strength {request.strength:g} needs an image to start from")
-            return request.with_defaults({"width": family.size, "height": family.size}), None
-        start = image if isinstance(image, Tensor) else self._open(image, request)
-        if start.ndim != 4 or start.shape[:2] != (1, 3):
-            raise ValueError(f"an image must be a tensor (1, 3, H, W), not {tuple(start.shape)}")
-        request = request.with_defaults({"width": start.shape[3], "height": start.shape[2], "strength": 0.75})
-        if start.shape[2:] != (request.height, request.width):
-            raise ValueError(f"an image of {start.shape[3]} x {start.shape[2]} for {request.width} x {request.height}")
-        return request, start
-
-    def _open(self, image: str | Path | Image, request: Request) -> Tensor:
+        image = request.image if image is None else image
+        if image is None or isinstance(image, Tensor):
+            return settle(request, self.family, image), image
         picture = open_image(image) if isinstance(image, str | Path) else rgb(image)
-        return to_tensor(fit(picture, self.multiple, request.width, request.height))
-
-    def sigmas(self, request: Request) -> list[float]:
-        """The noise levels of a settled request: all of them, or the end of them that its strength leaves.
-
-        Of n steps the last round(n * strength) run. With exact_steps n run, the last of round(n / strength).
-        """
-        steps, strength = request.steps, request.strength
-        run = steps
-        if strength is not None and not request.exact_steps:
-            run = round(steps * strength)
-        elif strength is not None:
-            steps, run = (round(steps / strength), steps) if strength > 0 else (steps, 0)
-        schedule = self.family.noise_schedule()
-        if steps > len(schedule):
-            raise ValueError(f"{run} steps at strength {strength} are the end of {steps}: there are {len(schedule)}")
-        sigmas = SCHEDULES[request.schedule](schedule, steps)
-        return sigmas[len(sigmas) - 1 - run :]
+        start = to_tensor(fit(picture, multiple(self.family), request.width, request.height))
+        return settle(request, self.family, start), start
 
     def first_latents(self, request: Request, start: Tensor | None, sigma: float, noise: Noise) -> Tensor:
         """Where sampling starts: the encoded picture, or an unknown one of variance 1, under noise of sigma."""
@@ -189,11 +151,11 @@ class LatentDiffusion:
         model = ModelDenoiser(self.unet, self.family.noise_schedule(), self.family.prediction)
         negative = None
         if request.scale != 1:
-            negative = self.read([request.negative]).expand(request.total, -1, -1)
-        return guided(model, self.read(request.prompts * request.count), negative, request.scale)
+            negative = self.conditioning([request.negative]).expand(request.total, -1, -1)
+        return guided(model, self.conditioning(request.prompts * request.count), negative, request.scale)
 
     @torch.inference_mode()
-    def read(self, texts: Sequence[str]) -> Tensor:
+    def conditioning(self, texts: Sequence[str]) -> Tensor:
         """What the U-Net reads of B texts. -> (B, L, D)"""
         ids = self.tokenizer(texts).to(self.device)
         return finite(lambda: self.text(ids).last, {"text": self.text}, "reading the prompt")
@@ -212,29 +174,55 @@ class LatentDiffusion:
     def _decode(self, latent: Tensor) -> Tensor:
         latent = latent.to(self.device, self.vae.quant.weight.dtype)
         image = finite(lambda: self.vae.decode(latent), {"vae": self.vae}, "decoding the picture")
-        if (image <= -1).all():
-            raise NotFinite("the picture is black all over, and was not kept: try --dtype float32, or a smaller scale")
         return image.float().clamp(-1, 1)
+
+    def pictures(self, latents: Tensor) -> list[Image]:
+        """Finished latents as 8-bit pictures. One that is black all over is an error."""
+        images = self.decode(latents)
+        if (images.amax((1, 2, 3)) == -1).any():
+            raise NotFinite("a picture is black all over, and was not kept: try --dtype float32, or a smaller --scale")
+        return to_pil(images)
+
+    def metadata(self, request: Request) -> dict[str, str]:
+        """What a PNG of a settled request should keep: the request as JSON, and what the web UIs read."""
+        label = SAMPLERS[request.sampler].label
+        return {"parameters": infotext(request, label, self.name), "ldm": request.to_json()}
 
     def batch_size(self, request: Request) -> int:
         """How many pictures of a settled request memory has room for at once; a careful estimate, at most 16."""
+        if SAMPLERS[request.sampler].adaptive:
+            return 1
         pixels = request.width * request.height // self.vae.factor**2
         both = 1 if request.scale == 1 else 2
         maps = 32 * both * pixels * self.unet.config.channels[0] * self.dtype.itemsize  # of the finest level
         return max(1, min(16, free_memory(self.device) // 2 // maps))
 
 
-def check(request: Request) -> None:
-    """What can be said against a request before there is a model: names that do not exist, an eta without use."""
-    if request.schedule is not None:
-        known(request.schedule, SCHEDULES, "schedule")
-    if request.sampler is None:
-        return
-    known(request.sampler, SAMPLERS, "sampler")
-    if request.eta and not takes_eta(request.sampler):
-        able = ", ".join(name for name in SAMPLERS if takes_eta(name))
-        raise ValueError(f"sampler {request.sampler!r} takes no eta: give 0, or one of {able}")
+def load(
+    path: str | Path | None = None,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    ema: bool | None = None,
+) -> LatentDiffusion:
+    """A model, ready to draw.
+
+    path     a CompVis checkpoint, a diffusers folder, or a file of this library's; None: the model that comes with it
+    device   None: the first there is of cuda, mps, cpu
+    dtype    None: what suits the device, see `choose_dtype`
+    ema      whether to take the moving averages of the U-Net's weights; None: if the file has them
+    """
+    path = built_in() if path is None else Path(path)
+    where = choose_device(device)
+    dtype, _ = choose_dtype(where, dtype)
+    found = read(path, dtype, where, ema)
+    tokenizer = Tokenizer(found.merges, found.family.text.length)
+    return LatentDiffusion(found.text, found.unet, found.vae, tokenizer, found.family, path.stem).to(where, dtype)
 
 
-def takes_eta(sampler: str) -> bool:
-    return "eta" in inspect.signature(SAMPLERS[sampler].run).parameters
+def built_in() -> Path:
+    """The file of the model that comes with this library."""
+    found = sorted((Path(__file__).parent / "assets").glob("*.safetensors"))
+    if len(found) != 1:
+        there = f"has {len(found)} built-in models ({', '.join(map(str, found))})" if found else "has no built-in model"
+        raise ValueError(f"this copy of ldm {there}: give the path of a checkpoint")
+    return found[0]

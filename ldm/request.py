@@ -5,27 +5,19 @@ a new flag needs: the command line, the checks and the JSON are read off the fie
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import Field, asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from functools import cache
 from numbers import Integral, Real
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
-T = TypeVar("T")
-
-A1111_NAMES = {  # how AUTOMATIC1111's web UI calls our samplers and schedules
-    "ddim": "DDIM",
-    "euler": "Euler",
-    "euler_ancestral": "Euler a",
-    "heun": "Heun",
-    "dpmpp_2m": "DPM++ 2M",
-    "dpmpp_sde": "DPM++ SDE",
-    "dpmpp_2m_sde": "DPM++ 2M SDE",
-    "uniform": "Uniform",
-    "karras": "Karras",
-    "exponential": "Exponential",
+A1111_SCHEDULES = {  # what AUTOMATIC1111's web UI calls a schedule, where it is not the same word with a capital
+    "sgm_uniform": "SGM Uniform",
+    "kl_optimal": "KL Optimal",
+    "align_your_steps": "Align Your Steps",
     "leading": "DDIM",
+    "ddim_uniform": "DDIM",
 }
 
 
@@ -151,32 +143,33 @@ def checked_number(f: Field[Any], kind: type, value: Any) -> int | float:
     return kind(value)  # type: ignore[no-any-return]
 
 
-def known(name: str, table: Mapping[str, T], what: str) -> T:
-    """table[name], or an error that says what there is.
+def known(name: str, names: Collection[str], what: str) -> None:
+    """An error that says what there is, if `name` is not among the names.
 
-    >>> known("eular", {"euler": 1, "heun": 2}, "sampler")
+    >>> known("eular", ["euler", "heun"], "sampler")
     Traceback (most recent call last):
     ValueError: unknown sampler 'eular'; did you mean 'euler'? There are euler, heun
     """
-    if name in table:
-        return table[name]
-    near = get_close_matches(name, table, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    raise ValueError(f"unknown {what} {name!r}{hint} There are {', '.join(table)}")
+    if name not in names:
+        near = get_close_matches(name, names, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else "."
+        raise ValueError(f"unknown {what} {name!r}{hint} There are {', '.join(names)}")
 
 
-def infotext(request: Request, model: str | None = None, version: str | None = None) -> str:
-    """The text that AUTOMATIC1111's web UI keeps in a PNG under `parameters`, for a request of one picture.
+def infotext(request: Request, sampler: str | None, model: str | None = None, version: str | None = None) -> str:
+    """The text that AUTOMATIC1111's web UI keeps in a PNG under `parameters`, for the first picture of a request.
 
     Prompt, negative prompt, and one line "Steps: 20, Sampler: Euler a, ...", in the order of its `create_infotext`.
+    sampler: what the sampler is called there.
     """
+    schedule = request.schedule
     pairs = {
         "Steps": request.steps,
-        "Sampler": a1111_name(request.sampler),
-        "Schedule type": a1111_name(request.schedule),
+        "Sampler": sampler,
+        "Schedule type": None if schedule is None else A1111_SCHEDULES.get(schedule, schedule.capitalize()),
         "CFG scale": request.scale,
         "Seed": request.seed,
-        "Size": f"{request.width}x{request.height}" if request.width and request.height else None,
+        "Size": None if request.width is None or request.height is None else f"{request.width}x{request.height}",
         "Model": model,
         "Denoising strength": request.strength,
         "Eta DDIM" if request.sampler == "ddim" else "Eta": request.eta,
@@ -185,10 +178,6 @@ def infotext(request: Request, model: str | None = None, version: str | None = N
     line = ", ".join(f"{key}: {quoted(value)}" for key, value in pairs.items() if value is not None)
     negative = [f"Negative prompt: {request.negative}"] if request.negative else []
     return "\n".join([request.prompts[0], *negative, line])
-
-
-def a1111_name(name: str | None) -> str | None:
-    return None if name is None else A1111_NAMES.get(name, name)
 
 
 def quoted(value: str | float) -> str:
