@@ -54,8 +54,11 @@ class Family:
         assert part is not None  # UNetConfig has seen to it
         if self.text.width % self.text.heads or any(width % part for width in self.attended):
             raise ValueError("attention heads must divide their width equally: change heads, head_width or the widths")
-        if not 0 < self.beta_start < self.beta_end < 1 or self.train_steps < 2:
-            raise ValueError(f"betas must rise within (0, 1), not {self.beta_start} to {self.beta_end}")
+        if not 0 < self.beta_start < self.beta_end < 1 or not 2 <= self.train_steps <= 100_000:
+            raise ValueError(
+                f"{self.train_steps} betas from {self.beta_start} to {self.beta_end}: "
+                "they must rise within (0, 1), in 2 to 100000 steps"
+            )
         for name, known in ((self.sampler, SAMPLERS), (self.schedule, SCHEDULES)):
             if name not in known:
                 raise ValueError(f"{name!r} is unknown: choose one of {', '.join(known)}")

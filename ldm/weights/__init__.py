@@ -2,7 +2,8 @@
 
 from .loading import Checkpoint, read
 from .mapped import CheckpointError
+from .report import Report, inspect
 from .saving import save
 from .unpickle import UnsafePickle
 
-__all__ = ["Checkpoint", "CheckpointError", "UnsafePickle", "read", "save"]
+__all__ = ["Checkpoint", "CheckpointError", "Report", "UnsafePickle", "inspect", "read", "save"]

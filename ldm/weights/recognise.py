@@ -30,10 +30,10 @@ def recognise(opened: Opened, family: Family | None = None) -> Kind:
     if family is not None:
         return Kind(naming, family, f"{family.prediction}, as the given family says")
     if "family" in opened.metadata:
-        family = stated_family(opened)
+        family = buildable(stated_family(opened), naming, opened)
         return Kind(naming, family, f"{family.prediction}, as the header of the file says")
     if naming == "diffusers":
-        family = family_of(opened.configs, opened.path)
+        family = buildable(family_of(opened.configs, opened.path), naming, opened)
         return Kind(naming, family, f"{family.prediction}, as scheduler_config.json says")
     for family in FAMILIES.values():
         if fits(opened.weights, family, naming):
@@ -50,11 +50,19 @@ def naming_of(opened: Opened) -> Naming:
 def stated_family(opened: Opened) -> Family:
     """The family in the header of a file that this library wrote."""
     try:
-        family = Family.from_dict(json.loads(opened.metadata["family"]))
+        return Family.from_dict(json.loads(opened.metadata["family"]))
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{opened.path} states a family that cannot be: {error}") from error
+
+
+def buildable(family: Family, naming: Naming, opened: Opened) -> Family:
+    """A family that a file describes may be nonsense: too large to be what is in it, or of sizes that do not fit."""
     if not layers_at_most(family, len(opened.weights)):
-        raise CheckpointError(f"{opened.path} states a family with more layers than its {len(opened.weights)} tensors")
+        raise CheckpointError(f"{opened.path} describes more layers than it has tensors: {len(opened.weights)}")
+    try:
+        shapes(family, naming)
+    except (ValueError, TypeError, RuntimeError, OverflowError) as error:
+        raise CheckpointError(f"{opened.path} describes networks that cannot be built: {error}") from error
     return family
 
 
