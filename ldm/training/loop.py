@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -46,15 +46,18 @@ class Plan:
         return self.learning_rate * min(rising, 0.5 + 0.5 * math.cos(math.pi * step / self.steps))
 
 
-class Stage(Protocol):
+M = TypeVar("M", bound=nn.Module)
+
+
+class Stage(Protocol[M]):
     """What is trained, and on what. `train` and `sample` are given the module: the one that learns, or its average."""
 
-    module: nn.Module
+    module: M
 
-    def loss(self, module: nn.Module, batch: int, generator: torch.Generator) -> Mapping[str, Tensor]:
+    def loss(self, module: M, batch: int, generator: torch.Generator) -> Mapping[str, Tensor]:
         """The terms of the loss of a batch, each (), the one to minimise named "loss". `generator` is on the CPU."""
 
-    def sample(self, module: nn.Module, path: Path) -> None:
+    def sample(self, module: M, path: Path) -> None:
         """Writes a picture that shows how far the training is."""
 
 
@@ -69,7 +72,7 @@ def write_atomically(state: Any, path: Path) -> None:
     os.replace(partial, path)
 
 
-def train(stage: Stage, plan: Plan, folder: Path, autocast: bool = False, compile: bool = False) -> nn.Module:
+def train(stage: Stage[M], plan: Plan, folder: Path, autocast: bool = False, compile: bool = False) -> M:
     """Trains stage.module, or goes on with what lies in `folder`; returns the average of its weights.
 
     Writes into the folder: state.pt (to resume from), log.jsonl (a line for every 50 steps), samples/<step>.png.

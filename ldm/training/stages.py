@@ -3,7 +3,7 @@
 B batch, H x W size of a picture, h x w size of its latent, Z latent channels, L tokens of a caption.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..clip.model import TextEncoder
 from ..clip.tokenizer import Tokenizer
 from ..families import Family
 from ..images import grid, to_pil
 from ..samplers import SAMPLERS, SCHEDULES, ModelDenoiser, Noise, guided
-from ..unet import UNet
 from ..vae import VAE
 from .data import Data
 from .losses import kl_loss, perceptual_loss, reconstruction_loss
@@ -27,10 +25,10 @@ def draw(count: int, high: int, generator: torch.Generator) -> Tensor:
     return torch.randint(high, (count,), generator=generator)
 
 
-def pictures(data: Data, indices: Tensor | range, device: torch.device) -> Tensor:
-    """(B, 3, H, W) float32 in [-1, 1]"""
-    pixels = torch.from_numpy(np.stack([data[int(i)][0] for i in indices])).to(device)
-    return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
+def examples(data: Data, indices: Iterable[int], device: torch.device) -> tuple[Tensor, list[str]]:
+    """Pictures (B, 3, H, W) float32 in [-1, 1], and their captions."""
+    pixels, captions = zip(*(data[i] for i in indices), strict=True)
+    return torch.from_numpy(np.stack(pixels)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1, list(captions)
 
 
 def write_grid(images: Tensor, columns: int, path: Path) -> None:
@@ -52,10 +50,9 @@ class AutoencoderStage:
     perceptual: float
     kl: float
 
-    def loss(self, module: nn.Module, batch: int, generator: torch.Generator) -> Mapping[str, Tensor]:
-        assert isinstance(module, VAE)
+    def loss(self, module: VAE, batch: int, generator: torch.Generator) -> Mapping[str, Tensor]:
         device = module.post_quant.weight.device
-        images = pictures(self.data, draw(batch // self.crops, len(self.data), generator), device)
+        images, _ = examples(self.data, draw(batch // self.crops, len(self.data), generator).tolist(), device)
         tops = draw(batch, images.shape[2] - self.crop + 1, generator).tolist()
         lefts = draw(batch, images.shape[3] - self.crop + 1, generator).tolist()
         target = torch.stack(
@@ -74,17 +71,16 @@ class AutoencoderStage:
         return {"loss": loss, "reconstruction": reconstruction, "perceptual": perceptual, "kl": kl}
 
     @torch.inference_mode()
-    def sample(self, module: nn.Module, path: Path) -> None:
+    def sample(self, module: VAE, path: Path) -> None:
         """Eight pictures above what the autoencoder makes of them."""
-        assert isinstance(module, VAE)
-        images = pictures(self.data, range(min(8, len(self.data))), module.post_quant.weight.device)
+        images, _ = examples(self.data, range(min(8, len(self.data))), module.post_quant.weight.device)
         write_grid(torch.cat([images, module.decode(module.encode(images))]), len(images), path)
 
 
 @torch.inference_mode()
 def latent_scale(vae: VAE, data: Data, count: int = 256) -> float:
     """1 / the standard deviation of the unscaled latents: what VAEConfig.scale should be."""
-    images = pictures(data, range(min(count, len(data))), vae.post_quant.weight.device)
+    images, _ = examples(data, range(min(count, len(data))), vae.post_quant.weight.device)
     return vae.config.scale / float(vae.encode(images).std())
 
 
@@ -96,14 +92,13 @@ def encode_data(
     from tqdm import tqdm
 
     device = vae.post_quant.weight.device
-    latents, captions = [], []
+    latents, ids = [], []
     for start in tqdm(range(0, len(data), batch), desc="encoding", dynamic_ncols=True):
-        indices = range(start, min(start + batch, len(data)))
+        images, captions = examples(data, range(start, min(start + batch, len(data))), device)
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-            images = pictures(data, indices, device).contiguous(memory_format=torch.channels_last)
-            latents.append(vae.encode(images).half().cpu())
-        captions += [data[i][1] for i in indices]
-    return torch.cat(latents).contiguous(), tokenizer(captions)
+            latents.append(vae.encode(images.contiguous(memory_format=torch.channels_last)).half().cpu())
+        ids.append(tokenizer(captions))
+    return torch.cat(latents).contiguous(), torch.cat(ids)
 
 
 @dataclass
@@ -129,8 +124,7 @@ class DiffusionStage:
     def __post_init__(self) -> None:
         self.schedule = self.family.noise_schedule()
 
-    def loss(self, module: nn.Module, batch: int, generator: torch.Generator) -> Mapping[str, Tensor]:
-        assert isinstance(module, nn.ModuleDict)
+    def loss(self, module: nn.ModuleDict, batch: int, generator: torch.Generator) -> Mapping[str, Tensor]:
         device = self.vae.post_quant.weight.device
         chosen = draw(batch, len(self.latents), generator)
         clean = self.latents[chosen].to(device).float().contiguous(memory_format=torch.channels_last)
@@ -142,9 +136,8 @@ class DiffusionStage:
         return {"loss": denoiser.loss(clean, module["text"](ids).last, t, noise, self.gamma).mean()}
 
     @torch.inference_mode()
-    def sample(self, module: nn.Module, path: Path) -> None:
+    def sample(self, module: nn.ModuleDict, path: Path) -> None:
         """What the model draws for each of the prompts."""
-        assert isinstance(module, nn.ModuleDict)
         family, device = self.family, self.vae.post_quant.weight.device
         positive, negative = (
             module["text"](self.tokenizer(texts).to(device)).last for texts in (self.prompts, [""] * len(self.prompts))

@@ -1,0 +1,43 @@
+"""How the networks start to be trained, where torch's own way would waste the first thousand steps."""
+
+import torch
+from torch import nn
+
+from ..clip.model import TextConfig, TextEncoder
+from ..layers import ResBlock
+from ..unet import UNet, UNetConfig
+from ..unet.blocks import SpatialTransformer
+from ..vae import VAE, VAEConfig
+
+
+def new_vae(config: VAEConfig, seed: int) -> VAE:
+    """Little noise in the latents at first, so that there is something to decode: a deviation of e^-2."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        vae = VAE(config)
+    nn.init.constant_(vae.quant.bias[config.latent_channels :], -4.0)
+    return vae
+
+
+def new_text(config: TextConfig, seed: int) -> TextEncoder:
+    """Small embeddings, as Radford et al. 2021 start with: they soon become what they are trained to be."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        text = TextEncoder(config)
+        nn.init.normal_(text.token.weight, std=0.02)
+        nn.init.normal_(text.position.weight, std=0.01)
+    return text
+
+
+def new_unet(config: UNetConfig, seed: int) -> UNet:
+    """Every block adds nothing at first, and the prediction is 0: deep networks start best as shallow ones."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        unet = UNet(config)
+    parts = list(unet.modules())
+    last = [part.conv2 for part in parts if isinstance(part, ResBlock)]
+    last += [part.proj_out for part in parts if isinstance(part, SpatialTransformer)]
+    for layer in [*last, unet.out]:
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    return unet

@@ -1,0 +1,120 @@
+"""Recipes: everything that decides how a model is trained, as data. A new recipe is one entry of RECIPES."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+from ..clip.model import TextConfig
+from ..families import Family
+from ..unet import UNetConfig
+from ..vae import VAEConfig
+from .loop import Plan
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """family                what is trained; its VAE's scale and its vocabulary are found on the way
+    scenes                how many procedural scenes to train on, where no folder of pictures is given
+    crop, crops           see AutoencoderStage, as perceptual and kl
+    vae, unet             the plans of the two stages
+    dropped, gamma        see DiffusionStage
+    """
+
+    family: Family
+    scenes: int
+    crop: int
+    crops: int
+    perceptual: float
+    kl: float
+    vae: Plan
+    unet: Plan
+    dropped: float
+    gamma: float | None
+
+
+SHAPES64 = Recipe(
+    family=Family(
+        name="shapes64",
+        text=TextConfig(vocabulary=640, length=32, width=128, layers=4, heads=4, activation="quick_gelu"),
+        unet=UNetConfig(
+            in_channels=4,
+            out_channels=4,
+            channels=(64, 128, 192),
+            res_blocks=1,
+            groups=8,
+            attention=(False, True, True),
+            context_width=128,
+            heads=None,
+            head_width=32,
+            depth=1,
+            linear_projection=True,
+        ),
+        vae=VAEConfig(image_channels=3, latent_channels=4, channels=(32, 64, 64), res_blocks=1, groups=8, scale=1.0),
+        beta_start=0.00085,
+        beta_end=0.0120,
+        train_steps=1000,
+        prediction="v",
+        size=64,
+        steps=20,
+        scale=3.0,
+        sampler="dpmpp_2m",
+        schedule="karras",
+    ),
+    scenes=40_000,
+    crop=32,
+    crops=4,
+    perceptual=1.0,
+    kl=1e-5,
+    vae=Plan(
+        steps=2400,
+        batch=24,
+        learning_rate=1.5e-3,
+        warmup=100,
+        weight_decay=0.0,
+        clip=1.0,
+        ema=0.995,
+        seed=0,
+        save_every=250,
+    ),
+    unet=Plan(
+        steps=6000,
+        batch=64,
+        learning_rate=1.5e-3,
+        warmup=200,
+        weight_decay=0.01,
+        clip=1.0,
+        ema=0.999,
+        seed=0,
+        save_every=250,
+    ),
+    dropped=0.1,
+    gamma=None,
+)
+
+RECIPES = {"shapes64": SHAPES64}
+
+
+def changed(recipe: Recipe, changes: Iterable[str]) -> Recipe:
+    """The recipe with parts changed: "unet.steps=500", "family.unet.channels=[32, 64]". Values are JSON, or words."""
+    for change in changes:
+        name, equals, text = change.partition("=")
+        if not equals:
+            raise ValueError(f"{change!r} changes nothing: give NAME=VALUE")
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError:
+            value = text
+        recipe = _changed(recipe, name.split("."), tuple(value) if isinstance(value, list) else value, name)
+    return recipe
+
+
+def _changed(part: Any, path: list[str], value: Any, name: str) -> Any:
+    known = [field.name for field in fields(part)] if is_dataclass(part) else []
+    if path[0] not in known:
+        raise ValueError(f"a recipe has no {name!r}: {path[0]!r} is none of {', '.join(known)}")
+    old = getattr(part, path[0])
+    new = _changed(old, path[1:], value, name) if len(path) > 1 else value
+    if type(new) is not type(old) and not (isinstance(old, float | None) and isinstance(new, int | float | None)):
+        raise ValueError(f"{name} must be like {old!r}, not {new!r}")
+    return replace(part, **{path[0]: new})

@@ -1,0 +1,66 @@
+"""From a recipe to a model file: both stages, each of which goes on where it was if it was killed."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from ..clip.tokenizer import Tokenizer
+from ..weights import Checkpoint, save
+from .data import Data
+from .evaluation import held_out_prompts
+from .initial import new_text, new_unet, new_vae
+from .loop import train
+from .recipes import Recipe
+from .stages import AutoencoderStage, DiffusionStage, encode_data, latent_scale
+
+
+def run(
+    recipe: Recipe,
+    data: Data,
+    folder: Path,
+    device: torch.device | str = "cpu",
+    autocast: bool = False,
+    compile: bool = False,
+) -> Path:
+    """Trains the VAE, encodes the data with it, trains the U-Net and the text encoder; -> the finished model's file.
+
+    Everything is written into `folder`: vae/ and unet/ (see `train`), latents.safetensors (the encoded data) and, in
+    the end, model.safetensors (float16, in this library's own layout). autocast, compile: see `train`.
+    """
+    device = torch.device(device)
+    vae = new_vae(recipe.family.vae, recipe.vae.seed).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    stage = AutoencoderStage(vae, data, recipe.crop, recipe.crops, recipe.perceptual, recipe.kl)
+    vae = train(stage, recipe.vae, folder / "vae", autocast)
+    vae.config = replace(vae.config, scale=latent_scale(vae, data))
+
+    tokenizer = Tokenizer.for_words((data[i][1] for i in range(len(data))), recipe.family.text.length)
+    text_config = replace(recipe.family.text, vocabulary=len(tokenizer))
+    family = replace(recipe.family, vae=vae.config, text=text_config)
+
+    encoded = folder / "latents.safetensors"
+    if not encoded.exists():
+        latents, ids = encode_data(vae, tokenizer, data, autocast)
+        save_file({"latents": latents, "ids": ids}, partial := encoded.with_suffix(".partial"))
+        os.replace(partial, encoded)
+    tensors = load_file(encoded)
+
+    module = nn.ModuleDict(
+        {"text": new_text(family.text, recipe.unet.seed), "unet": new_unet(family.unet, recipe.unet.seed)}
+    ).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    prompts = [prompt for _, prompt in held_out_prompts(32)]
+    module = train(
+        DiffusionStage(
+            module, family, vae, tokenizer, tensors["latents"], tensors["ids"], recipe.dropped, recipe.gamma, prompts
+        ),
+        recipe.unet,
+        folder / "unet",
+        autocast,
+        compile,
+    )
+    finished = folder / "model.safetensors"
+    save(finished, Checkpoint(family, module["text"].half(), module["unet"].half(), vae.half(), tokenizer.merges))
+    return finished
