@@ -7,14 +7,24 @@ and the probability flow leads x at sigma to  MU + (x - MU) S / sqrt(S^2 + sigma
 
 import inspect
 import math
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from ldm.samplers import SAMPLERS, Noise, Sampler, Step, ddim_inversion
+from ldm.samplers import (
+    SAMPLERS,
+    SCHEDULES,
+    Denoiser,
+    Noise,
+    NoiseSchedule,
+    Sampler,
+    Step,
+    ddim_inversion,
+    scaled_linear_betas,
+)
 from ldm.samplers.lms import PLMS_WEIGHTS, adams_bashforth
 from ldm.samplers.restart import Restart
 from ldm.samplers.sigmas import karras_ramp
@@ -69,6 +79,8 @@ def run(sampler: Sampler, x: Tensor, sigmas: list[float], noise: Noise, **option
 QUIET: dict[str, dict[str, Any]] = {  # the options that switch a sampler's randomness off
     **{s.name: {"eta": 0.0} if s.stochastic else {} for s in SAMPLERS.values()},
     "restart": {"restarts": []},
+    "ddpm": {},  # it has none
+    "lcm": {},
 }
 SOLVERS = [s for s in SAMPLERS.values() if s.order is not None and s.name not in ("ddpm", "dpm_adaptive")]
 
@@ -128,6 +140,52 @@ def test_stochastic_samplers_reach_the_mean_and_the_variance(name: str, options:
     assert abs(last.var().item() / S**2 - 1) < 4 * (2 / count) ** 0.5 + 0.02  # and what 160 steps leave
 
 
+class Impulses(Noise):
+    """Picture k of a batch hears one, the k-th, of the independent pieces of all noise; picture 0 hears none.
+
+    The Gaussian denoiser is linear, so for MU = 0 the sum of the squares of where they end is the variance, exactly.
+    The pieces of a path are the stretches between `cuts`.
+    """
+
+    def __init__(self, cuts: list[float]) -> None:
+        self.pieces, self.drawn = list(pairwise(cuts)), 0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        self.drawn += 1
+        return (torch.arange(len(x)) == self.drawn).to(x)[:, None, None, None]
+
+    def path(self, x: Tensor, start: float, end: float) -> Tensor:
+        shares = [(a - b) / (start - end) if start * 1.0001 > a and b > end * 0.9999 else 0.0 for a, b in self.pieces]
+        assert sum(shares) == pytest.approx(1)
+        return torch.tensor([0.0, *shares], dtype=x.dtype).sqrt()[:, None, None, None]
+
+
+def variance(sampler: Sampler, denoise: Denoiser, steps: int) -> float:
+    sigmas = grid(steps)
+    middles = [math.sqrt(a * b) for a, b in pairwise(sigmas[:-1])]
+    noise = Impulses(sorted(sigmas[:-1] + middles, reverse=True))
+    x = torch.zeros(2 * steps - 1, 1, 1, 1, dtype=torch.float64)
+    x[0] = math.hypot(8, S)
+    *_, last = sampler.run(denoise, x, sigmas, noise)
+    return last.x.square().sum().item()
+
+
+@pytest.mark.parametrize(
+    "name", [s.name for s in SAMPLERS.values() if s.stochastic and s.name not in ("restart", "lcm")]
+)
+def test_the_variance_converges_with_the_same_order(name: str) -> None:
+    def centred(x: Tensor, sigma: float) -> Tensor:
+        return S**2 / (S**2 + sigma**2) * x
+
+    errors = [abs(variance(SAMPLERS[name], centred, n) / S**2 - 1) for n in (150, 300)]
+    assert math.log2(errors[0] / errors[1]) == pytest.approx(SAMPLERS[name].order, abs=0.15)
+
+
+def test_the_variance_of_a_consistency_model_is_right_at_any_number_of_steps() -> None:
+    for n in (1, 2, 4, 30):
+        assert variance(SAMPLERS["lcm"], lambda x, sigma: x * S / math.hypot(S, sigma), n) == pytest.approx(S**2)
+
+
 @ALL
 def test_steps_count_the_intervals_and_end_clean(sampler: Sampler) -> None:
     for sigmas in (grid(5), grid(12), grid(7)[3:], [0.4, 0.0], [14.6, 0.0]):  # whole lists, a tail, a single step
@@ -141,6 +199,21 @@ def test_steps_count_the_intervals_and_end_clean(sampler: Sampler) -> None:
         assert steps[-1].sigma == 0
         assert all(s.x.shape == s.denoised.shape == x.shape for s in steps)
         assert steps[-1].x.isfinite().all()
+
+
+@ALL
+def test_any_sampler_walks_any_list_and_its_tails(sampler: Sampler) -> None:
+    schedule = NoiseSchedule(scaled_linear_betas())
+    exact = MU + S * torch.linspace(-2, 2, 5, dtype=torch.float64).reshape(1, 1, 1, 5)
+    for name, steps in product(SCHEDULES, (1, 2, 3, 7, 40)):
+        sigmas = sampler.sigmas(schedule, steps, name)
+        for tail in (sigmas, sigmas[steps // 2 :], sigmas[-2:]):
+            x = MU + (exact - MU) * math.hypot(S, tail[0]) / S
+            last = run(sampler, x, tail, Noise([0]), **QUIET[sampler.name])[-1]
+            assert last.sigma == 0
+            assert last.x.isfinite().all()
+            if steps == 40 and sampler.name not in ("ddpm", "lcm"):
+                assert torch.allclose(last.x, exact, atol=0.25), (name, len(tail))
 
 
 @ALL

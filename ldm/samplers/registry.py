@@ -12,6 +12,7 @@ Its state is its local variables. Progress, previews, stopping and pausing are t
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
 from torch import Tensor
@@ -56,16 +57,19 @@ class Sampler:
     adaptive: bool
 
     def sigmas(self, noise_schedule: NoiseSchedule, steps: int, schedule: str = "automatic") -> list[float]:
-        """The list for `steps` steps, at least 1, of this sampler: `schedule` is a key of SCHEDULES or "automatic"."""
+        """The list for `steps` steps of this sampler; `schedule` is a key of SCHEDULES or "automatic".
+
+        ValueError for an unknown schedule, less than 1 step, or more steps than it has different levels for.
+        """
         if steps < 1:
             raise ValueError(f"{steps} steps: a sampler takes at least 1")
         name = self.schedule if schedule == "automatic" else schedule
         if name not in SCHEDULES:
             raise ValueError(f"schedule {name!r} is unknown: choose from automatic, {', '.join(SCHEDULES)}")
-        if not self.discard:
-            return SCHEDULES[name](noise_schedule, steps)
-        sigmas = SCHEDULES[name](noise_schedule, steps + 1)
-        return sigmas[:-2] + sigmas[-1:]
+        sigmas = SCHEDULES[name](noise_schedule, steps + self.discard)
+        if any(a <= b for a, b in pairwise(sigmas)):
+            raise ValueError(f"{steps} steps are more than {name} has levels for: at most {len(noise_schedule)} are")
+        return sigmas[:-2] + sigmas[-1:] if self.discard else sigmas
 
 
 SAMPLERS: dict[str, Sampler] = {}
