@@ -17,9 +17,9 @@ from typing import NoReturn
 import torch
 
 from ..finite import NotFinite
+from ..weights import inspect
 from .drawing import draw
 from .flags import add_flags, add_request_flags, requested
-from .inspection import inspect
 
 
 class Parser(argparse.ArgumentParser):
@@ -39,7 +39,7 @@ def parser() -> Parser:
         command.set_defaults(run=lambda options: draw(options, requested(options)))
     command = commands.add_parser("inspect", help="what a checkpoint is, without loading it")
     command.add_argument("file", type=Path)
-    command.set_defaults(run=lambda options: inspect(options.file))
+    command.set_defaults(run=lambda options: print(inspect(options.file)))
     return parser
 
 

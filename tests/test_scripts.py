@@ -1,0 +1,43 @@
+"""The scripts as a user runs them: in processes of their own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from ldm.images import open_image, read_text
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(folder, *command):
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "", "OMP_NUM_THREADS": "1"}
+    arguments = [sys.executable, *map(str, command)]
+    return subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("command", [[ROOT / "scripts/txt2img.py"], ["-m", "ldm", "txt2img"]], ids=["script", "module"])
+def test_txt2img(tmp_path, tiny_file, command):
+    done = run(tmp_path, *command, "--prompt", "a cat", "--ckpt", tiny_file, "--n_iter", 1, "--n_samples", 1)
+    assert (done.returncode, done.stderr.count("Traceback")) == (0, 0), done.stderr
+    path = tmp_path / "outputs/txt2img-samples/samples/00000.png"
+    assert open_image(path).size == (16, 16)
+    assert read_text(path)["parameters"].startswith("a cat\nSteps: 4, Sampler: Euler")
+    assert "seed 42: 100%" in done.stderr
+
+
+def test_img2img(tmp_path, tiny_file):
+    Image.new("RGB", (16, 24), "red").save(tmp_path / "in.png")
+    script = ROOT / "scripts/img2img.py"
+    done = run(tmp_path, script, "--prompt", "a cat", "--init-img", "in.png", "--ckpt", tiny_file, "--n_samples", 1)
+    assert done.returncode == 0, done.stderr
+    assert open_image(tmp_path / "outputs/img2img-samples/samples/00000.png").size == (16, 24)
+
+
+def test_a_mistake_is_one_line_and_exit_code_2(tmp_path):
+    done = run(tmp_path, ROOT / "scripts/img2img.py", "--init-img", "nowhere.png")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "ldm img2img: error: there is no picture 'nowhere.png'\n"
+    assert list(tmp_path.iterdir()) == []
