@@ -7,14 +7,15 @@ say, is an `Inert`. Names that no honest checkpoint has are not merely left alon
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from .mapped import are_sizes
 
 
-class Name(NamedTuple):
+@dataclass(frozen=True)
+class Name:
     """Something in Python that a pickle speaks of."""
 
     module: str

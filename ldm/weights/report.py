@@ -78,7 +78,7 @@ class Report:
 def inspect(path: str | Path, ema: bool | None = None) -> Report:
     """What is at a path, told from headers alone: no tensor is read, and nothing of a pickle is run.
 
-    A checkpoint that is not one of ours is reported on as well. CheckpointError: it is no checkpoint at all, or damaged.
+    Checkpoints that are not ours are reported on as well. CheckpointError: it is no checkpoint at all, or damaged.
     """
     opened = open_checkpoint(path)
     kind = recognise(opened)
