@@ -98,6 +98,16 @@ def test_the_error_falls_with_the_order_of_the_method(sampler: Sampler) -> None:
     assert math.log2(errors[0] / errors[1]) == pytest.approx(sampler.order, abs=0.15)
 
 
+def test_dpm_fast_is_of_order_3_where_its_last_step_is_of_order_2() -> None:
+    x = MU + 2 * torch.randn(1, 1, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    exact = MU + (x - MU) * math.hypot(S, 0.2) / math.hypot(S, 1.0)
+    errors = []
+    for thirds in (32, 64):
+        steps = run(SAMPLERS["dpm_fast"], x, [*karras_ramp(1.0, 0.2, 3 * thirds + 3), 0.0], NoNoise())
+        errors.append((steps[-2].x - exact).abs().max().item())
+    assert math.log2(errors[0] / errors[1]) == pytest.approx(3, abs=0.15)
+
+
 @pytest.mark.parametrize("sampler", SOLVERS, ids=lambda s: s.name)
 def test_the_end_point_is_that_of_the_flow(sampler: Sampler) -> None:
     x = MU + 8 * torch.randn(1, 1, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

@@ -108,6 +108,18 @@ def test_schedulers_of_several_steps(name: str, kind: str, config: dict[str, Any
     assert (ours(name, x, levels) - expected).abs().max() < 1e-4
 
 
+def test_dpmpp_3m_without_noise() -> None:
+    """The Heun type is that of the second step. The stochastic form there weighs the curvature otherwise: by 1 more."""
+    scheduler = diffusers.DPMSolverMultistepScheduler(
+        **BETAS, solver_order=3, solver_type="heun", lower_order_final=False, final_sigmas_type="zero"
+    )
+    scheduler.set_timesteps(STEPS)
+    levels = scheduler.sigmas.double().tolist()
+    x = start(levels[0])
+    expected = theirs(scheduler, x, levels[:-1], preserving=True)
+    assert (ours("dpmpp_3m_sde", x, levels, eta=0.0) - expected).abs().max() < 1e-4
+
+
 @pytest.mark.parametrize("order", [2, 3])
 @pytest.mark.parametrize(
     ("name", "kind", "config"),
