@@ -1,5 +1,6 @@
 """From a network's raw prediction to D(x, sigma), the expected clean latent; and guidance, which maps D to D."""
 
+import math
 from collections.abc import Callable
 from typing import Literal, Protocol
 
@@ -37,7 +38,7 @@ class ModelDenoiser:
 
         The network runs in the context's dtype, the arithmetic around it in x's.
         """
-        scale = (1 + sigma**2) ** 0.5
+        scale = math.sqrt(1 + sigma**2)
         t = torch.full((len(x),), self.schedule.t(sigma), device=x.device)
         raw = self.network((x / scale).to(context.dtype), t, context).to(x.dtype)
         if self.prediction == "eps":
