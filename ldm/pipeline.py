@@ -211,12 +211,13 @@ def load(
     dtype    None: what suits the device, see `choose_dtype`
     ema      whether to take the moving averages of the U-Net's weights; None: if the file has them
     """
-    path = built_in() if path is None else Path(path)
+    path = built_in() if path is None else Path(path).expanduser().resolve()
     where = choose_device(device)
     dtype, _ = choose_dtype(where, dtype)
     found = read(path, dtype, where, ema)
     tokenizer = Tokenizer(found.merges, found.family.text.length)
-    return LatentDiffusion(found.text, found.unet, found.vae, tokenizer, found.family, path.stem).to(where, dtype)
+    name = path.name if path.is_dir() else path.stem
+    return LatentDiffusion(found.text, found.unet, found.vae, tokenizer, found.family, name).to(where, dtype)
 
 
 def built_in() -> Path:

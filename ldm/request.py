@@ -82,6 +82,8 @@ class Request:
         >>> [(part.prompt, part.seed) for part in Request(("a", "b"), seed=5, count=2).split(3)]
         [(('a', 'b', 'a'), 5), ('b', 8)]
         """
+        if size < 1:
+            raise ValueError(f"{size} pictures at once: give 1 or more")
         prompts = self.prompts * self.count
         return [
             replace(self, prompt=prompts[i : i + size], seed=self.seed + i, count=1)
@@ -156,7 +158,7 @@ def known(name: str, names: Collection[str], what: str) -> None:
         raise ValueError(f"unknown {what} {name!r}{hint} There are {', '.join(names)}")
 
 
-def infotext(request: Request, sampler: str | None, model: str | None = None, version: str | None = None) -> str:
+def infotext(request: Request, sampler: str | None, model: str | None = None) -> str:
     """The text that AUTOMATIC1111's web UI keeps in a PNG under `parameters`, for the first picture of a request.
 
     Prompt, negative prompt, and one line "Steps: 20, Sampler: Euler a, ...", in the order of its `create_infotext`.
@@ -173,7 +175,6 @@ def infotext(request: Request, sampler: str | None, model: str | None = None, ve
         "Model": model,
         "Denoising strength": request.strength,
         "Eta DDIM" if request.sampler == "ddim" else "Eta": request.eta,
-        "Version": version,
     }
     line = ", ".join(f"{key}: {quoted(value)}" for key, value in pairs.items() if value is not None)
     negative = [f"Negative prompt: {request.negative}"] if request.negative else []

@@ -1,5 +1,6 @@
 import dataclasses
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -260,6 +261,12 @@ def test_a_caller_who_looks_at_steps_keeps_its_own_mode(tiny):
         assert not torch.is_inference_mode_enabled()
         assert step.x.is_inference()
     torch.ones(2, requires_grad=True).sum().backward()
+
+
+def test_no_step_is_kept(tiny):
+    latents = [weakref.ref(step.x) for step in tiny.steps(Request("a cat", steps=100, sampler="dpmpp_2m"))]
+    assert len(latents) == 100
+    assert not any(reference() is not None for reference in latents)
 
 
 def test_nothing_draws_from_the_global_generator(tiny):

@@ -17,6 +17,7 @@ from typing import NoReturn
 import torch
 
 from ..finite import NotFinite
+from ..samplers import SAMPLERS, SCHEDULES
 from ..weights import inspect
 from .drawing import draw
 from .flags import add_flags, add_request_flags, requested
@@ -31,9 +32,10 @@ class Parser(argparse.ArgumentParser):
 
 def parser() -> Parser:
     parser = Parser("ldm", description="Latent diffusion: pictures from text.")
+    names = f"Samplers: {', '.join(SAMPLERS)}. Schedules: automatic, {', '.join(SCHEDULES)}."
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, about in (("txt2img", "pictures of a prompt"), ("img2img", "pictures of a prompt, from a picture")):
-        command = commands.add_parser(name, help=about, description=about)
+        command = commands.add_parser(name, help=about, description=about, epilog=names)
         add_request_flags(command, from_image=name == "img2img")
         add_flags(command, name)
         command.set_defaults(run=lambda options: draw(options, requested(options)))
@@ -52,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.run(options)
         return 0
-    except (NotFinite, torch.OutOfMemoryError) as error:
+    except (NotFinite, torch.cuda.OutOfMemoryError) as error:
         code, message = 1, str(error).split("\n")[0]
     except (ValueError, OSError) as error:
         code, message = 2, str(error)

@@ -16,6 +16,7 @@ from ..images import grid, open_image, to_pil
 from ..pipeline import LatentDiffusion, load
 from ..plan import noise_levels
 from ..request import Request
+from ..samplers import SAMPLERS
 from .folder import Folder
 
 if TYPE_CHECKING:
@@ -27,10 +28,9 @@ def draw(options: argparse.Namespace, request: Request) -> None:
     folder = Folder(options.outdir)
     model = open_model(options)
     request, start = model.settle(request, image)
-    levels = len(noise_levels(request, model.family)) - 1
     began, pictures = time.perf_counter(), []
     for part in batches(model, request, options):
-        drawn = draw_batch(model, part, start, folder, options.preview_every)
+        drawn, steps = draw_batch(model, part, start, folder, options.preview_every)
         for picture, its in zip(drawn, part.split(1)):
             if not options.skip_save:
                 print(folder.save(picture, model.metadata(its)))
@@ -41,7 +41,7 @@ def draw(options: argparse.Namespace, request: Request) -> None:
         print(folder.save_grid(sheet, model.metadata(request)))
     print(
         f"{request.total} pictures of {request.width} x {request.height} by {model.name} ({model.family.name}): "
-        f"{request.sampler}, {request.schedule}, {levels} of {request.steps} steps, scale {request.scale:g}, "
+        f"{request.sampler}, {request.schedule}, {steps} of {request.steps} steps, scale {request.scale:g}, "
         f"seed {request.seed}; {time.perf_counter() - began:.1f} s, at most {peak_memory(model.device) / 1e9:.2f} GB"
     )
 
@@ -70,14 +70,15 @@ def batches(model: LatentDiffusion, request: Request, options: argparse.Namespac
 
 def draw_batch(
     model: LatentDiffusion, request: Request, start: Tensor | None, folder: Folder, every: int | None
-) -> list[Image]:
-    """The pictures of a request; where `every` is given, with previews after every so many steps."""
+) -> tuple[list[Image], int]:
+    """The pictures of a request, and how many steps they took; with previews after `every` so many steps."""
     from tqdm import tqdm
 
-    total = max(len(noise_levels(request, model.family)) - 1, 1)
+    planned = len(noise_levels(request, model.family)) - 1
+    total = None if SAMPLERS[request.sampler].own_levels else max(planned, 1)
     what = f"seed {request.seed}" + (f" to {request.seed + request.total - 1}" if request.total > 1 else "")
     for step in tqdm(model.steps(request, start), what, total, dynamic_ncols=True):
         if every is not None and (step.index + 1) % every == 0:
             for i, preview in enumerate(to_pil(model.decode(step.denoised))):
                 folder.save_preview(preview, i, step.index + 1)
-    return model.pictures(step.x)
+    return model.pictures(step.x), step.index + 1 if planned else 0
