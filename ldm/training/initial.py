@@ -15,7 +15,7 @@ def new_vae(config: VAEConfig, seed: int) -> VAE:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         vae = VAE(config)
-    nn.init.constant_(vae.quant.bias[config.latent_channels :], -4.0)
+    vae.quant.get_parameter("bias").data[config.latent_channels :] = -4.0
     return vae
 
 
@@ -34,10 +34,10 @@ def new_unet(config: UNetConfig, seed: int) -> UNet:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         unet = UNet(config)
-    parts = list(unet.modules())
-    last = [part.conv2 for part in parts if isinstance(part, ResBlock)]
-    last += [part.proj_out for part in parts if isinstance(part, SpatialTransformer)]
-    for layer in [*last, unet.out]:
-        nn.init.zeros_(layer.weight)
-        nn.init.zeros_(layer.bias)
+    last: list[nn.Module] = [unet.out]
+    last += [part.conv2 for part in unet.modules() if isinstance(part, ResBlock)]
+    last += [part.proj_out for part in unet.modules() if isinstance(part, SpatialTransformer)]
+    for layer in last:
+        for parameter in layer.parameters():
+            nn.init.zeros_(parameter)
     return unet

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..clip.model import TextConfig
@@ -17,7 +17,8 @@ class Recipe:
     """family                what is trained; its VAE's scale and its vocabulary are found on the way
     scenes                how many procedural scenes to train on, where no folder of pictures is given
     crop, crops           see AutoencoderStage, as perceptual and kl
-    vae, unet             the plans of the two stages
+    noise                 see DecoderStage
+    vae, unet, decoder    the plans of the stages
     dropped, gamma        see DiffusionStage
     """
 
@@ -27,8 +28,10 @@ class Recipe:
     crops: int
     perceptual: float
     kl: float
+    noise: float
     vae: Plan
     unet: Plan
+    decoder: Plan
     dropped: float
     gamma: float | None
 
@@ -40,7 +43,7 @@ SHAPES64 = Recipe(
         unet=UNetConfig(
             in_channels=4,
             out_channels=4,
-            channels=(64, 128, 192),
+            channels=(64, 128, 128),
             res_blocks=1,
             groups=8,
             attention=(False, True, True),
@@ -66,6 +69,7 @@ SHAPES64 = Recipe(
     crops=4,
     perceptual=1.0,
     kl=1e-5,
+    noise=0.05,
     vae=Plan(
         steps=2400,
         batch=24,
@@ -78,13 +82,24 @@ SHAPES64 = Recipe(
         save_every=250,
     ),
     unet=Plan(
-        steps=6000,
+        steps=5000,
         batch=64,
         learning_rate=1.5e-3,
         warmup=200,
         weight_decay=0.01,
         clip=1.0,
         ema=0.999,
+        seed=0,
+        save_every=250,
+    ),
+    decoder=Plan(
+        steps=3000,
+        batch=8,
+        learning_rate=1e-3,
+        warmup=100,
+        weight_decay=0.0,
+        clip=1.0,
+        ema=0.995,
         seed=0,
         save_every=250,
     ),
@@ -97,24 +112,31 @@ RECIPES = {"shapes64": SHAPES64}
 
 def changed(recipe: Recipe, changes: Iterable[str]) -> Recipe:
     """The recipe with parts changed: "unet.steps=500", "family.unet.channels=[32, 64]". Values are JSON, or words."""
+    tree = asdict(recipe)
     for change in changes:
         name, equals, text = change.partition("=")
         if not equals:
             raise ValueError(f"{change!r} changes nothing: give NAME=VALUE")
-        try:
-            value = json.loads(text)
-        except json.JSONDecodeError:
-            value = text
-        recipe = _changed(recipe, name.split("."), tuple(value) if isinstance(value, list) else value, name)
-    return recipe
+        *path, last = name.split(".")
+        part: Any = tree
+        for step in path:
+            part = part.get(step) if isinstance(part, dict) else None
+        if not isinstance(part, dict) or last not in part:
+            known = f": there are {', '.join(part)}" if isinstance(part, dict) else ""
+            raise ValueError(f"a recipe has no {name!r}{known}")
+        part[last] = _like(part[last], text, name)
+    plans = {name: Plan(**tree[name]) for name in ("vae", "unet", "decoder")}
+    return Recipe(**{**tree, **plans, "family": Family.from_dict(tree["family"])})
 
 
-def _changed(part: Any, path: list[str], value: Any, name: str) -> Any:
-    known = [field.name for field in fields(part)] if is_dataclass(part) else []
-    if path[0] not in known:
-        raise ValueError(f"a recipe has no {name!r}: {path[0]!r} is none of {', '.join(known)}")
-    old = getattr(part, path[0])
-    new = _changed(old, path[1:], value, name) if len(path) > 1 else value
-    if type(new) is not type(old) and not (isinstance(old, float | None) and isinstance(new, int | float | None)):
-        raise ValueError(f"{name} must be like {old!r}, not {new!r}")
-    return replace(part, **{path[0]: new})
+def _like(old: Any, text: str, name: str) -> Any:
+    """A value of the same type as the old one; a whole number will do for a fraction."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        value = text
+    value = tuple(value) if isinstance(value, list) else value
+    fraction = isinstance(old, float | None) and isinstance(value, float | int | None)
+    if type(value) is not type(old) and not fraction:
+        raise ValueError(f"{name} must be like {old!r}, not {value!r}")
+    return value

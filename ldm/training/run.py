@@ -1,4 +1,4 @@
-"""From a recipe to a model file: both stages, each of which goes on where it was if it was killed."""
+"""From a recipe to a model file: stage after stage, each of which goes on where it was if it was killed."""
 
 import os
 from dataclasses import replace
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from ..clip.tokenizer import Tokenizer
 from ..weights import Checkpoint, save
@@ -15,7 +14,7 @@ from .evaluation import held_out_prompts
 from .initial import new_text, new_unet, new_vae
 from .loop import train
 from .recipes import Recipe
-from .stages import AutoencoderStage, DiffusionStage, encode_data, latent_scale
+from .stages import AutoencoderStage, DecoderStage, DiffusionStage, TextAndUNet, encode_data, latent_scale
 
 
 def run(
@@ -26,13 +25,15 @@ def run(
     autocast: bool = False,
     compile: bool = False,
 ) -> Path:
-    """Trains the VAE, encodes the data with it, trains the U-Net and the text encoder; -> the finished model's file.
+    """Trains the VAE, encodes the data with it, trains the U-Net and the text encoder, then the decoder once more.
 
-    Everything is written into `folder`: vae/ and unet/ (see `train`), latents.safetensors (the encoded data) and, in
-    the end, model.safetensors (float16, in this library's own layout). autocast, compile: see `train`.
+    -> the finished model's file.
+
+    Everything is written into `folder`: vae/, unet/ and decoder/ (see `train`), latents.safetensors (the encoded data)
+    and, in the end, model.safetensors (float16, in this library's own layout). autocast, compile: see `train`.
     """
     device = torch.device(device)
-    vae = new_vae(recipe.family.vae, recipe.vae.seed).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    vae = new_vae(recipe.family.vae, recipe.vae.seed).to(device)
     stage = AutoencoderStage(vae, data, recipe.crop, recipe.crops, recipe.perceptual, recipe.kl)
     vae = train(stage, recipe.vae, folder / "vae", autocast)
     vae.config = replace(vae.config, scale=latent_scale(vae, data))
@@ -48,9 +49,7 @@ def run(
         os.replace(partial, encoded)
     tensors = load_file(encoded)
 
-    module = nn.ModuleDict(
-        {"text": new_text(family.text, recipe.unet.seed), "unet": new_unet(family.unet, recipe.unet.seed)}
-    ).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module = TextAndUNet(new_text(family.text, recipe.unet.seed), new_unet(family.unet, recipe.unet.seed)).to(device)
     prompts = [prompt for _, prompt in held_out_prompts(32)]
     module = train(
         DiffusionStage(
@@ -61,6 +60,9 @@ def run(
         autocast,
         compile,
     )
+    vae = train(
+        DecoderStage(vae, data, tensors["latents"], recipe.noise, recipe.perceptual), recipe.decoder, folder / "decoder"
+    )
     finished = folder / "model.safetensors"
-    save(finished, Checkpoint(family, module["text"].half(), module["unet"].half(), vae.half(), tokenizer.merges))
+    save(finished, Checkpoint(family, module.text.half(), module.unet.half(), vae.half(), tokenizer.merges))
     return finished

@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..clip.model import TextEncoder
 from ..clip.tokenizer import Tokenizer
 from ..families import Family
 from ..images import grid, to_pil
 from ..samplers import SAMPLERS, SCHEDULES, ModelDenoiser, Noise, guided
+from ..unet import UNet
 from ..vae import VAE
 from .data import Data
 from .losses import kl_loss, perceptual_loss, reconstruction_loss
@@ -77,6 +79,47 @@ class AutoencoderStage:
         write_grid(torch.cat([images, module.decode(module.encode(images))]), len(images), path)
 
 
+@dataclass
+class DecoderStage:
+    """The decoder alone goes on learning, on whole pictures, while the latents stay what they are.
+
+    latents (N, Z, h, w)   of the pictures
+    noise                  standard deviation of what is added to them, so that the decoder forgives a generated
+                           latent its small mistakes
+    perceptual             as in AutoencoderStage
+    """
+
+    module: VAE
+    data: Data
+    latents: Tensor
+    noise: float
+    perceptual: float
+
+    def __post_init__(self) -> None:
+        self.module.requires_grad_(False)
+        self.module.post_quant.requires_grad_(True)
+        self.module.decoder.requires_grad_(True)
+
+    def loss(self, module: VAE, batch: int, generator: torch.Generator) -> Mapping[str, Tensor]:
+        device = module.post_quant.weight.device
+        chosen = draw(batch, len(self.latents), generator)
+        target, _ = examples(self.data, chosen.tolist(), device)
+        latents = self.latents[chosen].float()
+        latents = latents + self.noise * torch.randn(latents.shape, generator=generator)
+        decoded = module.decode(latents.to(device).contiguous(memory_format=torch.channels_last)).float()
+        reconstruction = reconstruction_loss(decoded, target)
+        perceptual = perceptual_loss(decoded, target)
+        loss = reconstruction + self.perceptual * perceptual
+        return {"loss": loss, "reconstruction": reconstruction, "perceptual": perceptual}
+
+    @torch.inference_mode()
+    def sample(self, module: VAE, path: Path) -> None:
+        """Eight pictures above what the decoder makes of their latents."""
+        images, _ = examples(self.data, range(min(8, len(self.data))), module.post_quant.weight.device)
+        decoded = module.decode(self.latents[: len(images)].float().to(images.device))
+        write_grid(torch.cat([images, decoded]), len(images), path)
+
+
 @torch.inference_mode()
 def latent_scale(vae: VAE, data: Data, count: int = 256) -> float:
     """1 / the standard deviation of the unscaled latents: what VAEConfig.scale should be."""
@@ -101,6 +144,14 @@ def encode_data(
     return torch.cat(latents).contiguous(), torch.cat(ids)
 
 
+class TextAndUNet(nn.Module):
+    """The two networks that learn together: one says what the other draws."""
+
+    def __init__(self, text: TextEncoder, unet: UNet) -> None:
+        super().__init__()
+        self.text, self.unet = text, unet
+
+
 @dataclass
 class DiffusionStage:
     """The U-Net learns to predict the noise in a latent from its caption, and the text encoder what to tell it.
@@ -111,7 +162,7 @@ class DiffusionStage:
     prompts                            what `sample` draws
     """
 
-    module: nn.ModuleDict  # text, unet
+    module: TextAndUNet
     family: Family
     vae: VAE
     tokenizer: Tokenizer
@@ -124,7 +175,7 @@ class DiffusionStage:
     def __post_init__(self) -> None:
         self.schedule = self.family.noise_schedule()
 
-    def loss(self, module: nn.ModuleDict, batch: int, generator: torch.Generator) -> Mapping[str, Tensor]:
+    def loss(self, module: TextAndUNet, batch: int, generator: torch.Generator) -> Mapping[str, Tensor]:
         device = self.vae.post_quant.weight.device
         chosen = draw(batch, len(self.latents), generator)
         clean = self.latents[chosen].to(device).float().contiguous(memory_format=torch.channels_last)
@@ -132,17 +183,17 @@ class DiffusionStage:
         ids = torch.where(unconditional, self.tokenizer([""]), self.ids[chosen]).to(device)
         t = draw(batch, len(self.schedule), generator).to(device)
         noise = torch.randn(clean.shape, generator=generator).to(device)
-        denoiser = ModelDenoiser(module["unet"], self.schedule, self.family.prediction)
-        return {"loss": denoiser.loss(clean, module["text"](ids).last, t, noise, self.gamma).mean()}
+        denoiser = ModelDenoiser(module.unet, self.schedule, self.family.prediction)
+        return {"loss": denoiser.loss(clean, module.text(ids).last, t, noise, self.gamma).mean()}
 
     @torch.inference_mode()
-    def sample(self, module: nn.ModuleDict, path: Path) -> None:
+    def sample(self, module: TextAndUNet, path: Path) -> None:
         """What the model draws for each of the prompts."""
         family, device = self.family, self.vae.post_quant.weight.device
         positive, negative = (
-            module["text"](self.tokenizer(texts).to(device)).last for texts in (self.prompts, [""] * len(self.prompts))
+            module.text(self.tokenizer(texts).to(device)).last for texts in (self.prompts, [""] * len(self.prompts))
         )
-        denoiser = ModelDenoiser(module["unet"], self.schedule, family.prediction)
+        denoiser = ModelDenoiser(module.unet, self.schedule, family.prediction)
         sigmas = SCHEDULES[family.schedule](self.schedule, family.steps)
         noise = Noise(range(len(self.prompts)))
         x = noise(torch.empty(len(self.prompts), *self.latents.shape[1:], device=device)) * sigmas[0]
