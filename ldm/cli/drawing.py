@@ -40,9 +40,10 @@ def draw(options: argparse.Namespace, request: Request) -> None:
         sheet = grid(pictures, options.n_rows if options.n_rows > 0 else options.n_samples)
         print(folder.save_grid(sheet, model.metadata(request)))
     print(
-        f"{request.total} pictures of {request.width} x {request.height} by {model.name} ({model.family.name}): "
-        f"{request.sampler}, {request.schedule}, {steps} of {request.steps} steps, scale {request.scale:g}, "
-        f"seed {request.seed}; {time.perf_counter() - began:.1f} s, at most {peak_memory(model.device) / 1e9:.2f} GB"
+        f"{request.total} picture{'s' * (request.total > 1)} of {request.width} x {request.height} "
+        f"by {model.name} ({model.family.name}): {request.sampler}, {request.schedule}, {steps} of {request.steps} steps, "
+        f"scale {request.scale:g}, seed {request.seed}; {time.perf_counter() - began:.1f} s, "
+        f"at most {peak_memory(model.device) / 1e9:.2f} GB"
     )
 
 
