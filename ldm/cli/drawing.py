@@ -41,9 +41,9 @@ def draw(options: argparse.Namespace, request: Request) -> None:
         print(folder.save_grid(sheet, model.metadata(request)))
     print(
         f"{request.total} picture{'s' * (request.total > 1)} of {request.width} x {request.height} "
-        f"by {model.name} ({model.family.name}): {request.sampler}, {request.schedule}, {steps} of {request.steps} steps, "
-        f"scale {request.scale:g}, seed {request.seed}; {time.perf_counter() - began:.1f} s, "
-        f"at most {peak_memory(model.device) / 1e9:.2f} GB"
+        f"by {model.name} ({model.family.name}): {request.sampler}, {request.schedule}, "
+        f"{steps} of {request.steps} steps, scale {request.scale:g}, seed {request.seed}; "
+        f"{time.perf_counter() - began:.1f} s, at most {peak_memory(model.device) / 1e9:.2f} GB"
     )
 
 
