@@ -150,5 +150,6 @@ class UNet(nn.Module):
             maps += down(maps[-1], time, context)
         h = self.mid(maps[-1], time, context)
         for up in self.up:
-            h = up(h, [maps.pop() for _ in up.res], time, context)
+            skips = [maps.pop() for _ in range(self.config.res_blocks + 1)]
+            h = up(h, skips, time, context)
         return self.out(F.silu(self.norm(h)))  # type: ignore[no-any-return]
