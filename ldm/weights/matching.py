@@ -83,7 +83,7 @@ def match(opened: Opened, family: Family, naming: Naming, ema: bool | None = Non
     for ours, names in chosen.items():
         name = found.take(names, expected[ours])
         if name is None:
-            found.missing.append(names[0])
+            found.missing.append(" or ".join(names))
         else:
             found.sources[ours] = name, sources[ours].operation
     unused = {names[0]: found.take(names, expected[ours]) for ours, names in spare.items()}
@@ -93,7 +93,7 @@ def match(opened: Opened, family: Family, naming: Naming, ema: bool | None = Non
     for names, shape, reason in official:
         name = found.take(names, shape, parameter=False)
         if name is None:
-            found.absent.append(names[0])
+            found.absent.append(" or ".join(names))
         else:
             found.ignored[name] = reason
     return found

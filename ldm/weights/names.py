@@ -76,7 +76,7 @@ REFUSED_INSIDE = (  # the same, in packages that are harmless otherwise
 )
 HARMLESS_BUILTINS = (
     *("bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "long", "object"),
-    *("range", "set", "slice", "str", "tuple", "unicode"),
+    *("range", "set", "slice", "str", "tuple", "unicode", "xrange"),
 )
 
 

@@ -13,7 +13,7 @@ from .mapped import CheckpointError, MappedFile, Weight, gigabytes
 from .names import Storage, Stored
 from .unpickle import unpickle
 
-LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the pickle of the number 0x1950a86a20f9469cfc6c
+LEGACY = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the pickle of the number 0x1950a86a20f9469cfc6c, but for its heading
 MAX_CONTENTS = 16_000_000  # bytes of an archive's table of contents
 
 
@@ -24,7 +24,7 @@ def is_zip(start: bytes) -> bool:
 
 def is_legacy(start: bytes) -> bool:
     """By the first bytes of a file."""
-    return start.startswith(LEGACY)
+    return start.startswith(b"\x80") and LEGACY in start[:32]
 
 
 def read_zip(file: MappedFile) -> dict[str, Weight]:
@@ -91,18 +91,17 @@ def read_legacy(file: MappedFile) -> dict[str, Weight]:
     stream = file.bytes
     stream.seek(0)
     _magic, _version, _machine, content, order = [unpickle(stream, file.path) for _ in range(5)]
-    starts, position = {}, stream.tell()
+    position, starts = stream.tell(), {}
+    end = position + sum(8 + item.numel * item.dtype.itemsize for item in content.storages.values())
+    if end > len(file):
+        sizes = f"{gigabytes(len(file))} of {gigabytes(end)} are here"
+        raise CheckpointError(f"{file.path} is cut short: {sizes}; download it again")
     for key in order.value if isinstance(order.value, list) else ():
-        if not isinstance(key, str) or key not in content.storages:
-            raise CheckpointError(f"{file.path} is damaged: its list of storages is not that of its pickle")
-        storage = content.storages[key]
-        if int.from_bytes(file.bytes[position : position + 8], "little") != storage.numel:
-            raise CheckpointError(f"{file.path} is damaged: the storage {key} is not where it should be")
+        storage = content.storages.get(key) if isinstance(key, str) else None
+        if storage is None or int.from_bytes(stream[position : position + 8], "little") != storage.numel:
+            raise CheckpointError(f"{file.path} is damaged: a storage is not where it should be")
         starts[key] = position + 8
         position = starts[key] + storage.numel * storage.dtype.itemsize
-    if position > len(file):
-        sizes = f"{gigabytes(len(file))} of {gigabytes(position)} are here"
-        raise CheckpointError(f"{file.path} is cut short: {sizes}; download it again")
     tensors = named_tensors(content.value, file.path)
     if absent := [name for name, stored in tensors.items() if stored.storage.key not in starts]:
         raise CheckpointError(f"{file.path} is damaged: it lacks the storage of {absent[0]}")

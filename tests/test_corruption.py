@@ -1,0 +1,175 @@
+"""Damaged files: each ends in a clear error, or in just what the format's own library reads from it."""
+
+import math
+import random
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ldm.weights import Checkpoint, CheckpointError, read, save
+from ldm.weights.saving import renamed
+
+CASES = {"safetensors": 100, "torch": 100, "legacy": 50}
+SECONDS, MEGABYTES = 10, 200  # that one of them may take, and that all together may
+
+
+def flip(data: bytearray, draw: random.Random, end: int | None = None) -> None:
+    """A few bits, in the file or in its first `end` bytes."""
+    for _ in range(draw.choice([1, 1, 2, 8])):
+        data[draw.randrange(len(data) if end is None else end)] ^= 1 << draw.randrange(8)
+
+
+def flip_start(data: bytearray, draw: random.Random) -> None:
+    flip(data, draw, 4000)
+
+
+def flip_first_bytes(data: bytearray, draw: random.Random) -> None:
+    """In the length of the header."""
+    flip(data, draw, 10)
+
+
+def flip_end(data: bytearray, draw: random.Random) -> None:
+    """In an archive's table of contents."""
+    data[-1 - draw.randrange(min(len(data), 20_000))] ^= 1 << draw.randrange(8)
+
+
+def truncate(data: bytearray, draw: random.Random) -> None:
+    del data[draw.choice([draw.randrange(len(data)), draw.randrange(40), len(data) - 1 - draw.randrange(100)]) :]
+
+
+def new_length(data: bytearray, draw: random.Random) -> None:
+    length = draw.choice([0, 1, 2, 2**63, 2**64 - 1, 99_999_999, draw.randrange(2**20), draw.randrange(2**64)])
+    data[:8] = length.to_bytes(8, "little")
+
+
+def not_a_number(data: bytearray, draw: random.Random) -> None:
+    place = draw.randrange(len(data) // 2, len(data) - 30_000) // 4 * 4
+    data[place : place + 4] = b"\x00\x00\xc0\x7f"
+
+
+def insert(data: bytearray, draw: random.Random) -> None:
+    place = draw.randrange(len(data))
+    data[place:place] = draw.randbytes(draw.choice([1, 4, 4096]))
+
+
+def remove(data: bytearray, draw: random.Random) -> None:
+    place = draw.randrange(len(data))
+    del data[place : place + draw.choice([1, 4, 4096])]
+
+
+def zeros(data: bytearray, draw: random.Random) -> None:
+    """A download that kept its place in the file, but did not finish."""
+    place = draw.randrange(len(data))
+    data[place:] = bytes(len(data) - place)
+
+
+def append(data: bytearray, draw: random.Random) -> None:
+    data += draw.randbytes(draw.choice([1, 1000]))
+
+
+def swap(data: bytearray, draw: random.Random) -> None:
+    """Two blocks of the file change places."""
+    size = 512
+    one, two = (draw.randrange(len(data) // size) * size for _ in range(2))
+    data[one : one + size], data[two : two + size] = data[two : two + size], data[one : one + size]
+
+
+def digit(data: bytearray, draw: random.Random) -> None:
+    """A digit of the header, or of a pickle, becomes another."""
+    digits = [place for place in range(4000) if data[place] in b"0123456789"]
+    if digits:
+        data[draw.choice(digits)] = draw.choice(b"0123456789")
+
+
+KINDS: list[Callable[[bytearray, random.Random], None]] = [
+    *(flip, flip_start, flip_start, flip_first_bytes, flip_end, truncate, new_length, not_a_number),
+    *(insert, remove, zeros, append, swap, digit, digit),
+]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tiny):
+    return Checkpoint(tiny.family, tiny.text, tiny.unet, tiny.vae, tiny.tokenizer.merges)
+
+
+@pytest.fixture(scope="module")
+def files(checkpoint, tmp_path_factory) -> dict[str, Path]:
+    """One small checkpoint in each format."""
+    folder = tmp_path_factory.mktemp("good")
+    save(folder / "a.safetensors", checkpoint)
+    names = {name: tensor.detach().contiguous() for name, tensor in renamed(checkpoint, "compvis").items()}
+    torch.save({"state_dict": names, "epoch": 1}, folder / "a.ckpt")
+    torch.save({"state_dict": names, "epoch": 1}, folder / "old.ckpt", _use_new_zipfile_serialization=False)
+    return {"safetensors": folder / "a.safetensors", "torch": folder / "a.ckpt", "legacy": folder / "old.ckpt"}
+
+
+def official(path: Path, kind: str) -> dict[str, torch.Tensor]:
+    """What the format's own library reads, under the names of the layout."""
+    if kind == "safetensors":
+        return load_file(path)
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_random_corruption(checkpoint, files, tmp_path, kind):
+    good = files[kind].read_bytes()
+    path = tmp_path / "model"
+    naming = "ldm" if kind == "safetensors" else "compvis"
+    family = None if kind == "safetensors" else checkpoint.family
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    loaded, messages = 0, []
+    for seed in range(CASES[kind]):
+        draw = random.Random(seed)
+        data = bytearray(good)
+        change = draw.choice(KINDS)
+        change(data, draw)
+        path.write_bytes(data)
+        start = time.process_time()
+        try:
+            found = read(path, family=family)
+        except CheckpointError as error:
+            messages.append(str(error))
+        else:
+            ours, theirs = renamed(found, naming), official(path, kind)
+            assert all(torch.equal(ours[name], theirs[name]) for name in ours), (seed, change.__name__)
+            loaded += 1
+        assert time.process_time() - start < SECONDS, (seed, change.__name__)
+    assert all(str(path) in message and "\n" not in message and len(message) < 2000 for message in messages)
+    assert len(messages) > CASES[kind] / 4
+    assert loaded > CASES[kind] / 20  # a flipped bit in a number is still a number
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    assert grown < MEGABYTES
+
+
+def test_swapped_files(checkpoint, files, tmp_path):
+    """Each under the other's name: what counts is the content."""
+    for kind, name in (("safetensors", "a.ckpt"), ("torch", "a.safetensors"), ("legacy", "a.bin")):
+        (tmp_path / name).write_bytes(files[kind].read_bytes())
+        found = read(tmp_path / name, family=checkpoint.family)
+        assert torch.equal(found.unet.stem.weight, checkpoint.unet.stem.weight)
+
+
+def test_every_truncation_of_a_header(files, tmp_path):
+    path = tmp_path / "model.safetensors"
+    for kind in files:
+        data = files[kind].read_bytes()
+        for size in [*range(40), *range(40, 4000, 97)]:
+            path.write_bytes(data[:size])
+            with pytest.raises(CheckpointError):
+                read(path)
+
+
+def test_a_number_that_is_none_in_every_network(checkpoint, files, tmp_path):
+    path = tmp_path / "model.safetensors"
+    data = files["safetensors"].read_bytes()
+    for name in ("unet.stem.weight", "vae.decoder.out.bias", "text.token.weight"):
+        tensor = renamed(checkpoint, "ldm")[name].detach().numpy().tobytes()
+        place = data.index(tensor)
+        path.write_bytes(data[:place] + torch.tensor(math.nan).numpy().tobytes() + data[place + 4 :])
+        with pytest.raises(CheckpointError, match=rf"^{name} in .* has 1 values that are no numbers"):
+            read(path)
