@@ -64,12 +64,14 @@ def noise_levels(request: Request, family: Family) -> list[float]:
 
     Of n steps the last round(n * strength) run. With exact_steps n run, the last of round(n / strength).
     """
-    steps, run = request.steps, request.steps
-    if request.strength is not None and not request.exact_steps:
-        run = round(steps * request.strength)
-    elif request.strength is not None:
-        steps, run = (round(steps / request.strength), steps) if request.strength > 0 else (steps, 0)
+    steps, strength = request.steps, request.strength
+    if strength is not None and strength > 0 and request.exact_steps:
+        steps = round(steps / strength)
     if steps > family.train_steps:
-        raise ValueError(f"{run} steps at strength {request.strength:g} are the end of {steps}: give more strength")
+        raise ValueError(f"{request.steps} steps of {steps} are too fine a division: give fewer steps or more strength")
     sigmas = SAMPLERS[request.sampler].sigmas(family.noise_schedule(), steps, request.schedule)
-    return sigmas[max(len(sigmas) - 1 - run, 0) :]
+    if strength is None:
+        return sigmas
+    there = len(sigmas) - 1  # a few schedules come as near to `steps` as they can
+    run = min(request.steps, there) if request.exact_steps and strength > 0 else round(there * strength)
+    return sigmas[there - run :]

@@ -54,11 +54,20 @@ def test_exact_steps_runs_all_of_them(tiny, steps, strength, whole):
     assert sigmas == SCHEDULES["karras"](tiny.family.noise_schedule(), whole)[-steps - 1 :]
 
 
+def test_a_schedule_that_cannot_have_so_many_steps_is_used_whole(tiny):
+    request, _ = tiny.settle(Request(steps=60, schedule="ddim_uniform"))
+    whole = SCHEDULES["ddim_uniform"](tiny.family.noise_schedule(), 60)
+    assert len(whole) == 64
+    assert noise_levels(request, tiny.family) == whole
+    half, _ = tiny.settle(Request(steps=60, schedule="ddim_uniform", strength=1 / 3), PICTURE)
+    assert noise_levels(half, tiny.family) == whole[-22:]
+
+
 def test_exact_steps_at_the_ends(tiny):
     none, _ = tiny.settle(Request(strength=0, exact_steps=True), PICTURE)
     assert noise_levels(none, tiny.family) == [0.0]
     few, _ = tiny.settle(Request(steps=4, strength=0.001, exact_steps=True), PICTURE)
-    with pytest.raises(ValueError, match="the end of 4000: give more strength"):
+    with pytest.raises(ValueError, match="4 steps of 4000 are too fine a division"):
         noise_levels(few, tiny.family)
 
 
