@@ -82,7 +82,7 @@ SHAPES64 = Recipe(
         save_every=250,
     ),
     unet=Plan(
-        steps=4500,
+        steps=4000,
         batch=64,
         learning_rate=1.5e-3,
         warmup=200,
