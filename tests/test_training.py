@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import ldm
+from ldm.clip.tokenizer import Tokenizer
 from ldm.training.data import Scenes
 from ldm.training.ema import EMA
 from ldm.training.initial import new_text, new_unet, new_vae
@@ -23,9 +24,10 @@ from ldm.training.loop import Plan, step_generator, train
 from ldm.training.losses import kl_loss, perceptual_loss, reconstruction_loss
 from ldm.training.recipes import RECIPES, Recipe, changed
 from ldm.training.run import run
-from ldm.training.stages import AutoencoderStage, DecoderStage, latent_scale
+from ldm.training.stages import AutoencoderStage, DecoderStage, TextAndHead, TextStage, encode_data, latent_scale
 
 PLAN = Plan(steps=40, batch=8, learning_rate=0.1, warmup=4, weight_decay=0.0, clip=10.0, ema=0.9, seed=3, save_every=10)
+STAGES = ("vae", "text", "unet", "decoder")
 TINY = [
     "family.text.width=32",
     "family.text.heads=2",
@@ -38,7 +40,7 @@ TINY = [
     "family.steps=3",
     "scenes=32",
     "crop=16",
-    *(f"{stage}.{name}" for stage in ("vae", "unet", "decoder") for name in ("steps=6", "batch=4", "save_every=2")),
+    *(f"{stage}.{change}" for stage in STAGES for change in ("steps=6", "batch=4", "save_every=2")),
 ]
 
 
@@ -175,6 +177,22 @@ def test_a_recipe_becomes_a_model_that_draws_and_resumes_to_the_same(tmp_path):
     run(shorter, data, tmp_path / "two")
     one, two = (torch.load(tmp_path / name / "unet" / "state.pt", weights_only=True) for name in ("one", "two"))
     assert all(torch.equal(one["average"][name], two["average"][name]) for name in one["average"])
+
+
+def test_the_text_encoder_learns_what_its_captions_show(tmp_path):
+    recipe = tiny()
+    data = Scenes(32, 32)
+    vae = new_vae(recipe.family.vae, seed=0)
+    tokenizer = Tokenizer.for_words((data[i][1] for i in range(32)), 32)
+    latents, ids = encode_data(vae, tokenizer, data)
+    assert latents.shape == (32, 4, 16, 16)
+    assert torch.equal(ids[3], tokenizer(data[3][1])[0])
+    latents = latents / latents.float().std()
+    text = new_text(replace(recipe.family.text, vocabulary=len(tokenizer)), seed=0)
+    stage = TextStage(TextAndHead(text, latents.shape[1:]), vae, latents, ids)
+    first = stage.loss(stage.module, 32, step_generator(1, 0))["loss"].item()
+    trained = train(stage, replace(recipe.text, steps=60, batch=32, warmup=5, save_every=60), tmp_path)
+    assert stage.loss(trained, 32, step_generator(1, 0))["loss"].item() < 0.5 * first
 
 
 def test_the_decoder_stage_leaves_the_latents_alone(tmp_path):

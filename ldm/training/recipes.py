@@ -18,7 +18,7 @@ class Recipe:
     scenes                how many procedural scenes to train on, where no folder of pictures is given
     crop, crops           see AutoencoderStage, as perceptual and kl
     noise                 see DecoderStage
-    vae, unet, decoder    the plans of the stages
+    vae, text, unet, decoder   the plans of the stages
     dropped, gamma        see DiffusionStage
     """
 
@@ -30,6 +30,7 @@ class Recipe:
     kl: float
     noise: float
     vae: Plan
+    text: Plan
     unet: Plan
     decoder: Plan
     dropped: float
@@ -81,8 +82,19 @@ SHAPES64 = Recipe(
         seed=0,
         save_every=250,
     ),
+    text=Plan(
+        steps=1200,
+        batch=256,
+        learning_rate=2e-3,
+        warmup=100,
+        weight_decay=0.01,
+        clip=1.0,
+        ema=0.99,
+        seed=0,
+        save_every=200,
+    ),
     unet=Plan(
-        steps=4000,
+        steps=3000,
         batch=64,
         learning_rate=1.5e-3,
         warmup=200,
@@ -125,7 +137,7 @@ def changed(recipe: Recipe, changes: Iterable[str]) -> Recipe:
             known = f": there are {', '.join(part)}" if isinstance(part, dict) else ""
             raise ValueError(f"a recipe has no {name!r}{known}")
         part[last] = _like(part[last], text, name)
-    plans = {name: Plan(**tree[name]) for name in ("vae", "unet", "decoder")}
+    plans = {name: Plan(**tree[name]) for name in ("vae", "text", "unet", "decoder")}
     return Recipe(**{**tree, **plans, "family": Family.from_dict(tree["family"])})
 
 

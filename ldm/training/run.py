@@ -14,7 +14,16 @@ from .evaluation import held_out_prompts
 from .initial import new_text, new_unet, new_vae
 from .loop import train
 from .recipes import Recipe
-from .stages import AutoencoderStage, DecoderStage, DiffusionStage, TextAndUNet, encode_data, latent_scale
+from .stages import (
+    AutoencoderStage,
+    DecoderStage,
+    DiffusionStage,
+    TextAndHead,
+    TextAndUNet,
+    TextStage,
+    encode_data,
+    latent_scale,
+)
 
 
 def run(
@@ -49,7 +58,10 @@ def run(
         os.replace(partial, encoded)
     tensors = load_file(encoded)
 
-    module = TextAndUNet(new_text(family.text, recipe.unet.seed), new_unet(family.unet, recipe.unet.seed)).to(device)
+    text = TextAndHead(new_text(family.text, recipe.text.seed), tensors["latents"].shape[1:]).to(device)
+    text = train(TextStage(text, vae, tensors["latents"], tensors["ids"]), recipe.text, folder / "text", autocast)
+
+    module = TextAndUNet(text.text.requires_grad_(True), new_unet(family.unet, recipe.unet.seed).to(device))
     prompts = [prompt for _, prompt in held_out_prompts(32)]
     module = train(
         DiffusionStage(
