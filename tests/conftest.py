@@ -12,6 +12,7 @@ from ldm.pipeline import LatentDiffusion
 from ldm.unet import UNet, UNetConfig
 from ldm.vae import VAE, VAEConfig
 from ldm.weights import Checkpoint, save
+from ldm.weights.saving import renamed
 
 MERGES = [("c", "a"), ("ca", "t</w>"), ("d", "o")]
 
@@ -69,9 +70,20 @@ def own_tiny() -> LatentDiffusion:
 
 
 @pytest.fixture(scope="session")
-def tiny_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same model as a checkpoint."""
-    model = build_tiny()
+def tiny_checkpoint(tiny: LatentDiffusion) -> Checkpoint:
+    """The same model, to be saved."""
+    return Checkpoint(tiny.family, tiny.text, tiny.unet, tiny.vae, tiny.tokenizer.merges)
+
+
+@pytest.fixture(scope="session")
+def tiny_compvis(tiny_checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
+    """Its tensors under CompVis's names. Copy before you change it."""
+    return {name: tensor.detach().contiguous() for name, tensor in renamed(tiny_checkpoint, "compvis").items()}
+
+
+@pytest.fixture(scope="session")
+def tiny_file(tiny_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same model as a file."""
     path = tmp_path_factory.mktemp("checkpoint") / "tiny.safetensors"
-    save(path, Checkpoint(model.family, model.text, model.unet, model.vae, model.tokenizer.merges))
+    save(path, tiny_checkpoint)
     return path

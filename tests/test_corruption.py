@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ldm.weights import Checkpoint, CheckpointError, read, save
+from ldm.weights import CheckpointError, read, save
 from ldm.weights.saving import renamed
 
 CASES = {"safetensors": 100, "torch": 100, "legacy": 50}
@@ -93,18 +93,12 @@ KINDS: list[Callable[[bytearray, random.Random], None]] = [
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tiny):
-    return Checkpoint(tiny.family, tiny.text, tiny.unet, tiny.vae, tiny.tokenizer.merges)
-
-
-@pytest.fixture(scope="module")
-def files(checkpoint, tmp_path_factory) -> dict[str, Path]:
+def files(tiny_checkpoint, tiny_compvis, tmp_path_factory) -> dict[str, Path]:
     """One small checkpoint in each format."""
     folder = tmp_path_factory.mktemp("good")
-    save(folder / "a.safetensors", checkpoint)
-    names = {name: tensor.detach().contiguous() for name, tensor in renamed(checkpoint, "compvis").items()}
-    torch.save({"state_dict": names, "epoch": 1}, folder / "a.ckpt")
-    torch.save({"state_dict": names, "epoch": 1}, folder / "old.ckpt", _use_new_zipfile_serialization=False)
+    save(folder / "a.safetensors", tiny_checkpoint)
+    torch.save({"state_dict": tiny_compvis, "epoch": 1}, folder / "a.ckpt")
+    torch.save({"state_dict": tiny_compvis, "epoch": 1}, folder / "old.ckpt", _use_new_zipfile_serialization=False)
     return {"safetensors": folder / "a.safetensors", "torch": folder / "a.ckpt", "legacy": folder / "old.ckpt"}
 
 
@@ -116,11 +110,11 @@ def official(path: Path, kind: str) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("kind", CASES)
-def test_random_corruption(checkpoint, files, tmp_path, kind):
+def test_random_corruption(tiny_checkpoint, files, tmp_path, kind):
     good = files[kind].read_bytes()
     path = tmp_path / "model"
     naming = "ldm" if kind == "safetensors" else "compvis"
-    family = None if kind == "safetensors" else checkpoint.family
+    family = None if kind == "safetensors" else tiny_checkpoint.family
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     loaded, messages = 0, []
     for seed in range(CASES[kind]):
@@ -146,12 +140,12 @@ def test_random_corruption(checkpoint, files, tmp_path, kind):
     assert grown < MEGABYTES
 
 
-def test_swapped_files(checkpoint, files, tmp_path):
+def test_swapped_files(tiny_checkpoint, files, tmp_path):
     """Each under the other's name: what counts is the content."""
     for kind, name in (("safetensors", "a.ckpt"), ("torch", "a.safetensors"), ("legacy", "a.bin")):
         (tmp_path / name).write_bytes(files[kind].read_bytes())
-        found = read(tmp_path / name, family=checkpoint.family)
-        assert torch.equal(found.unet.stem.weight, checkpoint.unet.stem.weight)
+        found = read(tmp_path / name, family=tiny_checkpoint.family)
+        assert torch.equal(found.unet.stem.weight, tiny_checkpoint.unet.stem.weight)
 
 
 def test_every_truncation_of_a_header(files, tmp_path):
@@ -164,11 +158,11 @@ def test_every_truncation_of_a_header(files, tmp_path):
                 read(path)
 
 
-def test_a_number_that_is_none_in_every_network(checkpoint, files, tmp_path):
+def test_a_number_that_is_none_in_every_network(tiny_checkpoint, files, tmp_path):
     path = tmp_path / "model.safetensors"
     data = files["safetensors"].read_bytes()
     for name in ("unet.stem.weight", "vae.decoder.out.bias", "text.token.weight"):
-        tensor = renamed(checkpoint, "ldm")[name].detach().numpy().tobytes()
+        tensor = renamed(tiny_checkpoint, "ldm")[name].detach().numpy().tobytes()
         place = data.index(tensor)
         path.write_bytes(data[:place] + torch.tensor(math.nan).numpy().tobytes() + data[place + 4 :])
         with pytest.raises(CheckpointError, match=rf"^{name} in .* has 1 values that are no numbers"):

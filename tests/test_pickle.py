@@ -1,12 +1,14 @@
 """Pickles of strangers: what is in them never runs, and honest ones are read none the less."""
 
 import collections
+import copyreg
 import functools
 import importlib
 import io
 import operator
 import os
 import pickle
+import pickletools
 import subprocess
 import sys
 import zipfile
@@ -15,7 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ldm.weights import CheckpointError, UnsafePickle, inspect, read
+from ldm.weights import CheckpointError, UnsafePickle, inspect, read, save
 from ldm.weights.opening import open_checkpoint
 from ldm.weights.unpickle import MAX_INSTRUCTIONS, unpickle
 
@@ -157,7 +159,7 @@ def test_attacks_in_the_other_pickles_of_an_old_file(marker):
         pickles, file = [], io.BytesIO(Path("a.ckpt").read_bytes())
         for _ in range(5):
             start = file.tell()
-            for _ in __import__("pickletools").genops(file):
+            for _ in pickletools.genops(file):
                 pass
             pickles.append(file.getvalue()[start : file.tell()])
         pickles[place] = NESTED
@@ -167,10 +169,8 @@ def test_attacks_in_the_other_pickles_of_an_old_file(marker):
     assert not marker.exists()
 
 
-def test_attacks_in_a_folder(marker, tiny, tmp_path):
-    from ldm.weights import Checkpoint, save
-
-    save("model", Checkpoint(tiny.family, tiny.text, tiny.unet, tiny.vae, tiny.tokenizer.merges), "diffusers")
+def test_attacks_in_a_folder(marker, tiny_checkpoint):
+    save("model", tiny_checkpoint, "diffusers")
     Path("model/vae/diffusion_pytorch_model.safetensors").unlink()
     torch.save(Calls(os.system, "touch ran"), "model/vae/diffusion_pytorch_model.bin")
     with pytest.raises(UnsafePickle, match="system"):
@@ -180,12 +180,12 @@ def test_attacks_in_a_folder(marker, tiny, tmp_path):
 
 def test_the_extension_registry_is_not_used(marker):
     """EXT instructions call what other code has registered under a number."""
-    __import__("copyreg").add_extension("os", "system", 240)
+    copyreg.add_extension("os", "system", 240)
     try:
         with pytest.raises(CheckpointError, match="EXT1"):
             read(archive(Path("a.ckpt"), b"\x82\xf0S'touch ran'\n\x85R."))
     finally:
-        __import__("copyreg").remove_extension("os", "system", 240)
+        copyreg.remove_extension("os", "system", 240)
     assert not marker.exists()
 
 
@@ -358,6 +358,26 @@ def test_compressed_members_are_refused(marker):
         file.writestr("model/data.pkl", tensor_program(GOOD))
         file.writestr("model/data/0", bytes(10**6))
     with pytest.raises(CheckpointError, match="compressed or encrypted"):
+        read("a.ckpt")
+
+
+def test_dictionaries_within_themselves(marker):
+    program = b"}\x94S'state_dict'\nh\x00s."
+    with pytest.raises(CheckpointError, match="no named tensors, but state_dict"):
+        read(archive(Path("a.ckpt"), program))
+
+
+def test_members_before_the_start_of_the_file(marker):
+    """A table of contents that counts from a false beginning, so that a member lies at -50 bytes: in a comment."""
+    with zipfile.ZipFile("a.ckpt", "w") as file:
+        file.writestr("model/data.pkl", tensor_program(GOOD))
+        file.comment = b"PK\x03\x04" + bytes(46)
+    data = bytearray(Path("a.ckpt").read_bytes())
+    place = data.index(b"PK\x05\x06") + 16
+    data[place : place + 4] = (int.from_bytes(data[place : place + 4], "little") + 50).to_bytes(4, "little")
+    Path("a.ckpt").write_bytes(data)
+    assert zipfile.ZipFile("a.ckpt").infolist()[0].header_offset == -50
+    with pytest.raises(CheckpointError, match=r"data\.pkl is not where"):
         read("a.ckpt")
 
 

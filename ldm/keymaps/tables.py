@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from torch import Tensor
@@ -32,7 +32,7 @@ class Source(NamedTuple):
     operation: Operation
 
 
-@cache
+@lru_cache(maxsize=16)
 def table(family: Family, naming: Naming) -> dict[str, Source]:
     """Each parameter of ours -> its source in a naming."""
     sources = {}

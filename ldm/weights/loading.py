@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..clip.model import TextEncoder
 from ..clip.tokenizer import Tokenizer, clip_merges, parse_merges
-from ..families import Family
+from ..families import FAMILIES, Family
 from ..unet import UNet
 from ..vae import VAE
 from .mapped import CheckpointError
@@ -52,7 +52,8 @@ def read(
     opened = open_checkpoint(path)
     kind = recognise(opened, family)
     if kind.family is None:
-        raise CheckpointError(f"{opened.path} has not the keys and shapes of a known family{guess(opened)}")
+        known = ", ".join(FAMILIES)
+        raise CheckpointError(f"{opened.path} is of no family that is known here ({known}){guess(opened)}")
     found = match(opened, kind.family, kind.naming, ema)
     found.check(opened)
     state = {}

@@ -1,7 +1,7 @@
 """A family's three networks without memory: every parameter has its shape, and no values yet."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -39,7 +39,7 @@ def layers_at_most(family: Family, limit: int) -> bool:
     return sum(1 for _ in islice(rows(family), limit + 1)) <= limit
 
 
-@cache
+@lru_cache(maxsize=16)
 def shapes(family: Family, naming: Naming) -> dict[str, tuple[int, ...]]:
     """The shape of each parameter, by our name, as the naming has it."""
     parameters = skeleton(family).state_dict()

@@ -68,10 +68,8 @@ def contents(file: MappedFile) -> dict[str, zipfile.ZipInfo]:
         with Bounded(str(file.path)) as raw, zipfile.ZipFile(raw) as archive:
             return {member.filename: member for member in archive.infolist()}
     except Exception as error:  # zipfile raises of every kind on a damaged archive
-        reason = "it is cut short or damaged; download it again"
-        raise CheckpointError(
-            f"{file.path} is a zip archive without a table of contents: {reason} ({error})"
-        ) from error
+        reason = f"has no table of contents ({error})"
+        raise CheckpointError(f"{file.path} is cut short or damaged: it {reason}; download it again") from error
 
 
 def span(file: MappedFile, member: zipfile.ZipInfo) -> tuple[int, int]:
@@ -81,7 +79,7 @@ def span(file: MappedFile, member: zipfile.ZipInfo) -> tuple[int, int]:
     header = file.bytes[member.header_offset : member.header_offset + 30]
     name, extra = int.from_bytes(header[26:28], "little"), int.from_bytes(header[28:30], "little")
     start = member.header_offset + 30 + name + extra
-    if not is_zip(header) or start + member.file_size > len(file):
+    if not is_zip(header) or member.header_offset < 0 or start + member.file_size > len(file):
         raise CheckpointError(f"{file.path} is damaged: {member.filename} is not where its table of contents says")
     return start, start + member.file_size
 
@@ -110,7 +108,7 @@ def read_legacy(file: MappedFile) -> dict[str, Weight]:
 
 def named_tensors(content: Any, path: Path) -> dict[str, Stored]:
     """A dictionary's tensors, or those of the "state_dict" within it, as trainers write it."""
-    while isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} is not a checkpoint: its pickle is not a dictionary of tensors")
