@@ -1,0 +1,115 @@
+"""The noise of other programs: which numbers they draw, from which seed, in which order."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+from ldm.samplers import Noise
+from ldm.samplers.compat import NOISES, ForeignNoise
+from ldm.samplers.philox import Philox
+
+SIGMAS = [14.614641, 5.0, 1.7, 0.4, 0.029167, 0.0]
+SEEDS = [42, 43, 44]
+X = torch.zeros(3, 4, 8, 8)
+
+
+def foreign(word, seeds=SEEDS):
+    return ForeignNoise(NOISES[word], seeds, SIGMAS)
+
+
+def cpu_draws(seed, *shapes):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(shape, generator=generator) for shape in shapes]
+
+
+def cuda_draws(seed, *shapes):
+    generator = Philox(seed)
+    return [generator.randn(shape) for shape in shapes]
+
+
+def test_a1111_draws_each_picture_from_its_own_stream_of_the_gpu():
+    noise, own = foreign("a1111"), [Philox(seed) for seed in SEEDS]
+    for _ in range(3):
+        assert torch.equal(noise(X), torch.stack([philox.randn(X.shape[1:]) for philox in own]))
+
+
+def test_a1111_on_the_cpu_draws_as_this_library_does():
+    noise, own = foreign("a1111_cpu"), Noise(SEEDS)
+    for _ in range(3):
+        assert torch.equal(noise(X), own(X))
+
+
+def test_comfyui_draws_the_first_noise_on_the_cpu_and_the_rest_on_the_gpu_from_the_same_seed():
+    noise = foreign("comfyui")
+    assert torch.equal(noise(X), *cpu_draws(42, X.shape))
+    for expected in cuda_draws(42, X.shape, X.shape):
+        assert torch.equal(noise(X), expected)
+
+
+@pytest.mark.parametrize(("word", "draws"), [("diffusers", cpu_draws), ("compvis", cuda_draws)])
+def test_diffusers_and_compvis_draw_batch_after_batch_from_one_stream(word, draws):
+    noise = foreign(word)
+    for expected in draws(42, X.shape, X.shape, X.shape):
+        assert torch.equal(noise(X), expected)
+    noise = foreign(word)
+    assert torch.equal(noise.path(X, 5.0, 1.7), draws(42, X.shape)[0])  # they know no Brownian path
+
+
+@pytest.mark.parametrize("word", NOISES)
+def test_whether_a_picture_depends_on_its_batch(word):
+    together, alone = foreign(word), foreign(word, SEEDS[1:2])
+    same = [torch.equal(together(X)[1], alone(X[:1])[0]) for _ in range(2)]
+    same += [torch.equal(together.path(X, 5.0, 1.7)[1], alone.path(X[:1], 5.0, 1.7)[0])]
+    assert same == [NOISES[word].alone] * 3
+
+
+def test_paths_are_those_of_torchsde():
+    """k-diffusion's BrownianTreeNoiseSampler on torchsde 0.2.6, its numbers drawn by Philox; six digits of them."""
+    expected = {
+        (14.614641, 3.1686): [-1.332792, 1.423827, -1.387694, 0.573486, -1.399068, 0.565503],
+        (3.1686, 2.5): [0.622617, -0.148279, 1.005486, -0.278383, 1.338373, 0.067492],
+        (0.5, 0.7): [-0.436724, 0.330971, -1.55919, -0.642801, -0.095058, 1.000263],
+        (0.0413, 0.029167): [-1.230924, 0.249852, 0.810653, 0.182531, -0.607535, 0.756209],
+    }
+    noise = ForeignNoise(NOISES["a1111"], [42, 43], SIGMAS)
+    for (start, end), numbers in expected.items():
+        increment = noise.path(torch.zeros(2, 1, 1, 3), start, end)
+        assert torch.allclose(increment.flatten(), torch.tensor(numbers), atol=1e-6)
+
+
+@pytest.mark.parametrize("word", ["a1111", "a1111_cpu", "comfyui"])
+def test_a_path_is_one_however_it_is_asked(word):
+    noise, again = foreign(word), foreign(word)
+    noise(X)
+    for start, end in pairwise(SIGMAS[:-1]):
+        noise.path(X, start, end)
+    assert torch.equal(noise.path(X, 5.0, 1.7), again.path(X, 5.0, 1.7))
+    assert torch.equal(noise.path(X, 1.7, 5.0), -noise.path(X, 5.0, 1.7))
+    halves = [noise.path(X, a, b) * (a - b) ** 0.5 for a, b in ((5.0, 3.3), (3.3, 1.7))]
+    assert torch.allclose(sum(halves), noise.path(X, 5.0, 1.7) * 3.3**0.5, atol=1e-5)
+    assert noise.path(X, 3.0, 3.0).abs().max() == 0
+    held = noise.path(X, 1.0, 0.029167) * (1 - 0.029167) ** 0.5
+    assert torch.allclose(noise.path(X, 1.0, 0.0), held, atol=1e-6)
+
+
+def test_increments_of_a_path_are_standard_normal():
+    noise, x = foreign("comfyui", [11]), torch.zeros(1, 4, 128, 128)
+    steps = torch.stack([noise.path(x, a, b).flatten() for a, b in pairwise(SIGMAS[:-1])])
+    assert torch.allclose(torch.cov(steps), torch.eye(len(steps)), atol=0.023)
+
+
+@pytest.mark.parametrize("word", NOISES)
+def test_draws_come_in_the_dtype_of_x_and_leave_the_global_generator_alone(word):
+    before = torch.random.get_rng_state()
+    narrow, wide = foreign(word), foreign(word)
+    assert torch.equal(narrow(X).double(), wide(X.double()))
+    assert torch.equal(narrow.path(X, 5.0, 1.7).double(), wide.path(X.double(), 5.0, 1.7))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_batch_of_another_size_is_refused():
+    with pytest.raises(ValueError, match="batch of 3 with 1 seeds"):
+        foreign("comfyui", [1])(X)
+    with pytest.raises(ValueError, match="batch of 3 with 1 seeds"):
+        foreign("a1111", [1]).path(X, 2.0, 1.0)
