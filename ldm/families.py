@@ -69,8 +69,8 @@ class Family:
         levels = zip(self.unet.channels, self.unet.attention)
         return [width for width, attention in levels if attention] + [self.unet.channels[-1]]
 
-    def noise_schedule(self) -> NoiseSchedule:
-        return NoiseSchedule(scaled_linear_betas(self.beta_start, self.beta_end, self.train_steps))
+    def noise_schedule(self, linear: bool = False) -> NoiseSchedule:
+        return NoiseSchedule(scaled_linear_betas(self.beta_start, self.beta_end, self.train_steps), linear)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that JSON can write."""

@@ -48,15 +48,16 @@ def to_tensor(image: Image) -> Tensor:
     return pixels.permute(2, 0, 1)[None].float() / 127.5 - 1
 
 
-def to_pil(images: Tensor) -> list[Image]:
+def to_pil(images: Tensor, truncate: bool = False) -> list[Image]:
     """(B, 3, H, W) in [-1, 1], clamped -> B of PIL's.
 
     The one place where a picture becomes 8 bits. It rounds, so that a file read and written again stays the same;
-    CompVis's scripts and the web UIs cut the fraction off, which darkens by half a grey level.
+    CompVis's scripts and the web UIs cut the fraction off (truncate), which darkens by half a grey level.
     """
     from PIL import Image
 
-    pixels = ((images.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    levels = (images.detach().float().cpu().clamp(-1, 1) + 1) * 127.5
+    pixels = (levels if truncate else levels.round()).to(torch.uint8)
     return [Image.fromarray(image) for image in pixels.permute(0, 2, 3, 1).numpy()]
 
 
@@ -76,7 +77,7 @@ def fit(image: Image, multiple: int, width: int | None = None, height: int | Non
 
 
 def grid(images: Sequence[Image], columns: int, padding: int = 2) -> Image:
-    """Pictures of one size in rows of `columns`, on black, as torchvision's `make_grid` lays them out.
+    """Pictures in rows of `columns`, on black, as torchvision's `make_grid` lays them out; smaller ones in a corner.
 
     Each has `padding` to its left and above, the last ones also on the other side; a single picture stays as it is.
     """
@@ -86,7 +87,7 @@ def grid(images: Sequence[Image], columns: int, padding: int = 2) -> Image:
         return images[0]
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
-    wide, high = images[0].width + padding, images[0].height + padding
+    wide, high = (max(sides) + padding for sides in zip(*(image.size for image in images)))
     sheet = Image.new("RGB", (columns * wide + padding, rows * high + padding))
     for i, image in enumerate(images):
         sheet.paste(image, (i % columns * wide + padding, i // columns * high + padding))

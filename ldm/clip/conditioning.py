@@ -11,7 +11,7 @@ D width.
 import re
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,9 +20,10 @@ from .model import TextEncoder
 from .prompt import FACTOR, NUMBER, Schedule, Weighted, schedule, split_and, text_during, weigh
 from .tokenizer import Tokenizer
 
-Emphasis = Literal["a1111", "comfyui", "off"]  # whose grammar and weights; off: all is text
+Emphasis = str  # whose grammar and weights, one of EMPHASES; off: all is text
 Chunk = list[tuple[int, float]]  # the tokens that are read together, at most 75, and how much each counts
 
+EMPHASES = ("a1111", "comfyui", "off")
 BACKTRACK = 20  # tokens that may move to the next chunk so that it begins after a comma; A1111's number
 
 
@@ -174,7 +175,7 @@ def read(text: str, emphasis: Emphasis) -> list[list[Weighted]]:
         return [weigh_comfyui(text)]
     if emphasis == "off":
         return [[(text, 1.0)]]
-    raise ValueError(f"emphasis {emphasis!r} is unknown: choose 'a1111', 'comfyui' or 'off'")
+    raise ValueError(f"emphasis {emphasis!r} is unknown: choose one of {', '.join(EMPHASES)}")
 
 
 def weigh_comfyui(text: str) -> list[Weighted]:

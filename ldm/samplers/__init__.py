@@ -2,7 +2,7 @@
 
 from . import ddim, dpm, dpmpp, euler, heun, lcm, lms, restart, unipc  # each enters its samplers into the table
 from .ddim import ddim_inversion
-from .denoiser import Denoiser, ModelDenoiser, guided
+from .denoiser import Denoiser, ModelDenoiser, composed, guided, recorded
 from .noise import Noise
 from .registry import SAMPLERS, Sampler, Step
 from .schedule import NoiseSchedule, scaled_linear_betas, zero_terminal_snr
@@ -17,6 +17,7 @@ __all__ = [
     "NoiseSchedule",
     "Sampler",
     "Step",
+    "composed",
     "ddim",
     "ddim_inversion",
     "dpm",
@@ -26,6 +27,7 @@ __all__ = [
     "heun",
     "lcm",
     "lms",
+    "recorded",
     "restart",
     "scaled_linear_betas",
     "unipc",

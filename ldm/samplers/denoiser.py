@@ -1,7 +1,8 @@
-"""From a network's raw prediction to D(x, sigma), the expected clean latent; and guidance, which maps D to D."""
+"""From a network's raw prediction to D(x, sigma), the expected clean latent; guidance by prompts; and a record of D."""
 
 import math
 from collections.abc import Callable
+from itertools import count
 from typing import Literal, Protocol
 
 import torch
@@ -78,3 +79,36 @@ def guided(model: ModelDenoiser, positive: Tensor, negative: Tensor | None, scal
         return without + scale * (with_ - without)
 
     return denoise
+
+
+def composed(model: ModelDenoiser, positives: Tensor, weights: Tensor, negative: Tensor, scale: float) -> Denoiser:
+    """Guidance by P prompts at once:  D = D(negative) + scale * sum_p weights[p] * (D(positives[p]) - D(negative)).
+
+    Liu et al. 2022, "Compositional visual generation with composable diffusion models", eq. 11. One prompt of weight 1
+    is `guided`. positives (P, B, L, D), weights (P, B), negative (B, L, D): all in one batch of (P + 1) B.
+    """
+    contexts = torch.cat([negative[None], positives])
+    pulls = scale * weights[..., None, None, None]
+
+    def denoise(x: Tensor, sigma: float) -> Tensor:
+        without, *with_ = model(x.repeat(len(contexts), 1, 1, 1), sigma, contexts.flatten(0, 1)).chunk(len(contexts))
+        return without + sum(pull * (each - without) for pull, each in zip(pulls, with_))
+
+    return denoise
+
+
+def recorded(denoise: Denoiser, record: list[Tensor]) -> Denoiser:
+    """D that gives back what is in the record, call by call; after that it computes, and adds each result to it.
+
+    A sampler depends on nothing but the results of D and on its noise. Given both again, it goes the same way again:
+    so a record is all that is needed to leave a sampling and to take it up later, whatever the method remembers.
+    """
+    calls = count()
+
+    def replay(x: Tensor, sigma: float) -> Tensor:
+        call = next(calls)
+        if call == len(record):
+            record.append(denoise(x, sigma))
+        return record[call].to(x)
+
+    return replay

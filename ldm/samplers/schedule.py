@@ -32,16 +32,18 @@ def zero_terminal_snr(betas: Tensor) -> Tensor:
 
 
 class NoiseSchedule:
-    """The discrete noise levels of training and their continuous, log-linear interpolation.
+    """The discrete noise levels of training, and what lies between them.
 
     alphas_cumprod  (T,) float64   prod (1 - beta): the variance left of the clean latent. Ho et al. 2020, eq. 4
     sigmas          (T,) float64   sqrt((1 - a) / a), increasing
+    linear          whether sigma is linear between training steps, as diffusers has it; else its logarithm is
     """
 
-    def __init__(self, betas: Tensor) -> None:
+    def __init__(self, betas: Tensor, linear: bool = False) -> None:
         self.alphas_cumprod = torch.cumprod(1 - betas.double(), 0)
         self.sigmas = ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt()
-        self._log_sigmas: list[float] = self.sigmas.log().tolist()
+        self.linear = linear
+        self._rungs: list[float] = (self.sigmas if linear else self.sigmas.log()).tolist()
 
     def __len__(self) -> int:
         return len(self.sigmas)
@@ -55,14 +57,15 @@ class NoiseSchedule:
         return self.sigma(len(self) - 1)
 
     def sigma(self, t: float) -> float:
-        """The noise level of a (fractional) training step 0 <= t <= T - 1, linear in log sigma between steps."""
+        """The noise level of a (fractional) training step 0 <= t <= T - 1."""
         low = min(max(math.floor(t), 0), len(self) - 2)
         part = min(max(t - low, 0.0), 1.0)
-        return math.exp((1 - part) * self._log_sigmas[low] + part * self._log_sigmas[low + 1])
+        height = (1 - part) * self._rungs[low] + part * self._rungs[low + 1]
+        return height if self.linear else math.exp(height)
 
     def t(self, sigma: float) -> float:
         """The inverse of `sigma`: a fractional training step, clamped to [0, T - 1]."""
-        log_sigma = math.log(max(sigma, 1e-10))
-        low = min(max(bisect_right(self._log_sigmas, log_sigma) - 1, 0), len(self) - 2)
-        left, right = self._log_sigmas[low], self._log_sigmas[low + 1]
-        return low + min(max((log_sigma - left) / (right - left), 0.0), 1.0)
+        height = sigma if self.linear else math.log(max(sigma, 1e-10))
+        low = min(max(bisect_right(self._rungs, height) - 1, 0), len(self) - 2)
+        left, right = self._rungs[low], self._rungs[low + 1]
+        return low + min(max((height - left) / (right - left), 0.0), 1.0)

@@ -38,13 +38,15 @@ def read(
     device: torch.device | str = "cpu",
     ema: bool | None = None,
     family: Family | None = None,
+    vae_dtype: torch.dtype | None = None,
 ) -> Checkpoint:
     """The model in a file or a diffusers folder, ready to run.
 
-    dtype    of all weights, whatever they are in the file. Where they are that already, and on the CPU, they are the
-             mapped file itself; else they are converted one by one.
-    ema      take the moving averages of the U-Net where the file has them beside the weights; None: if it has them
-    family   what the file is, where that is neither written in it nor to be told from its keys and shapes
+    dtype      of all weights, whatever they are in the file. Where they are that already, and on the CPU, they are the
+               mapped file itself; else they are converted one by one.
+    ema        take the moving averages of the U-Net where the file has them beside the weights; None: if it has them
+    family     what the file is, where that is neither written in it nor to be told from its keys and shapes
+    vae_dtype  of the VAE's weights; None: dtype
 
     CheckpointError: there is no such file, or it is damaged, or it is not such a checkpoint.
     UnsafePickle: it is a pickle that tries to do more than to be data.
@@ -56,9 +58,11 @@ def read(
         raise CheckpointError(f"{opened.path} is of no family that is known here ({known}){guess(opened)}")
     found = match(opened, kind.family, kind.naming, ema)
     found.check(opened)
+    of_vae = dtype if vae_dtype is None else vae_dtype
     state = {}
     for ours, (name, operation) in found.sources.items():
-        tensor = operation.ours(opened.weights[name].read(dtype, device)).contiguous()
+        weight = opened.weights[name].read(of_vae if ours.startswith("vae.") else dtype, device)
+        tensor = operation.ours(weight).contiguous()
         check_finite(tensor, f"{name} in {opened.path}")
         state[ours] = tensor
     networks = skeleton(kind.family)

@@ -1,0 +1,147 @@
+"""How other programs go from a request to a picture, so that theirs can be drawn again: PROGRAMS has a row for each.
+
+The pipeline reads the fields of a row, and never asks which program it is.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from .clip.conditioning import Emphasis
+from .samplers import Noise
+from .samplers.compat import NOISES, Convention, ForeignNoise
+
+Start = Callable[[str, str, float, float], float]  # sampler, schedule, first sigma, sigma_max -> factor
+Share = Callable[[int, float], int]  # steps, strength -> steps
+
+
+@dataclass(frozen=True)
+class Program:
+    """noise      where its noise comes from; None: from this library's `Noise`
+    start      what the first noise is multiplied with, where there is no picture to start from
+    linear     whether sigma is linear between training steps, see `NoiseSchedule`
+    emphasis   whose grammar a prompt is in, where the request does not say
+    share      of so many steps, how many run on a picture, at this strength
+    whole      how many steps must be asked for so that as many run as are wanted: where `exact_steps` is set
+    exact      whether it is as good as set always
+    truncate   whether 8 bits are made by cutting off the fraction; else by rounding
+    schedules  what "automatic" means for a sampler, where it is not the sampler's own
+    """
+
+    noise: Convention | None
+    start: Start
+    linear: bool
+    emphasis: Emphasis
+    share: Share
+    whole: Share
+    exact: bool
+    truncate: bool
+    schedules: Mapping[str, str] = field(default_factory=dict)
+
+    def noises(self, seeds: Sequence[int], sigmas: Sequence[float]) -> Noise:
+        """The noise of pictures with these seeds, on the way down these levels."""
+        return Noise(seeds) if self.noise is None else ForeignNoise(self.noise, seeds, sigmas)
+
+    @property
+    def alone(self) -> bool:
+        """Whether a picture has its noise to itself; else it is a part of its batch's."""
+        return self.noise is None or self.noise.alone
+
+
+def full_variance(sampler: str, schedule: str, sigma: float, top: float) -> float:
+    """As for a clean latent of variance 1: what the network sees is standard normal."""
+    return math.sqrt(1 + sigma**2)
+
+
+def a1111_start(sampler: str, schedule: str, sigma: float, top: float) -> float:
+    """k-diffusion's samplers start from sigma alone, as for a clean latent of 0; those in training steps do not."""
+    return full_variance(sampler, schedule, sigma, top) if sampler in IN_TRAINING_STEPS else sigma
+
+
+def comfyui_start(sampler: str, schedule: str, sigma: float, top: float) -> float:
+    """Variance 1 only for a start at the model's greatest noise level."""
+    at_top = sigma > top or math.isclose(sigma, top, rel_tol=1e-5)
+    return full_variance(sampler, schedule, sigma, top) if at_top else sigma
+
+
+def diffusers_start(sampler: str, schedule: str, sigma: float, top: float) -> float:
+    """The schedulers that work in sigma start from sigma alone, but not with the spacing `leading`."""
+    in_sigma = sampler in DIFFUSERS_IN_SIGMA and schedule != "leading"
+    return sigma if in_sigma else full_variance(sampler, schedule, sigma, top)
+
+
+IN_TRAINING_STEPS = ("ddim", "ddpm", "plms", "unipc", "unipc_bh2")
+DIFFUSERS_IN_SIGMA = ("euler", "euler_ancestral", "heun", "lms", "dpm2", "dpm2_ancestral", "dpmpp_sde")
+
+
+def rounded(steps: int, strength: float) -> int:
+    return round(steps * strength)
+
+
+def truncated(steps: int, strength: float) -> int:
+    return int(steps * strength)
+
+
+def one_more(steps: int, strength: float) -> int:
+    """A1111's: strength 0.75 of 20 steps runs 16, and strength 0 runs 1."""
+    return min(int(min(strength, 0.999) * steps) + 1, steps)
+
+
+OURS = Program(
+    noise=None,
+    start=full_variance,
+    linear=False,
+    emphasis="a1111",
+    share=rounded,
+    whole=lambda steps, strength: round(steps / strength),
+    exact=False,
+    truncate=False,
+)
+A1111 = Program(
+    noise=NOISES["a1111"],
+    start=a1111_start,
+    linear=False,
+    emphasis="a1111",
+    share=one_more,
+    whole=lambda steps, strength: int(steps / min(strength, 0.999)),
+    exact=False,
+    truncate=True,
+    schedules=dict.fromkeys(IN_TRAINING_STEPS, "ddim_uniform"),
+)
+PROGRAMS: dict[str | None, Program] = {
+    None: OURS,
+    "a1111": A1111,
+    "a1111_cpu": replace(A1111, noise=NOISES["a1111_cpu"]),  # with its setting "RNG: CPU"
+    "comfyui": Program(
+        noise=NOISES["comfyui"],
+        start=comfyui_start,
+        linear=False,
+        emphasis="comfyui",
+        share=truncated,
+        whole=lambda steps, strength: int(steps / strength),
+        exact=True,
+        truncate=True,
+    ),
+    "diffusers": Program(
+        noise=NOISES["diffusers"],
+        start=diffusers_start,
+        linear=True,
+        emphasis="off",
+        share=truncated,
+        whole=OURS.whole,
+        exact=False,
+        truncate=False,
+    ),
+    "compvis": Program(
+        noise=NOISES["compvis"],
+        start=full_variance,
+        linear=False,
+        emphasis="off",
+        share=truncated,
+        whole=OURS.whole,
+        exact=False,
+        truncate=True,
+        schedules=dict.fromkeys(("ddim", "plms"), "ddim_uniform"),
+    ),
+}
+WORDS = tuple(word for word in PROGRAMS if word is not None)

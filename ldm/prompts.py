@@ -1,0 +1,110 @@
+"""The prompts of a request as guidance: which denoiser each of its steps has.
+
+T different texts, B pictures, L tokens, D width.
+"""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .clip.conditioning import Contexts, Plan, chunks
+from .clip.prompt import Lora, take_loras
+from .clip.tokenizer import Tokenizer
+from .clip.wildcards import draw, read_lists
+from .request import Request
+from .samplers import Denoiser, ModelDenoiser, composed, guided
+
+
+class Group(NamedTuple):
+    """Pictures of a request, by their numbers, that can be computed in one batch; and what they read when."""
+
+    pictures: list[int]
+    plan: Plan
+
+
+def drawn(request: Request) -> Request:
+    """The request with every {a|b|c} and __list__ of its prompts drawn, for each picture from its own seed.
+
+    What was drawn stands in the prompts, so that the word lists are not needed again. Negative prompts draw nothing.
+    """
+    if request.emphasis == "off":
+        return request
+    lists = {} if request.wildcards is None else read_lists(Path(request.wildcards))
+    prompts = request.prompts * request.count
+    new = tuple(draw(prompt, request.seed + i, lists) for i, prompt in enumerate(prompts))
+    changed = {} if new == prompts else {"prompt": new, "count": 1}
+    return replace(request, **changed, wildcards=None)
+
+
+def groups(request: Request, tokenizer: Tokenizer, steps: int) -> list[Group]:
+    """The pictures of a settled request, together where they have as many chunks and as many prompts joined by AND.
+
+    So none is filled up because another is longer, and each is the same in any batch.
+    """
+    taken = without_loras(request)
+    names = sorted({lora.name for _, loras in taken for lora in loras})
+    if names:
+        warnings.warn(f"the prompt asks for LoRA, which this version cannot add: {', '.join(names)}", stacklevel=2)
+    prompts = [prompt for prompt, _ in taken] * request.count
+
+    def plan(prompts: list[str], alone: bool) -> Plan:
+        return Plan(prompts, ["" if alone else request.negative] * len(prompts), steps, emphasis=request.emphasis)
+
+    @cache
+    def kind(prompt: str) -> tuple[int, int, bool]:
+        """How many chunks its texts have; how many prompts; whether it is read without a negative."""
+        joined = len(plan([prompt], True).positive[0])
+        alone = request.scale == 1 and joined == 1
+        texts = plan([prompt], alone).texts
+        return max(len(chunks(tokenizer, text, request.emphasis)) for text in texts), joined, alone
+
+    found: dict[tuple[int, int, bool], list[int]] = {}
+    for i, prompt in enumerate(prompts):
+        found.setdefault(kind(prompt), []).append(i)
+    return [Group(own, plan([prompts[i] for i in own], alone)) for (_, _, alone), own in found.items()]
+
+
+def without_loras(request: Request) -> list[tuple[str, list[Lora]]]:
+    """The prompts, each <lora:...> taken out of them and put beside them."""
+    return [take_loras(prompt) if request.emphasis == "a1111" else (prompt, []) for prompt in request.prompts]
+
+
+def guidance(
+    model: ModelDenoiser, groups: list[Group], encode: Callable[[list[str]], Tensor], scale: float
+) -> Callable[[int], Denoiser]:
+    """The denoiser of each step, counted from 1, for all pictures of the groups. encode: T texts -> (T, L, D)"""
+    contexts = [encode(group.plan.texts) for group in groups]
+
+    def at(step: int) -> Denoiser:
+        parts = [guided_by(model, group.plan.at(step, own), scale) for group, own in zip(groups, contexts)]
+        if len(parts) == 1:
+            return parts[0]
+
+        def denoise(x: Tensor, sigma: float) -> Tensor:
+            denoised = torch.empty_like(x)
+            for (pictures, _), part in zip(groups, parts):
+                denoised[pictures] = part(x[pictures], sigma)
+            return denoised
+
+        return denoise
+
+    return at
+
+
+def guided_by(model: ModelDenoiser, contexts: Contexts, scale: float) -> Denoiser:
+    if len(contexts.positive) == 1:  # without AND, a prompt has no weight
+        return guided(model, contexts.positive[0], contexts.negative, scale)
+    return composed(model, contexts.positive, contexts.weights, contexts.negative, scale)
+
+
+def chunk_sizes(request: Request, tokenizer: Tokenizer) -> dict[str, list[int]]:
+    """How many tokens there are in each chunk of every text that a settled request makes the model read."""
+    prompts = [prompt for prompt, _ in without_loras(request)]
+    plan = Plan(prompts, [request.negative] * len(prompts), request.steps, emphasis=request.emphasis)
+    return {text: [len(chunk) for chunk in chunks(tokenizer, text, request.emphasis)] for text in plan.texts}
