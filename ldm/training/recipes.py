@@ -94,7 +94,7 @@ SHAPES64 = Recipe(
         save_every=200,
     ),
     unet=Plan(
-        steps=3000,
+        steps=2200,
         batch=64,
         learning_rate=1.5e-3,
         warmup=200,
@@ -105,7 +105,7 @@ SHAPES64 = Recipe(
         save_every=250,
     ),
     decoder=Plan(
-        steps=3000,
+        steps=1200,
         batch=8,
         learning_rate=1e-3,
         warmup=100,
