@@ -25,13 +25,13 @@ def test_the_cipher_by_the_vectors_of_random123(counter, key, expected):
 
 
 def test_the_normals_that_the_web_ui_documents():
-    """AUTOMATIC1111, modules/rng_philox.py: seed 0, shape (3, 4)."""
+    """AUTOMATIC1111, modules/rng_philox.py: seed 0, shape (3, 4). To the last digits but one of single precision."""
     expected = [
         [-0.92466259, -0.42534415, -2.6438457, 0.14518388],
         [-0.12086647, -0.57972564, -0.62285122, -0.32838709],
         [-1.07454231, -0.36314407, -1.67105067, 2.26550497],
     ]
-    assert torch.allclose(Philox(0).randn((3, 4)), torch.tensor(expected), rtol=1e-7, atol=0)
+    assert torch.allclose(Philox(0).randn((3, 4)), torch.tensor(expected), rtol=5e-7, atol=0)
 
 
 def test_every_draw_is_another_and_of_its_own():
