@@ -18,7 +18,7 @@ def timestep_embedding(t: Tensor, width: int) -> Tensor:
     t (B,), possibly fractional -> (B, width) float32, cosines first.
     """
     half = width // 2
-    frequencies = torch.exp(-math.log(10000) / half * torch.arange(half, device=t.device, dtype=torch.float32))
+    frequencies = torch.exp(-math.log(10000) * torch.arange(half, device=t.device, dtype=torch.float32) / half)
     angles = t.float()[:, None] * frequencies
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
@@ -128,3 +128,15 @@ class Downsample(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H/2, W/2)"""
         return self.conv(x)  # type: ignore[no-any-return]
+
+
+class Upsample(nn.Module):
+    """Twice the size by repeating pixels, then a convolution to smooth them."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, 2H, 2W)"""
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))  # type: ignore[no-any-return]

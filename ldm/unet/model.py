@@ -1,7 +1,7 @@
 """The U-Net: from a noisy latent, its time and a text to the network's prediction of the noise (or v).
 
-Rombach et al. 2022, "High-resolution image synthesis with latent diffusion models"; the shape is Ronneberger et al.'s 2015,
-with the residual blocks and the time of Ho et al. 2020. B batch, C latent channels, H x W size of the latent.
+Rombach et al. 2022, "High-resolution image synthesis with latent diffusion models"; the shape is Ronneberger et al.'s
+2015, with the residual blocks and the time of Ho et al. 2020. B batch, C latent channels, H x W size of the latent.
 """
 
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import ResBlock, Upsample
-from .blocks import Downsample, SpatialTransformer, TimeEmbedding
+from ..layers import ResBlock
+from .blocks import Downsample, SpatialTransformer, TimeEmbedding, Upsample
 
 
 @dataclass(frozen=True)

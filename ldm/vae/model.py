@@ -1,7 +1,7 @@
 """The autoencoder: from a picture to a latent an eighth its size in each direction, and back.
 
-Esser et al. 2021 (VQGAN) with the KL regularisation of Rombach et al. 2022, sec. 3.1. B batch, H x W size of the picture,
-f = 2^(levels - 1) its reduction, Z latent channels.
+Esser et al. 2021 (VQGAN) with the KL regularisation of Rombach et al. 2022, sec. 3.1. B batch, H x W size of the
+picture, f = 2^(levels - 1) its reduction, Z latent channels.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import ResBlock, Upsample, attention
+from ..layers import ResBlock, attention
 
 EPS = 1e-6  # of every group norm
 
@@ -76,6 +76,23 @@ class Downsample(nn.Module):
         return self.conv(F.pad(x, (0, 1, 0, 1)))  # type: ignore[no-any-return]
 
 
+class Upsample(nn.Module):
+    """Twice the size by repeating pixels, then a convolution to smooth them: both at once.
+
+    To repeat pixels is a transposed convolution with a 2x2 box of ones. It and the convolution make one transposed
+    convolution, whose 4x4 kernel is the 3x3 one summed over such boxes: 16 products a pixel of the input instead of 36.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, 2H, 2W)"""
+        kernel = F.avg_pool2d(self.conv.weight, 2, stride=1, padding=1, divisor_override=1)  # (out, in, 4, 4)
+        return F.conv_transpose2d(x, kernel.flip(2, 3).transpose(0, 1), self.conv.bias, stride=2, padding=1)
+
+
 class Level(nn.Module):
     """One resolution: residual blocks, then the change of size, if any."""
 
@@ -119,7 +136,7 @@ class Encoder(nn.Module):
         for down in self.down:
             h = down(h)
         h = self.mid(h)
-        return self.out(F.silu(self.norm(h)))  # type: ignore[no-any-return]
+        return self.out(F.silu(self.norm(h), inplace=True))  # type: ignore[no-any-return]
 
 
 class Decoder(nn.Module):
@@ -149,7 +166,7 @@ class Decoder(nn.Module):
         h = self.mid(h)
         for up in self.up:
             h = up(h)
-        return self.out(F.silu(self.norm(h)))  # type: ignore[no-any-return]
+        return self.out(F.silu(self.norm(h), inplace=True))  # type: ignore[no-any-return]
 
 
 class VAE(nn.Module):

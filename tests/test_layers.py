@@ -1,0 +1,72 @@
+"""The shared layers, against what their formulas give when written out."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ldm.layers import ResBlock, attention
+
+
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("heads", [1, 2, 6])
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_token_by_token(heads, causal):
+    q, k, v = normal(2, 5, 12, seed=0), normal(2, 5, 12, seed=1), normal(2, 5, 12, seed=2)
+    got = attention(q, k, v, heads, causal)
+    assert got.shape == q.shape
+    d = 12 // heads
+    for b in range(2):
+        for head in range(heads):
+            part = slice(head * d, head * d + d)
+            for i in range(5):
+                seen = i + 1 if causal else 5
+                scores = torch.stack([q[b, i, part] @ k[b, j, part] / d**0.5 for j in range(seen)])
+                weights = scores.exp() / scores.exp().sum()
+                expected = sum(weights[j] * v[b, j, part] for j in range(seen))
+                torch.testing.assert_close(got[b, i, part], expected, rtol=1e-12, atol=1e-12)
+
+
+def test_attention_of_other_lengths():
+    """Seven tokens look at one: what they get is that one."""
+    v = normal(3, 1, 8, seed=2)
+    assert attention(normal(3, 7, 8), normal(3, 1, 8, seed=1), v, 2).allclose(v.expand(3, 7, 8))
+
+
+def group_normed(x: torch.Tensor, norm: torch.nn.GroupNorm) -> torch.Tensor:
+    groups = x.unflatten(1, (norm.num_groups, -1))
+    mean, variance = groups.mean((2, 3, 4), keepdim=True), groups.var((2, 3, 4), unbiased=False, keepdim=True)
+    x = ((groups - mean) / (variance + norm.eps).sqrt()).flatten(1, 2)
+    return x * norm.weight[:, None, None] + norm.bias[:, None, None]
+
+
+def silu(x: torch.Tensor) -> torch.Tensor:
+    return x / (1 + torch.exp(-x))
+
+
+def res_block(channels: int, out_channels: int, time_width: int | None = None) -> ResBlock:
+    block = ResBlock(channels, out_channels, 3, 1e-5, time_width).double().requires_grad_(False)
+    for i, parameter in enumerate(block.parameters()):
+        parameter.copy_(normal(*parameter.shape, seed=i))
+    return block
+
+
+@pytest.mark.parametrize("out_channels", [6, 9])
+@pytest.mark.parametrize("time_width", [None, 5])
+def test_res_block_as_written_in_the_papers(out_channels, time_width):
+    block, x, time = res_block(6, out_channels, time_width), normal(2, 6, 5, 4, seed=20), normal(2, 5, seed=21)
+    h = F.conv2d(silu(group_normed(x, block.norm1)), block.conv1.weight, block.conv1.bias, padding=1)
+    if time_width is not None:
+        h = h + (silu(time) @ block.time.weight.T + block.time.bias)[:, :, None, None]
+    h = F.conv2d(silu(group_normed(h, block.norm2)), block.conv2.weight, block.conv2.bias, padding=1)
+    skip = x if out_channels == 6 else F.conv2d(x, block.skip.weight, block.skip.bias)
+    torch.testing.assert_close(block(x, None if time_width is None else time), skip + h, rtol=1e-10, atol=1e-10)
+
+
+def test_a_block_leaves_its_input_alone_and_can_be_trained():
+    block, x = res_block(6, 6).requires_grad_(True), normal(1, 6, 4, 4, seed=20).requires_grad_(True)
+    before = x.detach().clone()
+    assert torch.autograd.gradcheck(block, (x,))
+    assert x.equal(before)
