@@ -1,0 +1,60 @@
+import doctest
+import math
+
+import torch
+
+import ldm.samplers.variation
+from ldm.samplers.variation import centred, slerp
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_doctests():
+    assert doctest.testmod(ldm.samplers.variation).failed == 0
+
+
+def test_slerp_goes_from_one_to_the_other_along_the_circle():
+    a, b = normal(2, 4, 16, 16), normal(2, 4, 16, 16, seed=1)
+    torch.testing.assert_close(slerp(a, b, 0.0), a)
+    torch.testing.assert_close(slerp(a, b, 1.0), b)
+    quarter = slerp(torch.tensor([1.0, 0.0]).view(1, 1, 1, 2), torch.tensor([0.0, 2.0]).view(1, 1, 1, 2), 1 / 3)
+    torch.testing.assert_close(quarter.flatten(), torch.tensor([math.cos(math.pi / 6), 2 * math.sin(math.pi / 6)]))
+
+
+def test_normal_noise_stays_normal_on_the_way():
+    a, b = normal(1, 4, 128, 128), normal(1, 4, 128, 128, seed=1)
+    for amount in (0.1, 0.5, 0.9):
+        assert abs(slerp(a, b, amount).std() - 1) < 0.01
+    assert abs((0.5 * a + 0.5 * b).std() - 1) > 0.25  # as a straight line would not
+
+
+def test_near_parallels_go_straight_and_in_the_right_direction():
+    a = normal(1, 1, 8, 8)
+    b = a + 1e-3 * normal(1, 1, 8, 8, seed=1)
+    torch.testing.assert_close(slerp(a, b, 0.25), 0.75 * a + 0.25 * b)
+    torch.testing.assert_close(slerp(a, a, 0.3), a)
+
+
+def test_each_picture_of_a_batch_by_itself():
+    a, b = normal(2, 1, 8, 8), normal(2, 1, 8, 8, seed=1)
+    b[0] = a[0]
+    together = slerp(a, b, 0.4)
+    torch.testing.assert_close(together[1:], slerp(a[1:], b[1:], 0.4))
+    torch.testing.assert_close(together[0], a[0])
+
+
+def test_a_smaller_noise_lies_in_the_middle_of_a_larger():
+    small, large = torch.ones(1, 1, 2, 4), torch.zeros(1, 1, 6, 7)
+    result = centred(small, large)
+    assert result[0, 0, 2:4, 1:5].eq(1).all()
+    assert result.sum() == small.sum()
+    assert large.eq(0).all()
+
+
+def test_of_a_larger_noise_the_middle_is_kept():
+    large = torch.arange(36.0).view(1, 1, 6, 6)
+    torch.testing.assert_close(centred(large, torch.zeros(1, 1, 2, 4)), large[..., 2:4, 1:5])
+    both = centred(torch.ones(1, 1, 2, 6), torch.zeros(1, 1, 4, 2))
+    assert both[0, 0].tolist() == [[0, 0], [1, 1], [1, 1], [0, 0]]
