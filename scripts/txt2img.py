@@ -5,6 +5,17 @@
     python scripts/txt2img.py --from-file prompts.txt --n_iter 1 --outdir outputs/mine
     python scripts/txt2img.py --prompt "a lighthouse" --negative_prompt blurry --sampler dpmpp_sde --schedule karras \\
         --steps 25 --W 512 --H 768 --seed 7 --preview_every 5
+    python scripts/txt2img.py --prompt "a red star" --vary steps=5,10,20 --vary scale=1,3,7.5
+    python scripts/txt2img.py --prompt "a red star" --animate --preview linear
+    torchrun --nproc-per-node 2 scripts/txt2img.py --from-file prompts.txt
+
+Each line of --from-file is a prompt, as it stands, and may end with flags of its own, quoted as in a shell:
+
+    the cat's blue star --steps 30 --seed 7 --negative_prompt "it's ugly"
+
+Without --seed a line takes the next seed. --vary makes a grid of pictures that differ in nothing but the values of one
+flag or two; a value with a comma goes in double quotes. --dry_run says what would be drawn, and how. Under torchrun the
+processes share the batches of n_samples; the files are the same whatever their number.
 
 Without --ckpt the model that comes with the library draws, at its own size, with its own number of steps and scale.
 The pictures go to outputs/txt2img-samples/samples, numbered; all of them side by side to outputs/txt2img-samples.

@@ -6,11 +6,12 @@ import pytest
 from PIL import Image
 
 from ldm import pipeline
-from ldm.cli import main, parser
-from ldm.cli.flags import requested
+from ldm.cli import main
 from ldm.cli.folder import Folder, next_number
-from ldm.images import grid, open_image, read_text
+from ldm.images import grid, open_image, read_text, to_pil
+from ldm.preview import linear_preview
 from ldm.request import Request
+from ldm.sheets import labelled_grid
 from ldm.weights import inspect
 
 
@@ -42,48 +43,6 @@ def pixels(path):
     return np.asarray(open_image(path)).astype(int)
 
 
-# What the flags mean
-
-
-def asked(line):
-    return requested(parser().parse_args(shlex.split(line)))
-
-
-def test_defaults_are_compviss():
-    options = parser().parse_args(["txt2img"])
-    assert (str(options.outdir), options.n_iter, options.n_samples) == ("outputs/txt2img-samples", 2, 3)
-    assert asked("txt2img") == Request("a painting of a virus monster playing guitar", seed=42, count=6)
-    options = parser().parse_args(["img2img"])
-    assert (str(options.outdir), options.n_iter, options.n_samples) == ("outputs/img2img-samples", 1, 2)
-    assert asked("img2img --init-img a.png") == Request(
-        "a painting of a virus monster playing guitar", count=2, image="a.png", strength=0.75
-    )
-    assert asked("img2img --init-img a.png --ckpt sd.ckpt").scale == 5
-    assert asked("img2img --init-img a.png --ckpt sd.ckpt --scale 0").scale == 0
-
-
-def test_flags_become_fields():
-    line = "txt2img --prompt 'a cat' --negative_prompt ugly --ddim_steps 7 --scale 0 --ddim_eta 0.5 --seed 0"
-    assert asked(line + " --H 64 --W 128 --sampler ddim --schedule karras --n_iter 1 --n_samples 4") == Request(
-        "a cat", "ugly", 7, "ddim", "karras", 0.0, 0.5, 0, 128, 64, 4
-    )
-    assert asked("txt2img --steps 9").steps == 9
-    assert asked("img2img --init-img a.png --strength 0 --exact_steps").exact_steps is True
-
-
-def test_old_names_of_samplers():
-    assert asked("txt2img --plms").sampler == "plms"
-    assert (asked("txt2img --dpm_solver").sampler, asked("txt2img --dpm_solver").schedule) == ("dpmpp_2m", "uniform")
-    assert asked("txt2img --dpm_solver --schedule karras").schedule == "karras"
-
-
-def test_prompts_from_a_file(tmp_path):
-    (tmp_path / "prompts.txt").write_text("one\n\nthrée\n", encoding="utf-8")
-    request = asked(f"txt2img --from-file {tmp_path}/prompts.txt --n_iter 2 --n_samples 2")
-    assert request.prompts == ("one", "", "thrée")
-    assert request.total == 6
-
-
 # What comes out
 
 
@@ -96,7 +55,8 @@ def test_layout_metadata_and_summary(run, tmp_path):
     requests = [request_in(folder / "samples" / name) for name in names(folder / "samples")]
     assert [request.seed for request in requests] == [5, 6, 7, 8]
     assert {request.total for request in requests} == {1}
-    assert request_in(folder / "grid-0000.png").total == 4
+    grid_request = request_in(folder / "grid-0000.png")
+    assert (grid_request.total, grid_request.seed, set(grid_request.prompts)) == (4, 5, {"a cat"})
     assert "Steps: 4, Sampler: Euler, Schedule type: Karras" in read_text(folder / "samples/00000.png")["parameters"]
     lines = out.splitlines()
     assert lines[0].startswith("device cpu, float32: ")
@@ -170,6 +130,74 @@ def test_previews_come_beside_the_samples_and_do_not_count(run, tmp_path):
     assert "00003-004.png" in names(tmp_path / "out/previews")
 
 
+def test_lines_with_flags_of_their_own(run, tmp_path):
+    (tmp_path / "p.txt").write_text("one's cat\ntwo --steps 3 --seed 7 --W 20\nthree --negative_prompt 'a dog'\n")
+    code, out, _ = run("txt2img --from-file p.txt --n_iter 2 --n_samples 2 --outdir out --seed 1")
+    assert code == 0
+    made = [request_in(path) for path in sorted((tmp_path / "out/samples").iterdir())]
+    assert [request.prompt for request in made] == ["one's cat", "two", "three"] * 2
+    assert [request.seed for request in made] == [1, 7, 3, 4, 8, 6]
+    assert [(request.steps, request.width) for request in made[:3]] == [(4, 16), (3, 20), (4, 16)]
+    assert made[2].negative == "a dog"
+    assert "6 pictures of 16 x 16 / 20 x 16 by tiny (tiny): euler, karras, 4 of 4 / 3 of 3 steps" in out
+
+
+def test_a_grid_over_two_settings(run, tmp_path):
+    assert run("txt2img --prompt 'a cat' --vary steps=1,2,3 --vary scale=0,7.5 --outdir out")[0] == 0
+    made = [request_in(path) for path in sorted((tmp_path / "out/samples").iterdir())]
+    assert [(request.steps, request.scale) for request in made] == [(n, s) for s in (0, 7.5) for n in (1, 2, 3)]
+    assert {request.seed for request in made} == {42}
+    cells = [open_image(path) for path in sorted((tmp_path / "out/samples").iterdir())]
+    sheet = labelled_grid(cells, ["steps 1", "steps 2", "steps 3"], ["scale 0.0", "scale 7.5"])
+    np.testing.assert_array_equal(pixels(tmp_path / "out/grid-0000.png"), np.asarray(sheet))
+
+
+def test_a_cell_of_a_grid_may_hold_several_pictures(run, tmp_path):
+    assert run("txt2img --vary seed=1,9 --n_samples 2 --outdir out")[0] == 0
+    seeds = [request_in(path).seed for path in sorted((tmp_path / "out/samples").iterdir())]
+    assert seeds == [1, 2, 9, 10]
+    assert open_image(tmp_path / "out/grid-0000.png").width > 4 * 16
+
+
+def test_animations(run, tmp_path):
+    assert run("txt2img --n_iter 1 --n_samples 2 --steps 5 --animate --outdir out")[0] == 0
+    assert names(tmp_path / "out") == ["animations", "grid-0000.png", "samples"]
+    assert names(tmp_path / "out/animations") == ["00000.gif", "00001.gif"]
+    with Image.open(tmp_path / "out/animations/00001.gif") as gif:
+        times = []
+        for i in range(gif.n_frames):
+            gif.seek(i)
+            times.append(gif.info["duration"])
+        assert sum(times) == 5 * 100 + 2000  # equal frames are one
+        last = np.asarray(gif.convert("RGB")).astype(int)
+    assert np.abs(last - pixels(tmp_path / "out/samples/00001.png")).mean() < 8  # of 256 colours
+
+
+def test_linear_previews(run, tmp_path, tiny):
+    assert run("txt2img --prompt 'a cat' --n_samples 1 --preview_every 3 --preview linear --outdir out")[0] == 0
+    step = list(tiny.steps(Request("a cat", seed=42)))[2]
+    (expected,) = to_pil(linear_preview(tiny)(step.denoised))
+    assert np.abs(pixels(tmp_path / "out/previews/00000-003.png") - np.asarray(expected)).max() <= 1
+
+
+def test_a_dry_run_says_everything_and_makes_nothing(run, tmp_path):
+    line = "txt2img --prompt 'a cat' --n_iter 1 --n_samples 2 --seed 5 --outdir out --dry_run"
+    code, out, error = run(line)
+    assert (code, error) == (0, "")
+    assert out.splitlines()[1:] == [
+        "2 pictures of 16 x 16 by tiny (tiny): euler, karras, 4 of 4 steps, scale 3, seed 5; 5 sigmas from 14.61 to 0",
+        "  out/samples/00000.png: seed 5, 'a cat'",
+        "  out/samples/00001.png: seed 6, 'a cat'",
+        "  out/grid-0000.png: all of them",
+    ]
+    assert names(tmp_path) == []
+    run(line.removesuffix(" --dry_run"))
+    out = run(f"{line} --skip_grid --skip_save")[1]
+    assert "  not saved: seed 5, 'a cat'" in out
+    assert "out/" not in out
+    assert "  out/samples/00002.png: seed 5" in run(line)[1]
+
+
 def test_img2img(run, tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (19, 22, 3), dtype=np.uint8)).save(tmp_path / "in.png")
     code, out, _ = run("img2img --prompt 'a cat' --init-img in.png --strength 0.5 --steps 6 --n_samples 1")
@@ -182,6 +210,13 @@ def test_img2img(run, tmp_path):
     code, out, _ = run("img2img --init-img in.png --strength 0 --n_samples 1 --outdir zero")
     assert code == 0
     assert "0 of 4 steps" in out
+
+
+def test_fixed_code_begins_again_with_each_chunk_of_a_file(run, tmp_path):
+    (tmp_path / "p.txt").write_text("one\ntwo\nthree\n")
+    run("txt2img --from-file p.txt --n_iter 2 --n_samples 2 --fixed_code --outdir out --seed 1")
+    made = [request_in(path) for path in sorted((tmp_path / "out/samples").iterdir())]
+    assert [(request.prompt, request.seed) for request in made] == [("one", 1), ("two", 2), ("three", 1)] * 2
 
 
 def test_precision_and_dtype(run):
@@ -213,7 +248,19 @@ def test_latent_shape_flags_are_checked(run):
         ("txt2img --from-file none.txt", "--from-file none.txt cannot be read: No such file"),
         ("txt2img --from-file empty.txt", "--from-file empty.txt is empty"),
         ("txt2img --from-file latin.txt", "--from-file latin.txt is not UTF-8 text"),
+        ("txt2img --from-file flags.txt", "--from-file flags.txt, line 2: unrecognized arguments: --ar 16:9"),
+        ("txt2img --from-file steps.txt", "--from-file steps.txt, line 1: steps must be a whole number from 1 to 1000"),
+        ("txt2img --from-file eular.txt", "--from-file eular.txt, line 1: unknown sampler 'eular'"),
+        ("txt2img --from-file quote.txt", "--from-file quote.txt, line 1: No closing quotation"),
+        ("txt2img --vary stepps=1,2", "argument --vary: 'stepps=1,2': unknown field to vary 'stepps'; did you mean"),
+        ("txt2img --vary steps", "argument --vary: 'steps' has no values: write steps=A,B,..."),
+        ("txt2img --vary steps=1,x", "argument --vary: 'steps=1,x': invalid literal"),
+        ("txt2img --vary steps=1,0", "steps must be a whole number from 1 to 1000, not 0"),
+        ("txt2img --vary sampler=euler,eular", "unknown sampler 'eular'; did you mean 'euler'?"),
+        ("txt2img --vary steps=1 --vary scale=1 --vary seed=1", "--vary is given 3 times: a grid has two directions"),
+        ("txt2img --preview best", "argument --preview: invalid choice: 'best'"),
         ("txt2img --outdir empty.txt", "--outdir empty.txt cannot be made"),
+        ("txt2img --outdir empty.txt/below", "--outdir empty.txt/below cannot be made"),
         ("txt2img --device gpu", "device 'gpu' is not to be had here: give "),
         ("txt2img --dtype int8", "argument --dtype: invalid choice: 'int8'"),
         ("txt2img --sampler euler --ddim_eta 1", "sampler 'euler' takes no eta"),
@@ -229,6 +276,10 @@ def test_latent_shape_flags_are_checked(run):
 def test_mistakes_are_told_before_a_model_is_loaded(run, monkeypatch, tmp_path, line, message):
     (tmp_path / "empty.txt").touch()
     (tmp_path / "latin.txt").write_bytes("Bär".encode("latin-1"))
+    (tmp_path / "flags.txt").write_text("a cat --steps 3\na cat --ar 16:9\n")
+    (tmp_path / "steps.txt").write_text("a cat --steps 0\n")
+    (tmp_path / "eular.txt").write_text("a cat --sampler eular\n")
+    (tmp_path / "quote.txt").write_text('a cat --negative_prompt "ugly\n')
     Image.new("RGB", (16, 16)).save(tmp_path / "in.png")
     monkeypatch.setattr("ldm.cli.drawing.load", lambda *arguments: pytest.fail("the model was loaded"))
     code, out, error = run(line, ckpt=False)
@@ -240,6 +291,7 @@ def test_mistakes_are_told_before_a_model_is_loaded(run, monkeypatch, tmp_path, 
 
 
 def test_a_folder_without_permission(tmp_path, monkeypatch):
+    (tmp_path / "samples").mkdir()
     monkeypatch.setattr("os.access", lambda path, mode: path == tmp_path)
     with pytest.raises(ValueError, match="cannot be written to"):
         Folder(tmp_path)
@@ -256,6 +308,7 @@ def test_mistakes_that_only_the_model_knows(run, tmp_path):
     assert code == 2
     assert "x.ckpt is not a checkpoint: it is a web page" in error
     assert error.count("\n") == 1
+    assert names(tmp_path) == ["x.ckpt"]  # no empty folder either
 
 
 def test_no_picture_is_kept_of_a_model_that_breaks_down(run, monkeypatch, tmp_path, own_tiny):
@@ -264,7 +317,7 @@ def test_no_picture_is_kept_of_a_model_that_breaks_down(run, monkeypatch, tmp_pa
     code, _, error = run("txt2img --outdir out", ckpt=False)
     assert code == 1
     assert "step 1 of 4: unet.stem gives NaN or infinity" in error.splitlines()[-1]
-    assert names(tmp_path / "out/samples") == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_without_a_built_in_model(monkeypatch, tmp_path):

@@ -10,13 +10,15 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "ldm"
 
 LAYERS = (  # a module may import those of the rows above its own
-    ("layers", "request", "images", "watermark", "device", "finite"),
-    ("vae", "unet", "clip", "samplers"),
-    ("families",),
+    ("layers", "request", "images", "sheets", "watermark", "device", "finite", "tiles", "colour"),
+    ("vae", "unet", "clip", "samplers", "canvas"),
+    ("families", "programs", "prompts", "seamless"),
     ("keymaps",),
     ("weights", "lora"),
-    ("plan",),
+    ("plan", "pause"),
+    ("sampling",),
     ("pipeline", "training"),
+    ("preview",),
     ("cli",),
     ("__init__", "__main__"),
 )

@@ -36,6 +36,21 @@ def test_img2img(tmp_path, tiny_file):
     assert open_image(tmp_path / "outputs/img2img-samples/samples/00000.png").size == (16, 24)
 
 
+def test_any_number_of_processes_writes_the_same_files(tmp_path, tiny_file):
+    script, torchrun = ROOT / "scripts/txt2img.py", ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    (tmp_path / "p.txt").write_text("one\ntwo\nthree --sampler dpmpp_sde\nfour\nfive\n")
+    flags = ["--from-file", "p.txt", "--n_iter", 1, "--n_samples", 2, "--ckpt", tiny_file, "--outdir"]
+    done = run(tmp_path, script, *flags, "one")
+    assert done.returncode == 0, done.stderr
+    done = run(tmp_path, *torchrun, 2, script, *flags, "two")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("5 pictures of 16 x 16") == 1
+    roots = tmp_path / "one", tmp_path / "two"
+    files = [{path.relative_to(root): path.read_bytes() for path in root.rglob("*.png")} for root in roots]
+    assert len(files[0]) == 6
+    assert files[0] == files[1]
+
+
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path):
     done = run(tmp_path, ROOT / "scripts/img2img.py", "--init-img", "nowhere.png")
     assert (done.returncode, done.stdout) == (2, "")

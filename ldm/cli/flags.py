@@ -1,4 +1,4 @@
-"""The flags of the commands that draw, and the request that they make."""
+"""The flags of the commands that draw, and the requests that they make."""
 
 import argparse
 from dataclasses import fields
@@ -7,6 +7,7 @@ from typing import Any
 
 from ..plan import check
 from ..request import Request, kinds
+from .wanted import LineParser, axis, batches, pictures, read_lines
 
 PROMPT = "a painting of a virus monster playing guitar"  # CompVis's default
 
@@ -21,13 +22,14 @@ def add_request_flags(parser: argparse.ArgumentParser, from_image: bool) -> None
 
 
 def add_flags(parser: argparse.ArgumentParser, command: str) -> None:
-    """The flags that say nothing about the picture itself."""
+    """The flags that say nothing about a single picture."""
     iterations, samples = (2, 3) if command == "txt2img" else (1, 2)
     outdir = Path(f"outputs/{command}-samples")
     add = parser.add_argument
-    add("--from-file", type=Path, metavar="FILE", help="take a prompt from each line of a file")
-    add("--n_iter", type=positive, default=iterations, metavar="N", help="how often to sample (%(default)s)")
-    add("--n_samples", type=positive, default=samples, metavar="N", help="how many at once (%(default)s)")
+    add("--from-file", type=Path, metavar="FILE", help="a prompt on each line, with flags of its own behind it")
+    add("--vary", type=axis, action="append", default=[], metavar="F=A,B", help="a grid over values of a flag; up to 2")
+    add("--n_iter", type=positive, metavar="N", help=f"how often to sample ({iterations}; with --vary 1)")
+    add("--n_samples", type=positive, metavar="N", help=f"how many at once ({samples}; with --vary 1)")
     add("--fixed_code", action="store_true", help="use the same seeds each time")
     add("--plms", action="store_true", help="means --sampler plms")
     add("--dpm_solver", action="store_true", help="means --sampler dpmpp_2m --schedule uniform")
@@ -36,13 +38,24 @@ def add_flags(parser: argparse.ArgumentParser, command: str) -> None:
     add("--skip_grid", action="store_true", help="do not save a grid of all pictures")
     add("--n_rows", type=int, default=0, metavar="N", help="pictures in a row of the grid (as n_samples)")
     add("--preview_every", type=positive, metavar="K", help="save the emerging pictures after every K-th step")
+    add("--animate", action="store_true", help="save how each picture emerges as a GIF")
+    add("--preview", choices=("vae", "linear"), default="vae", help="how these are decoded; linear is fast")
+    add("--dry_run", action="store_true", help="say what would be done, and do nothing")
+    add("--pause_after", type=positive, metavar="K", help="stop after K steps, in a file that `ldm resume` goes on from")
+    add("--laion400m", action="store_true", help="is refused: that is another model")
+    add_model_flags(parser)
+    parser.set_defaults(iterations=iterations, samples=samples)
+
+
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    """Which model, and how it computes."""
+    add = parser.add_argument
     add("--ckpt", type=Path, metavar="PATH", help="a checkpoint or a diffusers folder (the built-in model)")
     add("--ema", action=argparse.BooleanOptionalAction, help="use the averaged weights (if there are any)")
     add("--device", help="cpu, cuda, cuda:1 or mps (the best there is)")
     add("--dtype", choices=("float32", "float16", "bfloat16"), help="of the networks (what suits the device)")
     add("--precision", choices=("full", "autocast"), default="autocast", help="full means --dtype float32")
     add("--config", metavar="FILE", help="is not read: a checkpoint says itself what it is")
-    add("--laion400m", action="store_true", help="is refused: that is another model")
     add("--C", type=int, metavar="N", help="is checked: the channels of a latent")
     add("--f", type=int, metavar="N", help="is checked: how much smaller a latent is than a picture, often 8")
 
@@ -54,23 +67,40 @@ def positive(text: str) -> int:
     return number
 
 
-def requested(options: argparse.Namespace) -> Request:
-    """The request that the flags make. What they leave open becomes the model's default: CompVis's, for its models."""
-    given = {name: getattr(options, name) for name in kinds() if hasattr(options, name)}
-    given |= named_sampler(options, given)
+def requested(options: argparse.Namespace) -> list[Request]:
+    """The pictures that the flags ask for. What they leave open becomes the model's default: CompVis's, for its models.
+
+    n_iter and n_samples are filled in.
+    """
+    if len(options.vary) > 2:
+        raise ValueError(f"--vary is given {len(options.vary)} times: a grid has two directions")
+    for count, default in (("n_iter", options.iterations), ("n_samples", options.samples)):
+        if getattr(options, count) is None:
+            setattr(options, count, 1 if options.vary else default)
+    base = shared_fields(options)
+    if options.from_file is None:
+        lines: list[dict[str, Any]] = [{}] * options.n_samples
+    else:
+        parser = LineParser(add_help=False, allow_abbrev=False)
+        add_request_flags(parser, from_image=options.command == "img2img")
+        lines = read_lines(options.from_file, parser)
+    made = pictures(base, lines, options.n_iter, options.n_samples if options.fixed_code else None, options.vary)
+    for picture in batches(made, len(made)):
+        check(picture)
+        if options.command == "img2img" and picture.image is None:
+            raise ValueError("give the picture to start from: --init-img FILE")
+    return made
+
+
+def shared_fields(options: argparse.Namespace) -> dict[str, Any]:
+    """The fields of Request that the command line gives."""
     if options.laion400m:
         raise ValueError("--laion400m asks for the model text2img-large, which is not supported")
+    given = {name: getattr(options, name) for name in kinds() if hasattr(options, name)}
+    given |= named_sampler(options, given)
     if options.command == "img2img":
-        if "image" not in given:
-            raise ValueError("give the picture to start from: --init-img FILE")
         given = ({"scale": 5.0} if options.ckpt is not None else {}) | {"strength": 0.75} | given
-    if options.from_file is None:
-        given = {"prompt": PROMPT, "count": options.n_iter * options.n_samples} | given
-    else:
-        given |= {"prompt": lines(options.from_file), "count": options.n_iter}
-    request = Request(**given)
-    check(request)
-    return request
+    return {"prompt": PROMPT} | given
 
 
 def named_sampler(options: argparse.Namespace, given: dict[str, Any]) -> dict[str, Any]:
@@ -80,15 +110,3 @@ def named_sampler(options: argparse.Namespace, given: dict[str, Any]) -> dict[st
     if options.plms:
         return {"sampler": "plms"}
     return {"sampler": "dpmpp_2m", "schedule": given.get("schedule", "uniform")} if options.dpm_solver else {}
-
-
-def lines(path: Path) -> list[str]:
-    try:
-        prompts = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise ValueError(f"--from-file {path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ValueError(f"--from-file {path} is not UTF-8 text: save it as such") from None
-    if not prompts:
-        raise ValueError(f"--from-file {path} is empty: write a prompt on each line")
-    return prompts

@@ -3,48 +3,73 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..images import save_png
+from ..pause import Paused, save_paused
+from ..sheets import save_gif
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
 class Folder:
-    """samples/00000.png ..., grid-0000.png ... and previews/00000-001.png ..., numbered on from what is there."""
+    """samples/00000.png ..., grid-0000.png ..., previews/00000-001.png ... and animations/00000.gif ...
+
+    The pictures are numbered on from what is there. Nothing is made before there is something to save.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            (path / "samples").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ValueError(f"--outdir {path} cannot be made: {error.strerror}") from None
-        if not all(os.access(folder, os.W_OK | os.X_OK) for folder in (path, path / "samples")):
-            raise ValueError(f"--outdir {path} cannot be written to")
-        self.number = next_number(path / "samples", "")
+        for place in (path, path / "samples"):
+            there = next(folder for folder in (place, *place.absolute().parents) if os.path.lexists(folder))
+            if not there.is_dir():
+                raise ValueError(f"--outdir {path} cannot be made: {there} is not a folder")
+            if not os.access(there, os.W_OK | os.X_OK):
+                raise ValueError(f"--outdir {path} cannot be written to")
+        self.first = next_number(path / "samples", "")
 
-    def save(self, image: Image, text: Mapping[str, str]) -> Path:
-        self.number += 1
-        return self._save(f"samples/{self.number - 1:05}.png", image, text)
+    def sample(self, index: int) -> Path:
+        """Where the index-th picture of this run goes."""
+        return self.path / f"samples/{self.first + index:05}.png"
+
+    def grid(self) -> Path:
+        return self.path / f"grid-{next_number(self.path, 'grid-'):04}.png"
+
+    def save(self, index: int, image: Image, text: Mapping[str, str]) -> Path:
+        return self._save(self.sample(index), image, text)
 
     def save_grid(self, image: Image, text: Mapping[str, str]) -> Path:
-        return self._save(f"grid-{next_number(self.path, 'grid-'):04}.png", image, text)
+        return self._save(self.grid(), image, text)
 
-    def save_preview(self, image: Image, index: int, step: int) -> Path:
-        """The picture that will be the index-th from now, as it is after a step."""
-        (self.path / "previews").mkdir(exist_ok=True)
-        return self._save(f"previews/{self.number + index:05}-{step:03}.png", image, {})
+    def save_preview(self, index: int, step: int, image: Image) -> Path:
+        """The index-th picture as it is after a step."""
+        return self._save(self.path / f"previews/{self.first + index:05}-{step:03}.png", image, {})
 
-    def _save(self, name: str, image: Image, text: Mapping[str, str]) -> Path:
-        save_png(self.path / name, image, text)
-        return self.path / name
+    def save_animation(self, index: int, frames: Sequence[Image]) -> Path:
+        path = self.path / f"animations/{self.first + index:05}.gif"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_gif(path, frames)
+        return path
+
+    def save_paused(self, paused: Paused) -> Path:
+        """paused-0000.safetensors ..."""
+        path = self.path / f"paused-{next_number(self.path, 'paused-'):04}.safetensors"
+        self.path.mkdir(parents=True, exist_ok=True)
+        save_paused(path, paused)
+        return path
+
+    def _save(self, path: Path, image: Image, text: Mapping[str, str]) -> Path:
+        (self.path / "samples").mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
+        save_png(path, image, text)
+        return path
 
 
 def next_number(folder: Path, prefix: str) -> int:
     """The number of files in the folder, as CompVis counts; or more, where that would meet a number already used."""
-    files = [path for path in folder.iterdir() if path.is_file()]
+    files = [path for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
     numbers = [path.stem.removeprefix(prefix) for path in files]
     return max([len(files), *(int(number) + 1 for number in numbers if number.isdecimal())])

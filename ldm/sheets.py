@@ -1,0 +1,67 @@
+"""Several pictures in one: side by side under labels, or one after the other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageDraw import ImageDraw
+
+
+def labelled_grid(images: Sequence[Image], columns: Sequence[str], rows: Sequence[str] = ("",)) -> Image:
+    """Pictures row by row, on white, each column under its label and each row behind its label.
+
+    The cells are as large as the largest picture; the labels are broken into lines where they are wider than a cell.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    if len(images) != len(columns) * len(rows):
+        raise ValueError(f"{len(images)} pictures do not fill {len(columns)} columns and {len(rows)} rows")
+    wide, high = max(image.width for image in images), max(image.height for image in images)
+    font = ImageFont.load_default(max(10, min(wide, high) // 16))
+    pen = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    pen.font = font
+    columns, rows = ([broken(pen, label, wide) for label in labels] for labels in (columns, rows))
+    gap = 4
+    left = gap + max(round(pen.textbbox((0, 0), label)[2]) for label in rows)
+    top = 2 * gap + max(round(pen.textbbox((0, 0), label)[3]) for label in columns)
+    sheet = Image.new("RGB", (left + gap + len(columns) * (wide + gap), top + len(rows) * (high + gap)), "white")
+    pen = ImageDraw.Draw(sheet)
+    pen.font = font
+    for i, image in enumerate(images):
+        sheet.paste(image, (left + gap + i % len(columns) * (wide + gap), top + i // len(columns) * (high + gap)))
+    for i, label in enumerate(columns):
+        pen.text((left + gap + i * (wide + gap), gap), label, "black")
+    for i, label in enumerate(rows):
+        pen.text((gap, top + i * (high + gap)), label, "black")
+    return sheet
+
+
+def broken(pen: ImageDraw, label: str, width: int) -> str:
+    """The label in lines of at most so many pixels, as far as its words allow."""
+    lines: list[str] = []
+    for word in label.split():
+        if lines and pen.textlength(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return "\n".join(lines)
+
+
+def save_gif(path: str | Path, frames: Sequence[Image], seconds: float = 0.1, last: float = 2.0) -> None:
+    """Frames one after the other, for ever: each for so many seconds, the last for longer.
+
+    As with `save_png`, the file appears under its name when it is whole.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    times = [round(1000 * seconds)] * (len(frames) - 1) + [round(1000 * last)]
+    try:
+        frames[0].save(temporary, "GIF", save_all=True, append_images=frames[1:], duration=times, loop=0)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
