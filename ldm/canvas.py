@@ -80,14 +80,16 @@ def cut(picture: Image, mask: Image, box: Box, size: tuple[int, int], fill: bool
     return filled(image, 1 - hole) if fill else image, hole
 
 
-def black_and_white(mask: Image, size: tuple[int, int]) -> Image:
-    """A mask as the drawing programs give it, brought to 0 and 255: repainted is what is white by half or more."""
+def black_and_white(mask: Image, size: tuple[int, int]) -> tuple[Image, Box]:
+    """A mask as the drawing programs give it, brought to 0 and 255: repainted is what is white by half or more. And the
+    box that holds all of it."""
     if mask.size != size:
         raise ValueError(f"a mask of {mask.width} x {mask.height} does not fit a picture of {size[0]} x {size[1]}")
     mask = mask.convert("L").point([255 * (value >= 128) for value in range(256)])
-    if mask.getbbox() is None:
+    box = mask.getbbox()
+    if box is None:
         raise ValueError("the mask is black all over: paint white what is to be repainted")
-    return mask
+    return mask, box
 
 
 def softened(mask: Image, blur: float, feather: bool) -> Image:

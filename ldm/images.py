@@ -1,15 +1,17 @@
-"""Pictures: files <-> PIL <-> tensors (B, 3, H, W) in [-1, 1]; sizes, grids, and the text inside a PNG."""
+"""Pictures: files <-> PIL <-> tensors (B, 3, H, W) in [-1, 1]; sizes, grids, and the text inside a file."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from .exif import from_exif, to_exif
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -94,29 +96,39 @@ def grid(images: Sequence[Image], columns: int, padding: int = 2) -> Image:
     return sheet
 
 
-def save_png(path: str | Path, image: Image, text: Mapping[str, str] | None = None) -> None:
-    """Write a PNG with its text. It appears under its name when it is whole: first a temporary file, then a rename."""
+def save_image(path: str | Path, image: Image, text: Mapping[str, str] | None = None) -> None:
+    """Write a picture with its text, as PNG, JPEG or lossless WebP, as its name ends.
+
+    It appears under its name when it is whole: first a temporary file, then a rename.
+    """
     from PIL.PngImagePlugin import PngInfo
 
-    info = PngInfo()
-    for key, value in (text or {}).items():
+    path, text, info = Path(path), text or {}, PngInfo()
+    for key, value in text.items():
         info.add_text(key, value)
-    path = Path(path)
+    ways: dict[str, dict[str, Any]] = {
+        ".png": {"format": "PNG", "pnginfo": info},
+        ".webp": {"format": "WEBP", "lossless": True, "exif": to_exif(text)},
+        ".jpg": {"format": "JPEG", "quality": 95, "subsampling": 0, "exif": to_exif(text)},
+    }
+    if path.suffix not in ways:
+        raise ValueError(f"a picture cannot be saved as {path.name!r}: let its name end in {', '.join(ways)}")
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        image.save(temporary, format="PNG", pnginfo=info)
+        image.save(temporary, **ways[path.suffix])
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def read_text(path: str | Path) -> dict[str, str]:
-    """The text inside a PNG, by key: `save_png`'s."""
+    """The text inside a PNG, JPEG or WebP file, by key: `save_image`'s, or another program's."""
     from PIL import Image
 
     try:
         with Image.open(path) as image:
             image.load()  # text may also stand behind the pixels
-            return {str(key): str(value) for key, value in getattr(image, "text", {}).items()}
+            named = {str(key): str(value) for key, value in getattr(image, "text", {}).items()}
+            return {**from_exif(image.getexif()), **named}
     except (OSError, SyntaxError, ValueError) as error:
         raise ValueError(f"{str(path)!r} cannot be read as a picture: {error}") from None

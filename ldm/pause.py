@@ -7,14 +7,19 @@
     save_paused("half.safetensors", Paused(request, model.name, record))
     ...
     paused = read_paused("half.safetensors")
-    for step in model.steps(paused.request, paused.image, paused.record):
+    request, canvas = model.settle(paused.request, paused.image, mask=paused.mask)
+    for step in model.steps(request, canvas, paused.record):
 
 The second run repeats the first ten steps without the network, which takes no time, and goes on. See `recorded`.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,28 +28,32 @@ from .weights import CheckpointError
 from .weights.opening import open_checkpoint
 from .weights.safetensors import write_safetensors
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 
 @dataclass(frozen=True)
 class Paused:
-    """request  settled, of one batch
-    model    the name of the model that was drawing
-    record   the denoised latents so far, a call of the denoiser each: (B, Z, H/f, W/f)
-    image    (1, 3, H, W), the picture that it started from, if it was one
+    """request      settled, of one batch
+    model        the name of the model that was drawing
+    record       the denoised latents so far, a call of the denoiser each: (B, Z, H/f, W/f)
+    image, mask  what lies in the files of these names in the request, which may be out of reach next time
     """
 
     request: Request
     model: str
     record: list[Tensor]
-    image: Tensor | None = None
+    image: Image | None = None
+    mask: Image | None = None
 
 
 def save_paused(path: str | Path, paused: Paused) -> None:
     if not paused.record:
         raise ValueError("nothing has been computed yet: pause after the first step, or later")
-    tensors = {"denoised": torch.stack(paused.record)}
-    if paused.image is not None:
-        tensors["image"] = paused.image
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    tensors = {"denoised": torch.stack(paused.record).cpu()}
+    for name, picture in (("image", paused.image), ("mask", paused.mask)):
+        if picture is not None:
+            tensors[name] = torch.from_numpy(np.array(picture.convert("RGB")))
     write_safetensors(Path(path), tensors, {"request": paused.request.to_json(), "model": paused.model})
 
 
@@ -53,10 +62,12 @@ def read_paused(path: str | Path) -> Paused:
     opened = open_checkpoint(path)
     if not {"request", "model"} <= opened.metadata.keys() or "denoised" not in opened.weights:
         raise CheckpointError(f"{path} is no paused drawing: give a file that --pause_after made")
-    image = opened.weights.get("image")
-    return Paused(
-        Request.from_json(opened.metadata["request"]),
-        opened.metadata["model"],
-        list(opened.weights["denoised"].read()),
-        None if image is None else image.read(),
-    )
+
+    def picture(name: str) -> Image | None:
+        from PIL import Image
+
+        return Image.fromarray(opened.weights[name].read().numpy()) if name in opened.weights else None
+
+    record = list(opened.weights["denoised"].read())
+    request = Request.from_json(opened.metadata["request"])
+    return Paused(request, opened.metadata["model"], record, picture("image"), picture("mask"))

@@ -5,31 +5,41 @@ B pictures of H x W pixels, their latents (B, Z, H/f, W/f).
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from .canvas import Canvas
+from .clip.conditioning import Emphasis, encode_prompts
 from .clip.model import TextEncoder
 from .clip.tokenizer import Tokenizer
 from .device import choose_device, choose_dtype, free_memory
 from .families import Family
 from .finite import NotFinite, finite
-from .images import fit, open_image, rgb, to_pil, to_tensor
-from .plan import multiple, noise_levels, settle, takes_eta
+from .images import to_pil
+from .plan import noise_schedule, prepare, settle
+from .programs import PROGRAMS
+from .prompts import groups, guidance
 from .request import Request, infotext
-from .samplers import SAMPLERS, Denoiser, ModelDenoiser, Noise, Step, guided
+from .samplers import SAMPLERS, Denoiser, ModelDenoiser, Step
+from .sampling import overlap, sample, tempered
+from .seamless import seamless
 from .unet import UNet
 from .vae import VAE
+from .vae.tiled import tiled_decode, tiled_encode
 from .weights import read
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    Picture = str | Path | Image | Tensor  # a file, PIL's, or (1, 3, H, W) in [-1, 1]
+    from .plan import Picture
+
+    Start = Picture | Canvas | None
 
 
 class LatentDiffusion:
@@ -92,96 +102,108 @@ class LatentDiffusion:
         request = Request(prompt, strength=strength, **options)  # type: ignore[arg-type]
         return self.generate(request, image, batch)
 
-    def generate(self, request: Request, image: Picture | None = None, batch: int | None = None) -> list[Image]:
+    def inpaint(
+        self, prompt: str | Sequence[str], image: Picture, mask: Picture, *, batch: int | None = None, **options: Any
+    ) -> list[Image]:
+        """A picture repainted where the mask is white, from noise; strength < 1 leaves something of what was there.
+
+        Where the mask is black not a bit changes, unless it is feathered. Options: mask_blur, feather, repaint_from,
+        only_masked, padding, match_colours, and all others of `Request`.
+        """
+        return self.generate(Request(prompt, **options), image, batch, mask)  # type: ignore[arg-type]
+
+    def outpaint(
+        self, prompt: str | Sequence[str], image: Picture, *, batch: int | None = None, **options: Any
+    ) -> list[Image]:
+        """A picture continued by so many pixels: left, right, top, bottom. Other options as with `inpaint`."""
+        return self.generate(Request(prompt, **options), image, batch)  # type: ignore[arg-type]
+
+    def generate(
+        self, request: Request, image: Start = None, batch: int | None = None, mask: Picture | None = None
+    ) -> list[Image]:
         """The pictures of a request, `batch` of them at once; None: as many as memory has room for."""
-        request, start = self.settle(request, image)
+        request, canvas = self.settle(request, image, mask)
         pictures = []
         for part in request.split(self.batch_size(request) if batch is None else batch):
-            for step in self.steps(part, start):
+            for step in self.steps(part, canvas):
                 latents = step.x
-            pictures += self.pictures(latents)
-        return pictures
+            pictures += self.pictures(latents, request, canvas)
+        return pictures if request.only is None else [pictures[request.only]]
 
-    def steps(self, request: Request, image: Picture | None = None) -> Iterator[Step]:
+    def steps(self, request: Request, image: Start = None, record: list[Tensor] | None = None) -> Iterator[Step]:
         """Step after step of all the pictures of a request in one batch; `decode(step.denoised)` is a preview.
 
         From an image only the last steps run, see `noise_levels`. If that is none, the only step is the image itself.
+        record: every result of the denoiser is added to it; what it holds already is not computed again (`recorded`).
         """
-        return self._steps(*self.settle(request, image))
+        return self._steps(*self.settle(request, image), record)
 
     @torch.inference_mode()
-    def _steps(self, request: Request, start: Tensor | None) -> Iterator[Step]:
-        sigmas = noise_levels(request, self.family)
-        noise = Noise(range(request.seed, request.seed + request.total))
-        x = self.first_latents(request, start, sigmas[0], noise)
-        if len(sigmas) == 1:
-            yield Step(0, 0.0, x, x)
-            return
-        model, done = self.denoiser(request), 0
+    def _steps(self, request: Request, canvas: Canvas | None, record: list[Tensor] | None) -> Iterator[Step]:
+        yield from sample(self, request, canvas, record)
 
-        def denoise(x: Tensor, sigma: float) -> Tensor:
-            return finite(lambda: model(x, sigma), {"unet": self.unet}, f"step {done + 1} of {len(sigmas) - 1}")
+    def settle(
+        self, request: Request, image: Start = None, mask: Picture | None = None
+    ) -> tuple[Request, Canvas | None]:
+        """The request with every default filled in, checked; and what it starts from, if not from noise alone."""
+        image, mask = request.image if image is None else image, request.mask if mask is None else mask
+        if image is not None and not isinstance(image, Canvas):
+            image = prepare(request, self.family, image, mask)
+        return settle(request, self.family, image), image
 
-        sampler = SAMPLERS[request.sampler]
-        options = {"eta": request.eta} if request.eta is not None and takes_eta(sampler.name) else {}
-        for step in sampler.run(denoise, x, sigmas, noise, **options):
-            done = step.index + 1
-            yield step
+    def denoiser(self, request: Request, steps: int, earlier: int = 0) -> Callable[[int], Denoiser]:
+        """D(x, sigma) for the pictures of a settled request in each of its steps, counted from 1: the U-Net, guided by
+        the prompts, which may change from step to step. earlier: the steps of a first pass."""
+        model = ModelDenoiser(self.unet, noise_schedule(request, self.family), self.family.prediction)
 
-    def settle(self, request: Request, image: Picture | None = None) -> tuple[Request, Tensor | None]:
-        """The request with every default filled in, checked; and the picture it starts from, (1, 3, H, W)."""
-        image = request.image if image is None else image
-        if image is None or isinstance(image, Tensor):
-            return settle(request, self.family, image), image
-        picture = open_image(image) if isinstance(image, str | Path) else rgb(image)
-        start = to_tensor(fit(picture, multiple(self.family), request.width, request.height))
-        return settle(request, self.family, start), start
+        def encode(texts: Sequence[str]) -> Tensor:
+            return self.conditioning(texts, request.emphasis, request.clip_skip)
 
-    def first_latents(self, request: Request, start: Tensor | None, sigma: float, noise: Noise) -> Tensor:
-        """Where sampling starts: the encoded picture, or an unknown one of variance 1, under noise of sigma."""
-        if start is not None:
-            clean = self.encode(start).expand(request.total, -1, -1, -1)
-            return clean + sigma * noise(clean) if sigma > 0 else clean
-        height, width = request.height // self.vae.factor, request.width // self.vae.factor
-        unknown = torch.zeros(request.total, self.unet.config.in_channels, height, width, device=self.device)
-        return math.sqrt(1 + sigma**2) * noise(unknown)
-
-    def denoiser(self, request: Request) -> Denoiser:
-        """D(x, sigma) for the pictures of a settled request: the U-Net, guided by the prompts."""
-        model = ModelDenoiser(self.unet, self.family.noise_schedule(), self.family.prediction)
-        negative = None
-        if request.scale != 1:
-            negative = self.conditioning([request.negative]).expand(request.total, -1, -1)
-        return guided(model, self.conditioning(request.prompts * request.count), negative, request.scale)
+        own = groups(request, self.tokenizer, steps, earlier)
+        return tempered(request, lambda scale: guidance(model, own, encode, scale))
 
     @torch.inference_mode()
-    def conditioning(self, texts: Sequence[str]) -> Tensor:
-        """What the U-Net reads of B texts. -> (B, L, D)"""
-        ids = self.tokenizer(texts).to(self.device)
-        return finite(lambda: self.text(ids).last, {"text": self.text}, "reading the prompt")
+    def conditioning(self, texts: Sequence[str], emphasis: Emphasis = "a1111", clip_skip: int = 1) -> Tensor:
+        """What the U-Net reads of B texts; L grows with the longest of them. -> (B, L, D)"""
+        return finite(
+            lambda: encode_prompts(self.tokenizer, self.text, texts, emphasis, clip_skip),
+            {"text": self.text},
+            "reading the prompt",
+        )
 
     @torch.inference_mode()
-    def encode(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) in [-1, 1] -> latents, float32."""
-        images = images.to(self.device, self.vae.quant.weight.dtype)
-        return finite(lambda: self.vae.encode(images), {"vae": self.vae}, "encoding the image").float()
+    def encode(self, images: Tensor, tile: int | None = None, axes: str | None = None) -> Tensor:
+        """(B, 3, H, W) in [-1, 1] -> latents, float32. tile, axes: `tile` and `seamless` of a Request."""
+        images, vae = images.to(self.device, self.vae.quant.weight.dtype), self.vae
+        encode = vae.encode if tile is None else lambda x: tiled_encode(vae, x, tile, overlap(tile, vae.factor))
+        with seamless(vae, axes):
+            return finite(lambda: encode(images), {"vae": vae}, "encoding the image").float()
 
     @torch.inference_mode()
-    def decode(self, latents: Tensor) -> Tensor:
-        """Latents -> (B, 3, H, W) in [-1, 1], float32; one by one, for the sake of memory."""
-        return torch.cat([self._decode(latent[None]) for latent in latents])
+    def decode(self, latents: Tensor, tile: int | None = None, axes: str | None = None) -> Tensor:
+        """Latents -> (B, 3, H, W) in [-1, 1], float32; one by one, to save memory. tile, axes: as in `encode`."""
+        latents, vae = latents.to(self.device, self.vae.quant.weight.dtype), self.vae
+        decode = vae.decode if tile is None else lambda z: tiled_decode(vae, z, tile, overlap(tile, vae.factor))
+        with seamless(vae, axes):
+            images = [finite(partial(decode, z), {"vae": vae}, "decoding the picture") for z in latents[:, None]]
+        return torch.cat(images).float().clamp(-1, 1)
 
-    def _decode(self, latent: Tensor) -> Tensor:
-        latent = latent.to(self.device, self.vae.quant.weight.dtype)
-        image = finite(lambda: self.vae.decode(latent), {"vae": self.vae}, "decoding the picture")
-        return image.float().clamp(-1, 1)
+    def pictures(self, latents: Tensor, request: Request, canvas: Canvas | None = None) -> list[Image]:
+        """Finished latents of a settled request as 8-bit pictures. One that is black all over is an error.
 
-    def pictures(self, latents: Tensor) -> list[Image]:
-        """Finished latents as 8-bit pictures. One that is black all over is an error."""
-        images = self.decode(latents)
+        canvas: what sampling started from; None: what the request says.
+        """
+        images = self.decode(latents, request.tile, request.seamless)
         if (images.amax((1, 2, 3)) == -1).any():
             raise NotFinite("a picture is black all over, and was not kept: try --dtype float32, or a smaller --scale")
-        return to_pil(images)
+        canvas, truncate = self.settle(request)[1] if canvas is None else canvas, PROGRAMS[request.compat].truncate
+        return to_pil(images, truncate) if canvas is None else canvas.finish(images, truncate)
+
+    def singles(self, request: Request) -> list[Request]:
+        """For each picture of a settled request, drawn in one batch, the request that draws it again, and it alone."""
+        if PROGRAMS[request.compat].alone:
+            return request.split(1)
+        return [replace(request, only=i) for i in range(request.total)]
 
     def metadata(self, request: Request) -> dict[str, str]:
         """What a PNG of a settled request should keep: the request as JSON, and what the web UIs read."""
@@ -189,10 +211,16 @@ class LatentDiffusion:
         return {"parameters": infotext(request, label, self.name), "ldm": request.to_json()}
 
     def batch_size(self, request: Request) -> int:
-        """How many pictures of a settled request memory has room for at once; a careful estimate, at most 16."""
+        """How many pictures of a settled request memory has room for at once; a careful estimate, at most 16.
+
+        All of them where they share their noise, so that they cannot be drawn apart.
+        """
+        if not PROGRAMS[request.compat].alone:
+            return request.total
         if SAMPLERS[request.sampler].adaptive:
             return 1
-        pixels = request.width * request.height // self.vae.factor**2
+        area = request.width * request.height * (1 if request.hires is None else request.hires**2)
+        pixels = round(min(area, area if request.tile is None else request.tile**2)) // self.vae.factor**2
         both = 1 if request.scale == 1 else 2
         maps = 32 * both * pixels * self.unet.config.channels[0] * self.dtype.itemsize  # of the finest level
         return max(1, min(16, free_memory(self.device) // 2 // maps))
@@ -214,7 +242,7 @@ def load(
     path = built_in() if path is None else Path(path).expanduser().resolve()
     where = choose_device(device)
     dtype, _ = choose_dtype(where, dtype)
-    found = read(path, dtype, where, ema)
+    found = read(path, dtype, where, ema, vae_dtype=torch.float32)  # see `to`
     tokenizer = Tokenizer(found.merges, found.family.text.length)
     name = path.name if path.is_dir() else path.stem
     return LatentDiffusion(found.text, found.unet, found.vae, tokenizer, found.family, name).to(where, dtype)

@@ -1,13 +1,27 @@
 """What a request means for a family of models: its defaults filled in, its mistakes found, its noise levels."""
 
+from __future__ import annotations
+
 import inspect
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from .canvas import Canvas, Paste, black_and_white, cut, extended, softened, surroundings
+from .clip.conditioning import EMPHASES
 from .families import Family
+from .images import fit, open_image, rgb, to_pil, to_tensor
+from .programs import PROGRAMS, WORDS
+from .prompts import drawn
 from .request import Request, known
-from .samplers import SAMPLERS, SCHEDULES
+from .samplers import SAMPLERS, SCHEDULES, NoiseSchedule
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    Picture = str | Path | Image | Tensor  # a file, PIL's, or (1, 3, H, W) in [-1, 1]
 
 
 def multiple(family: Family) -> int:
@@ -19,6 +33,15 @@ def check(request: Request) -> None:
     """What can be said against a request before there is a model: names that do not exist, an eta without use."""
     if request.schedule is not None:
         known(request.schedule, ("automatic", *SCHEDULES), "schedule")
+    if request.compat is not None:
+        known(request.compat, WORDS, "program")
+    if request.emphasis is not None:
+        known(request.emphasis, EMPHASES, "emphasis")
+    known(request.repaint_from, ("original", "fill", "noise"), "start for what is repainted")
+    if request.seamless is not None:
+        known(request.seamless, ("x", "y", "xy"), "direction to be seamless in")
+        if request.tile is not None:
+            raise ValueError("a picture drawn in tiles cannot be seamless: give one of the two")
     if request.sampler is None:
         return
     known(request.sampler, SAMPLERS, "sampler")
@@ -31,47 +54,116 @@ def takes_eta(sampler: str) -> bool:
     return "eta" in inspect.signature(SAMPLERS[sampler].run).parameters
 
 
-def settle(request: Request, family: Family, start: Tensor | None) -> Request:
-    """The request with every default filled in, if the family can do it. start (1, 3, H, W): the picture to begin with.
+def prepare(request: Request, family: Family, picture: Picture, mask: Picture | None) -> Canvas:
+    """What sampling starts from: a picture, or the part of it that is to be repainted, at a size the family can do."""
+    keep, match = request.colourise, request.match_colours
+    sides = request.left, request.right, request.top, request.bottom
+    if (mask is not None) + any(sides) + (request.enlarge is not None) > 1:
+        raise ValueError("a mask, pixels to add at the sides, and to enlarge: give one of the three")
+    if mask is None and not any(sides):
+        if not isinstance(picture, Tensor) or request.enlarge is not None:
+            image = opened(picture)
+            picture = to_tensor(fit(image, multiple(family), *wanted_size(request, family, image)))
+        return Canvas(picture, keep_luminance=keep, match_colours=match)
+    whole, new = extended(opened(picture), *sides) if mask is None else (opened(picture), opened(mask))
+    new, place = black_and_white(new, whole.size)
+    box, size = (0, 0, *whole.size), fit(whole, multiple(family), request.width, request.height).size
+    if request.only_masked:
+        width, height = (family.size if side is None else side for side in (request.width, request.height))
+        box, size = surroundings(place, request.padding, width / height, whole.size), (width, height)
+    part, hole = cut(whole, new, box, size, fill=request.repaint_from == "fill")
+    return Canvas(part, hole, Paste(whole, softened(new, request.mask_blur, request.feather), box), keep, match)
+
+
+def wanted_size(request: Request, family: Family, picture: Image) -> tuple[int | None, int | None]:
+    """Width and height as the request says them, or as many times the picture's as it says."""
+    if request.enlarge is None:
+        return request.width, request.height
+    sides = zip((request.width, request.height), picture.size)
+    grid = multiple(family)
+    width, height = (
+        max(1, round(own * request.enlarge / grid)) * grid if said is None else said for said, own in sides
+    )
+    return width, height
+
+
+def opened(picture: Picture) -> Image:
+    if isinstance(picture, Tensor):
+        return to_pil(picture)[0]
+    return open_image(picture) if isinstance(picture, str | Path) else rgb(picture)
+
+
+def settle(request: Request, family: Family, canvas: Canvas | None) -> Request:
+    """The request with every default filled in, if the family can do it. canvas: what sampling starts from.
 
     The family's schedule goes with its own sampler; another sampler that is asked for brings the one that suits it.
     """
     request = request.with_defaults({"steps": family.steps, "sampler": family.sampler, "scale": family.scale})
     check(request)
+    program = PROGRAMS[request.compat]
+    request = drawn(request.with_defaults({"emphasis": program.emphasis}))
+    if request.clip_skip > family.text.layers:
+        raise ValueError(f"clip_skip {request.clip_skip}: this model has layers 1 (the last) to {family.text.layers}")
     if request.schedule is None and request.sampler == family.sampler:
         request = replace(request, schedule=family.schedule)
     elif request.schedule in (None, "automatic"):
-        request = replace(request, schedule=SAMPLERS[request.sampler].schedule)
+        own = SAMPLERS[request.sampler].schedule
+        request = replace(request, schedule=program.schedules.get(request.sampler, own))
     width = height = family.size
-    if start is not None:
+    if canvas is not None:
+        start = canvas.image
         if start.ndim != 4 or start.shape[:2] != (1, 3):
             raise ValueError(f"an image must be a tensor (1, 3, H, W), not {tuple(start.shape)}")
         height, width = start.shape[2:]
-        request = request.with_defaults({"strength": 0.75})
+        request = request.with_defaults({"strength": 0.75 if canvas.mask is None else 1.0})
+        if request.enlarge is not None and request.seamless is None:
+            request = request.with_defaults({"tile": family.size})
+        if request.hires is not None:
+            raise ValueError("the second pass of hires is for pictures from noise: leave out hires, or the image")
+    elif request.mask is not None or request.only_masked or request.colourise or request.enlarge is not None:
+        raise ValueError("give the picture that is to be repainted or coloured")
     elif request.strength is not None:
         raise ValueError(f"strength {request.strength:g} needs an image to start from")
     request = request.with_defaults({"width": width, "height": height})
-    for side in (request.width, request.height):
-        if side % multiple(family):
+    for side in (request.width, request.height, request.tile):
+        if side is not None and side % multiple(family):
             raise ValueError(f"a side of {side} pixels does not fit this model: give a multiple of {multiple(family)}")
-    if start is not None and (width, height) != (request.width, request.height):
+    if canvas is not None and (width, height) != (request.width, request.height):
         raise ValueError(f"an image of {width} x {height} for a picture of {request.width} x {request.height}")
     return request
+
+
+def noise_schedule(request: Request, family: Family) -> NoiseSchedule:
+    return family.noise_schedule(PROGRAMS[request.compat].linear)
 
 
 def noise_levels(request: Request, family: Family) -> list[float]:
     """The sigmas of a settled request: all of them, or the end of them that its strength leaves.
 
-    Of n steps the last round(n * strength) run. With exact_steps n run, the last of round(n / strength).
+    Of n steps the last round(n * strength) run. With exact_steps n run, the last of round(n / strength). Other programs
+    have other rules, see `Program`.
     """
-    steps, strength = request.steps, request.strength
-    if strength is not None and strength > 0 and request.exact_steps:
-        steps = round(steps / strength)
+    program, steps, strength = PROGRAMS[request.compat], request.steps, request.strength
+    exact = request.exact_steps or program.exact
+    if exact and strength:
+        steps = program.whole(steps, strength)
     if steps > family.train_steps:
         raise ValueError(f"{request.steps} steps of {steps} are too fine a division: give fewer steps or more strength")
-    sigmas = SAMPLERS[request.sampler].sigmas(family.noise_schedule(), steps, request.schedule)
+    sigmas = SAMPLERS[request.sampler].sigmas(noise_schedule(request, family), steps, request.schedule)
     if strength is None:
         return sigmas
     there = len(sigmas) - 1  # a few schedules come as near to `steps` as they can
-    run = min(request.steps, there) if request.exact_steps and strength > 0 else round(there * strength)
+    run = min(request.steps, there) if exact and strength > 0 else program.share(there, strength)
     return sigmas[there - run :]
+
+
+def passes(request: Request, family: Family) -> list[Request]:
+    """What a settled request samples one after the other: itself; and where it has a hires pass, that one's request,
+    which starts from the latents of the first."""
+    if request.hires is None:
+        return [request]
+    grid = multiple(family)
+    width, height = (round(side * request.hires / grid) * grid for side in (request.width, request.height))
+    steps = request.steps if request.hires_steps is None else request.hires_steps
+    again = replace(request, width=width, height=height, steps=steps, strength=request.hires_strength, hires=None)
+    return [request, replace(again, noise_width=None, noise_height=None)]

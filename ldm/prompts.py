@@ -38,14 +38,16 @@ def drawn(request: Request) -> Request:
     lists = {} if request.wildcards is None else read_lists(Path(request.wildcards))
     prompts = request.prompts * request.count
     new = tuple(draw(prompt, request.seed + i, lists) for i, prompt in enumerate(prompts))
-    changed = {} if new == prompts else {"prompt": new, "count": 1}
-    return replace(request, **changed, wildcards=None)
+    if new != prompts:
+        request = replace(request, prompt=new, count=1)
+    return replace(request, wildcards=None)
 
 
-def groups(request: Request, tokenizer: Tokenizer, steps: int) -> list[Group]:
+def groups(request: Request, tokenizer: Tokenizer, steps: int, earlier: int = 0) -> list[Group]:
     """The pictures of a settled request, together where they have as many chunks and as many prompts joined by AND.
 
-    So none is filled up because another is longer, and each is the same in any batch.
+    So none is filled up because another is longer, and each is the same in any batch. steps, earlier: how many there
+    are to do, and were done in a first pass.
     """
     taken = without_loras(request)
     names = sorted({lora.name for _, loras in taken for lora in loras})
@@ -54,7 +56,8 @@ def groups(request: Request, tokenizer: Tokenizer, steps: int) -> list[Group]:
     prompts = [prompt for prompt, _ in taken] * request.count
 
     def plan(prompts: list[str], alone: bool) -> Plan:
-        return Plan(prompts, ["" if alone else request.negative] * len(prompts), steps, emphasis=request.emphasis)
+        negatives = ["" if alone else request.negative] * len(prompts)
+        return Plan(prompts, negatives, steps, earlier, request.emphasis)
 
     @cache
     def kind(prompt: str) -> tuple[int, int, bool]:

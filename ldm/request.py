@@ -34,8 +34,8 @@ class Request:
     """What to draw. Several prompts make several pictures; picture i, in the order of `split`, is drawn from seed + i.
 
     A field that is None by default may be left so. steps, sampler, schedule, scale, width and height then become the
-    model family's before anything is drawn (`with_defaults`), which is why their types do not speak of None; eta is
-    the sampler's own.
+    model family's before anything is drawn (`with_defaults`), and emphasis that of `compat`, which is why their types
+    do not speak of None; eta is the sampler's own.
     """
 
     prompt: str | tuple[str, ...] = option("", "what to draw", "--prompt")
@@ -49,11 +49,54 @@ class Request:
     width: int = option(None, "of the picture, in pixels", "--W", "--width", bounds=(1, 2**15))
     height: int = option(None, "of the picture, in pixels", "--H", "--height", bounds=(1, 2**15))
     count: int = option(1, "pictures of each prompt", bounds=(1, 10**6))
-    image: str | None = option(None, "the picture file to start from", "--init-img", from_image=True)
+    image: str | None = option(None, "the picture file to start from", "--init-img", "--image", from_image=True)
     strength: float | None = option(None, "how far to leave the picture", "--strength", bounds=(0, 1), from_image=True)
     exact_steps: bool = option(
         False, "run all the steps, not round(steps * strength) of them", "--exact_steps", from_image=True
     )
+    emphasis: str = option(None, "whose prompt grammar is used: a1111, comfyui or off", "--emphasis")
+    clip_skip: int = option(
+        1, "layer of the text encoder to read: 1 the last, 2 the one before", "--clip_skip", bounds=(1, 100)
+    )
+    wildcards: str | None = option(None, "folder of word lists: NAME.txt for __NAME__ in a prompt", "--wildcards")
+    compat: str | None = option(None, "draw as a1111, comfyui, diffusers or compvis do", "--compat")
+    only: int | None = option(None, "keep only this picture of the batch, counted from 0", bounds=(0, 10**6))
+    match_colours: bool = option(
+        False, "give the result the picture's mean colours and contrast", "--match_colours", from_image=True
+    )
+    colourise: bool = option(False, "keep the picture's luminance, draw the colour", "--colourise", from_image=True)
+    mask: str | None = option(None, "the file of a mask: white is repainted", "--mask", from_image=True)
+    mask_blur: float = option(
+        0, "soften the mask's edge inwards, in pixels", "--mask_blur", bounds=(0, 1000), from_image=True
+    )
+    feather: bool = option(False, "soften it outwards too", "--feather", from_image=True)
+    repaint_from: str = option(
+        "original", "what the masked part starts from: original, fill or noise", "--repaint_from", from_image=True
+    )
+    only_masked: bool = option(False, "draw the masked part alone, larger", "--only_masked", from_image=True)
+    padding: int = option(
+        32, "pixels around the mask that --only_masked looks at", "--padding", bounds=(0, 2**15), from_image=True
+    )
+    enlarge: float | None = option(
+        None, "make the picture so many times as large", "--enlarge", bounds=(0.1, 100), from_image=True
+    )
+    left: int = option(0, "pixels to add on the left", "--left", bounds=(0, 2**15), from_image=True)
+    right: int = option(0, "pixels to add on the right", "--right", bounds=(0, 2**15), from_image=True)
+    top: int = option(0, "pixels to add at the top", "--top", bounds=(0, 2**15), from_image=True)
+    bottom: int = option(0, "pixels to add at the bottom", "--bottom", bounds=(0, 2**15), from_image=True)
+    rescale: float = option(0, "of the guided contrast, how much to undo", "--guidance_rescale", bounds=(0, 1))
+    guide_low: float = option(0, "guide only at noise levels above this", "--guide_low", bounds=(0, 10**4))
+    guide_high: float | None = option(None, "guide only up to this noise level", "--guide_high", bounds=(0, 10**4))
+    variation: float = option(0, "how far to go towards the noise of variation_seed", "--variation", bounds=(0, 1))
+    variation_seed: int = option(0, "one for all pictures", "--variation_seed", bounds=(0, 2**64 - 1))
+    noise_width: int | None = option(None, "pixels the seed's noise is made for", "--noise_W", bounds=(1, 2**15))
+    noise_height: int | None = option(None, "pixels the seed's noise is made for", "--noise_H", bounds=(1, 2**15))
+    seamless: str | None = option(None, "let the picture join itself: x, y or xy", "--seamless", "--tiling")
+    tile: int | None = option(None, "draw in overlapping tiles of so many pixels", "--tile", bounds=(1, 2**15))
+    hires: float | None = option(None, "then enlarge by this factor and draw on", "--hires", bounds=(1, 16))
+    hires_steps: int | None = option(None, "steps of that (steps)", "--hires_steps", bounds=(1, 1000))
+    hires_strength: float = option(0.7, "strength of that", "--hires_strength", bounds=(0, 1))
+    hires_pixels: bool = option(False, "enlarge the picture, not the latent", "--hires_pixels")
 
     def __post_init__(self) -> None:
         problems = []
@@ -64,6 +107,8 @@ class Request:
                 problems.append(str(problem))
         if not problems and self.seed + self.total > 2**64:
             problems = [f"seed {self.seed} leaves no room for {self.total} pictures below 2^64"]
+        if not problems and self.only is not None and self.only >= self.total:
+            problems = [f"only {self.only} is not among {self.total} pictures: give 0 to {self.total - 1}"]
         if problems:
             raise ValueError("; ".join(problems))
 
@@ -86,7 +131,7 @@ class Request:
             raise ValueError(f"{size} pictures at once: give 1 or more")
         prompts = self.prompts * self.count
         return [
-            replace(self, prompt=prompts[i : i + size], seed=self.seed + i, count=1)
+            replace(self, prompt=prompts[i : i + size], seed=self.seed + i, count=1, only=None)
             for i in range(0, len(prompts), size)
         ]
 
@@ -174,11 +219,13 @@ def infotext(request: Request, sampler: str | None, model: str | None = None) ->
         "Size": None if request.width is None or request.height is None else f"{request.width}x{request.height}",
         "Model": model,
         "Denoising strength": request.strength,
+        "Clip skip": request.clip_skip if request.clip_skip > 1 else None,
         "Eta DDIM" if request.sampler == "ddim" else "Eta": request.eta,
     }
+    first = 0 if request.only is None else request.only
     line = ", ".join(f"{key}: {quoted(value)}" for key, value in pairs.items() if value is not None)
     negative = [f"Negative prompt: {request.negative}"] if request.negative else []
-    return "\n".join([request.prompts[0], *negative, line])
+    return "\n".join([(request.prompts * request.count)[first], *negative, line])
 
 
 def quoted(value: str | float) -> str:

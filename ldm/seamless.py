@@ -18,9 +18,12 @@ def seamless(network: nn.Module, axes: str | None) -> Iterator[None]:
     Shifting the input around such an edge then shifts the output alike, so that the picture joins itself. The
     layers are the same afterwards, whatever happened.
     """
+    if axes is None:
+        yield
+        return
     wrapped: list[nn.Module] = []
     try:
-        for module in network.modules() if axes is not None else ():
+        for module in network.modules():
             if isinstance(module, Downsample):
                 module.forward = partial(downsampled, module, axes)  # type: ignore[method-assign]
             elif isinstance(module, Upsample):

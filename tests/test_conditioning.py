@@ -120,6 +120,11 @@ def test_emphasis_of_a1111_keeps_the_mean_of_each_chunk(text):
     assert context[1].equal(plain[1])  # another prompt's emphasis does not matter
 
 
+def test_a_chunk_without_a_mean_is_only_weighted():
+    z, weights = torch.tensor([[[1.0, -1.0], [2.0, -2.0]]]), torch.tensor([[1.0, 3.0]])
+    assert emphasised(z, weights).tolist() == [[[1, -1], [6, -6]]]
+
+
 def test_emphasis_in_the_second_chunk_leaves_the_first_alone(text):
     plain = encode_prompts(TOKENIZER, text, [LONG])
     context = encode_prompts(TOKENIZER, text, [LONG + " (dog:2)"])
@@ -192,7 +197,7 @@ def test_what_cannot_be_read_is_named(text):
     for skip in (0, 4, -1):
         with pytest.raises(ValueError, match=f"clip_skip {skip}: .* 1 .* to 3"):
             encode_prompts(TOKENIZER, text, ["a"], clip_skip=skip)
-    with pytest.raises(ValueError, match="emphasis 'strong' is unknown: choose 'a1111', 'comfyui' or 'off'"):
+    with pytest.raises(ValueError, match="emphasis 'strong' is unknown: choose one of a1111, comfyui, off"):
         encode_prompts(TOKENIZER, text, ["a"], "strong")
     with pytest.raises(ValueError, match="2 prompts and 1 negatives"):
         Plan(["a", "b"], [""], 1)

@@ -1,6 +1,7 @@
 import dataclasses
 import math
 import weakref
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ from PIL import Image
 
 from ldm.finite import NotFinite
 from ldm.images import to_pil
+from ldm.pipeline import load
 from ldm.plan import noise_levels, takes_eta
 from ldm.request import Request
-from ldm.samplers import SAMPLERS, SCHEDULES
+from ldm.samplers import SAMPLERS, SCHEDULES, Noise
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (19, 22, 3), dtype=np.uint8))
 
@@ -46,6 +48,22 @@ def test_every_strength_runs_the_steps_it_says(tiny, sampler, strength, steps):
     assert done[-1].x.isfinite().all()
 
 
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_number_of_steps_at_every_strength(tiny, sampler):
+    """The levels that are left decrease to 0, and from there the method finds data that are a single point."""
+    for steps in range(1, 61):
+        settled, _ = tiny.settle(Request(sampler=sampler, strength=1, steps=steps), torch.zeros(1, 3, 16, 16))
+        there = SAMPLERS[sampler].sigmas(tiny.family.noise_schedule(), steps, settled.schedule)
+        for strength in (0, 0.004, 0.03, 0.5, 0.999, 1):
+            sigmas = noise_levels(dataclasses.replace(settled, strength=strength), tiny.family)
+            assert len(sigmas) - 1 == round((len(there) - 1) * strength)
+            assert sigmas[-1] == 0
+            assert all(a > b for a, b in pairwise(sigmas))
+        x = 2 + torch.full((1, 1, 1, 2), sigmas[0])
+        *_, last = SAMPLERS[sampler].run(lambda x, sigma: torch.full_like(x, 2), x, sigmas, Noise([0]))
+        torch.testing.assert_close(last.x, torch.full_like(x, 2))
+
+
 @pytest.mark.parametrize(("steps", "strength", "whole"), [(4, 0.5, 8), (3, 0.7, 4), (5, 1.0, 5), (4, 0.004, 1000)])
 def test_exact_steps_runs_all_of_them(tiny, steps, strength, whole):
     request, _ = tiny.settle(Request(steps=steps, strength=strength, exact_steps=True), PICTURE)
@@ -73,7 +91,7 @@ def test_exact_steps_at_the_ends(tiny):
 
 def test_strength_0_gives_the_picture_back_through_the_vae(tiny):
     (picture,) = tiny.img2img("a cat", PICTURE, strength=0, count=1)
-    through = to_pil(tiny.decode(tiny.encode(tiny.settle(Request(), PICTURE)[1])))[0]
+    through = to_pil(tiny.decode(tiny.encode(tiny.settle(Request(), PICTURE)[1].image)))[0]
     np.testing.assert_array_equal(np.asarray(picture), np.asarray(through))
     assert picture.size == (20, 16)  # multiples of 4 below 22 x 19
 
@@ -89,7 +107,7 @@ def test_image_to_image_starts_from_the_picture_at_the_tails_noise(tiny):
     finally:
         tiny.unet._forward_pre_hooks.clear()
     noise = torch.randn(4, 8, 10, generator=torch.Generator().manual_seed(3))
-    expected = (tiny.encode(start)[0] + sigma * noise) / math.sqrt(1 + sigma**2)
+    expected = (tiny.encode(start.image)[0] + sigma * noise) / math.sqrt(1 + sigma**2)
     torch.testing.assert_close(seen[0][0], expected, atol=1e-6, rtol=1e-5)
 
 
@@ -144,7 +162,9 @@ def test_eta_reaches_the_sampler(tiny):
 def test_defaults_are_the_familys(tiny):
     request, start = tiny.settle(Request("a cat"))
     assert start is None
-    assert request == Request("a cat", steps=4, sampler="euler", schedule="karras", scale=3.0, width=16, height=16)
+    assert request == Request(
+        "a cat", steps=4, sampler="euler", schedule="karras", scale=3.0, width=16, height=16, emphasis="a1111"
+    )
     request, start = tiny.settle(Request("a cat", scale=0), PICTURE)
     assert (request.scale, request.strength, request.width, request.height) == (0, 0.75, 20, 16)
     assert tiny.settle(request, start)[0] == request
@@ -263,6 +283,13 @@ def test_bfloat16_is_near_float32_and_the_vae_stays_float32(tiny, own_tiny):
     exact, rough = latents(tiny, Request("a cat")), latents(own_tiny, Request("a cat"))
     assert rough.dtype == torch.float32
     assert 0 < (exact - rough).abs().mean() < 0.05 * exact.abs().mean()
+
+
+def test_the_vaes_weights_are_not_rounded_on_the_way_from_the_file(tiny, tiny_file):
+    model = load(tiny_file, "cpu", torch.bfloat16)
+    assert model.unet.out.weight.dtype == torch.bfloat16
+    for name, weight in model.vae.state_dict().items():
+        assert torch.equal(weight, tiny.vae.state_dict()[name])
 
 
 def test_a_caller_who_looks_at_steps_keeps_its_own_mode(tiny):

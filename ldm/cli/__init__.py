@@ -2,6 +2,10 @@
 
     ldm txt2img --prompt "..."
     ldm img2img --prompt "..." --init-img in.png
+    ldm inpaint --prompt "..." --image in.png --mask mask.png
+    ldm outpaint --prompt "..." --image in.png --left 64
+    ldm upscale --prompt "..." --image in.png --enlarge 4
+    ldm resume outputs/txt2img-samples/paused-0000.safetensors
     ldm inspect model.safetensors
 
 The first two take every flag of CompVis's scripts of these names, with its meaning and its default, and lay out their
@@ -10,6 +14,7 @@ folder alike.
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -19,8 +24,16 @@ import torch
 from ..finite import NotFinite
 from ..samplers import SAMPLERS, SCHEDULES
 from ..weights import inspect
-from .drawing import draw
-from .flags import add_flags, add_request_flags, requested
+from .drawing import draw, resume
+from .flags import add_flags, add_model_flags, add_request_flags, requested
+
+COMMANDS = {
+    "txt2img": "pictures of a prompt",
+    "img2img": "pictures of a prompt, from a picture",
+    "inpaint": "a picture repainted where a mask is white",
+    "outpaint": "a picture continued at its sides",
+    "upscale": "a picture drawn larger, in tiles",
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,11 +47,18 @@ def parser() -> Parser:
     parser = Parser("ldm", description="Latent diffusion: pictures from text.")
     names = f"Samplers: {', '.join(SAMPLERS)}. Schedules: automatic, {', '.join(SCHEDULES)}."
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, about in (("txt2img", "pictures of a prompt"), ("img2img", "pictures of a prompt, from a picture")):
+    for name, about in COMMANDS.items():
         command = commands.add_parser(name, help=about, description=about, epilog=names)
-        add_request_flags(command, from_image=name == "img2img")
+        add_request_flags(command, from_image=name != "txt2img")
         add_flags(command, name)
         command.set_defaults(run=lambda options: draw(options, requested(options)))
+    command = commands.add_parser("resume", help="go on with what --pause_after left")
+    command.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    command.add_argument(
+        "--outdir", type=Path, default=Path("outputs/resumed"), help="where the pictures go (%(default)s)"
+    )
+    add_model_flags(command)
+    command.set_defaults(run=resume)
     command = commands.add_parser("inspect", help="what a checkpoint is, without loading it")
     command.add_argument("file", type=Path)
     command.set_defaults(run=lambda options: print(inspect(options.file)))
@@ -52,7 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = parser().parse_args(arguments)
     try:
-        options.run(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: print(
+                f"ldm {options.command}: warning: {message}", file=sys.stderr
+            )
+            options.run(options)
         return 0
     except (NotFinite, torch.cuda.OutOfMemoryError) as error:
         code, message = 1, str(error).split("\n")[0]

@@ -6,6 +6,7 @@ import argparse
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
+from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from torch import Tensor
 from ..device import choose_device, choose_dtype, peak_memory
 from ..images import grid, open_image, to_pil
 from ..pipeline import LatentDiffusion, load
-from ..plan import noise_levels
+from ..plan import noise_levels, passes
 from ..preview import linear_preview
 from ..prompts import chunk_sizes
 from ..request import Request
@@ -34,7 +35,8 @@ def draw(options: argparse.Namespace, pictures: Sequence[Request]) -> None:
     """Draw and save pictures; `options` are those of `add_flags`."""
     for path in {picture.image for picture in pictures if picture.image is not None}:
         open_image(path)
-    folder = Folder(options.outdir)
+    names = () if options.indir is None else [Path(str(picture.image)).name for picture in pictures]
+    folder = Folder(options.outdir, names if len(set(names)) == len(names) else ())
     model = open_model(options)
     parts = planned(model, pictures, options.n_samples)
     if options.dry_run:
@@ -126,7 +128,7 @@ def draw_batch(
     """
     from tqdm import tqdm
 
-    levels = len(noise_levels(request, model.family)) - 1
+    levels = sum(len(noise_levels(part, model.family)) - 1 for part in passes(request, model.family))
     total = None if SAMPLERS[request.sampler].own_levels else max(levels, 1)
     every = options.preview_every if options.preview_every is not None else 1 if options.animate else None
     frames: list[list[Image]] = []

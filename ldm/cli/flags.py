@@ -10,6 +10,14 @@ from ..request import Request, kinds
 from .wanted import LineParser, axis, batches, pictures, read_lines
 
 PROMPT = "a painting of a virus monster playing guitar"  # CompVis's default
+SAMPLES = {"txt2img": (2, 3), "img2img": (1, 2)}  # CompVis's n_iter and n_samples; other commands make one picture
+DEFAULTS: dict[str, dict[str, Any]] = {  # of a command, for fields of Request
+    "txt2img": {"prompt": PROMPT},
+    "img2img": {"prompt": PROMPT, "strength": 0.75},
+    "inpaint": {},
+    "outpaint": {},
+    "upscale": {"enlarge": 2.0, "strength": 0.3},
+}
 
 
 def add_request_flags(parser: argparse.ArgumentParser, from_image: bool) -> None:
@@ -23,7 +31,7 @@ def add_request_flags(parser: argparse.ArgumentParser, from_image: bool) -> None
 
 def add_flags(parser: argparse.ArgumentParser, command: str) -> None:
     """The flags that say nothing about a single picture."""
-    iterations, samples = (2, 3) if command == "txt2img" else (1, 2)
+    iterations, samples = SAMPLES.get(command, (1, 1))
     outdir = Path(f"outputs/{command}-samples")
     add = parser.add_argument
     add("--from-file", type=Path, metavar="FILE", help="a prompt on each line, with flags of its own behind it")
@@ -41,10 +49,16 @@ def add_flags(parser: argparse.ArgumentParser, command: str) -> None:
     add("--animate", action="store_true", help="save how each picture emerges as a GIF")
     add("--preview", choices=("vae", "linear"), default="vae", help="how these are decoded; linear is fast")
     add("--dry_run", action="store_true", help="say what would be done, and do nothing")
-    add("--pause_after", type=positive, metavar="K", help="stop after K steps, in a file that `ldm resume` goes on from")
+    add(
+        "--pause_after", type=positive, metavar="K", help="stop after K steps, in a file that `ldm resume` goes on from"
+    )
     add("--laion400m", action="store_true", help="is refused: that is another model")
     add_model_flags(parser)
-    parser.set_defaults(iterations=iterations, samples=samples)
+    if command == "inpaint":
+        add(
+            "--indir", type=Path, metavar="DIR", help="repaint each x.png in it that has an x_mask.png, to outdir/x.png"
+        )
+    parser.set_defaults(iterations=iterations, samples=samples, indir=None)
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
@@ -79,16 +93,15 @@ def requested(options: argparse.Namespace) -> list[Request]:
             setattr(options, count, 1 if options.vary else default)
     base = shared_fields(options)
     if options.from_file is None:
-        lines: list[dict[str, Any]] = [{}] * options.n_samples
+        lines: list[dict[str, Any]] = [{}] * options.n_samples if options.indir is None else pairs(options.indir)
     else:
         parser = LineParser(add_help=False, allow_abbrev=False)
-        add_request_flags(parser, from_image=options.command == "img2img")
+        add_request_flags(parser, from_image=options.command != "txt2img")
         lines = read_lines(options.from_file, parser)
     made = pictures(base, lines, options.n_iter, options.n_samples if options.fixed_code else None, options.vary)
     for picture in batches(made, len(made)):
         check(picture)
-        if options.command == "img2img" and picture.image is None:
-            raise ValueError("give the picture to start from: --init-img FILE")
+        needed(options.command, picture)
     return made
 
 
@@ -98,9 +111,27 @@ def shared_fields(options: argparse.Namespace) -> dict[str, Any]:
         raise ValueError("--laion400m asks for the model text2img-large, which is not supported")
     given = {name: getattr(options, name) for name in kinds() if hasattr(options, name)}
     given |= named_sampler(options, given)
-    if options.command == "img2img":
-        given = ({"scale": 5.0} if options.ckpt is not None else {}) | {"strength": 0.75} | given
-    return {"prompt": PROMPT} | given
+    if options.command == "img2img" and options.ckpt is not None:
+        given = {"scale": 5.0} | given
+    return DEFAULTS[options.command] | given
+
+
+def needed(command: str, picture: Request) -> None:
+    """An error if a command has not got what it works on."""
+    if command != "txt2img" and picture.image is None:
+        raise ValueError("give the picture to start from: --init-img FILE")
+    if command == "inpaint" and picture.mask is None:
+        raise ValueError("give what is to be repainted, in white: --mask FILE")
+    if command == "outpaint" and not any((picture.left, picture.right, picture.top, picture.bottom)):
+        raise ValueError("say where to go on, in pixels: --left N, --right N, --top N, --bottom N")
+
+
+def pairs(folder: Path) -> list[dict[str, Any]]:
+    """The pictures in a folder that have a mask beside them, as CompVis's inpaint.py finds them."""
+    masks = sorted(folder.glob("*_mask.png"))
+    if not masks:
+        raise ValueError(f"--indir {folder} has no pictures with masks: put x.png and x_mask.png there")
+    return [{"image": str(mask).removesuffix("_mask.png") + ".png", "mask": str(mask)} for mask in masks]
 
 
 def named_sampler(options: argparse.Namespace, given: dict[str, Any]) -> dict[str, Any]:

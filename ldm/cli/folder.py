@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..images import save_png
+from ..images import save_image
 from ..pause import Paused, save_paused
 from ..sheets import save_gif
 
@@ -21,8 +21,9 @@ class Folder:
     The pictures are numbered on from what is there. Nothing is made before there is something to save.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, names: Sequence[str] = ()) -> None:
+        """names: what the first pictures are called, directly in `path`, instead of their numbers in samples/."""
+        self.path, self.names = path, names
         for place in (path, path / "samples"):
             there = next(folder for folder in (place, *place.absolute().parents) if os.path.lexists(folder))
             if not there.is_dir():
@@ -33,7 +34,7 @@ class Folder:
 
     def sample(self, index: int) -> Path:
         """Where the index-th picture of this run goes."""
-        return self.path / f"samples/{self.first + index:05}.png"
+        return self.path / (self.names[index] if index < len(self.names) else f"samples/{self.first + index:05}.png")
 
     def grid(self) -> Path:
         return self.path / f"grid-{next_number(self.path, 'grid-'):04}.png"
@@ -64,7 +65,7 @@ class Folder:
     def _save(self, path: Path, image: Image, text: Mapping[str, str]) -> Path:
         (self.path / "samples").mkdir(parents=True, exist_ok=True)
         path.parent.mkdir(exist_ok=True)
-        save_png(path, image, text)
+        save_image(path, image, text)
         return path
 
 

@@ -133,7 +133,8 @@ def emphasised(z: Tensor, weights: Tensor, empty: Tensor | None = None) -> Tenso
     wide = torch.promote_types(z.dtype, torch.float32)
     before = z.mean((1, 2), keepdim=True, dtype=wide)
     z = z * weights
-    return z * (before / z.mean((1, 2), keepdim=True, dtype=wide)).to(z.dtype)
+    after = z.mean((1, 2), keepdim=True, dtype=wide)
+    return z * torch.where(after == 0, 1, before / after).to(z.dtype)
 
 
 def chunks(tokenizer: Tokenizer, text: str, emphasis: Emphasis = "a1111") -> list[Chunk]:

@@ -91,8 +91,10 @@ def composed(model: ModelDenoiser, positives: Tensor, weights: Tensor, negative:
     pulls = scale * weights[..., None, None, None]
 
     def denoise(x: Tensor, sigma: float) -> Tensor:
-        without, *with_ = model(x.repeat(len(contexts), 1, 1, 1), sigma, contexts.flatten(0, 1)).chunk(len(contexts))
-        return without + sum(pull * (each - without) for pull, each in zip(pulls, with_))
+        guesses = model(x.repeat(len(contexts), 1, 1, 1), sigma, contexts.flatten(0, 1))
+        guesses = guesses.unflatten(0, (len(contexts), len(x)))
+        without, with_ = guesses[0], guesses[1:]
+        return without + (pulls * (with_ - without)).sum(0)
 
     return denoise
 
