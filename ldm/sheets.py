@@ -55,7 +55,7 @@ def broken(pen: ImageDraw, label: str, width: int) -> str:
 def save_gif(path: str | Path, frames: Sequence[Image], seconds: float = 0.1, last: float = 2.0) -> None:
     """Frames one after the other, for ever: each for so many seconds, the last for longer.
 
-    As with `save_png`, the file appears under its name when it is whole.
+    As with `save_image`, the file appears under its name when it is whole.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

@@ -95,22 +95,30 @@ def test_grid_has_make_grids_layout(count, columns, size):
         assert not rest.any()
 
 
-def test_png_keeps_its_text(tmp_path):
+@pytest.mark.parametrize("suffix", ["png", "webp", "jpg"])
+def test_files_of_each_kind_keep_their_text(tmp_path, suffix):
     text = {"parameters": "ein Bär, 熊\nSteps: 3", "ldm": '{"prompt": "x"}'}
-    images.save_png(tmp_path / "a.png", Image.fromarray(GRADIENT), text)
-    assert images.read_text(tmp_path / "a.png") == text
-    np.testing.assert_array_equal(np.asarray(images.open_image(tmp_path / "a.png")), GRADIENT)
-    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+    path = tmp_path / f"a.{suffix}"
+    images.save_image(path, Image.fromarray(GRADIENT), text)
+    assert images.read_text(path) == text
+    difference = np.asarray(images.open_image(path)).astype(int) - GRADIENT
+    assert np.abs(difference).max() <= (3 if suffix == "jpg" else 0)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_other_kinds_of_files_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"cannot be saved as 'a.gif': let its name end in .png, .webp, .jpg"):
+        images.save_image(tmp_path / "a.gif", Image.fromarray(GRADIENT))
 
 
 def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path):
-    images.save_png(tmp_path / "a.png", Image.fromarray(GRADIENT))
+    images.save_image(tmp_path / "a.png", Image.fromarray(GRADIENT))
     with pytest.raises(OSError, match="cannot write mode"):
-        images.save_png(tmp_path / "a.png", Image.new("F", (2, 2)))
+        images.save_image(tmp_path / "a.png", Image.new("F", (2, 2)))
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
     np.testing.assert_array_equal(np.asarray(images.open_image(tmp_path / "a.png")), GRADIENT)
 
 
-def test_a_picture_of_another_format_has_no_text(tmp_path):
+def test_a_picture_that_says_nothing_has_no_text(tmp_path):
     Image.fromarray(GRADIENT).save(tmp_path / "a.jpg")
     assert images.read_text(tmp_path / "a.jpg") == {}

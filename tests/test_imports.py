@@ -10,9 +10,10 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "ldm"
 
 LAYERS = (  # a module may import those of the rows above its own
+    ("exif",),
     ("layers", "request", "images", "sheets", "watermark", "device", "finite", "tiles", "colour"),
     ("vae", "unet", "clip", "samplers", "canvas"),
-    ("families", "programs", "prompts", "seamless"),
+    ("families", "programs", "prompts", "seamless", "metadata"),
     ("keymaps",),
     ("weights", "lora"),
     ("plan", "pause"),

@@ -1,0 +1,158 @@
+"""The text of AUTOMATIC1111's web UI, which its descendants, stable-diffusion.cpp and Civitai write too:
+
+    a lighthouse at dusk
+    Negative prompt: blurry
+    Steps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 42, Size: 512x512, Version: v1.9.3
+
+Until version 1.9 the schedule was the end of the sampler's name, "DPM++ 2M Karras", and no such end meant uniform.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ..samplers import SAMPLERS
+from .origin import Origin, sampler_named, schedule_named, understood
+
+Reader = Callable[[str], dict[str, Any] | None]  # a value -> fields of a request; None: they cannot say it
+
+PAIR = re.compile(r'\s*(\w[\w /-]+):\s*("(?:[^"\\]|\\.)*"|[^,]*)(?:,|$)')
+
+
+def number(field: str, kind: type) -> Reader:
+    return lambda text: {field: kind(text)}
+
+
+def size(width: str, height: str) -> Reader:
+    def read(text: str) -> dict[str, Any]:
+        first, _, second = text.partition("x")
+        return {width: int(first), height: int(second)}
+
+    return read
+
+
+def word(field: str, meanings: Mapping[str, Any]) -> Reader:
+    return lambda text: {field: meanings[text]} if text in meanings else None
+
+
+READERS: dict[str, Reader] = {
+    "Steps": number("steps", int),
+    "CFG scale": number("scale", float),
+    "Seed": number("seed", int),
+    "Size": size("width", "height"),
+    "Clip skip": number("clip_skip", int),
+    "Eta": number("eta", float),
+    "Eta DDIM": number("eta", float),
+    "Denoising strength": number("strength", float),
+    "Variation seed": number("variation_seed", int),
+    "Variation seed strength": number("variation", float),
+    "Seed resize from": size("noise_width", "noise_height"),
+    "Tiling": word("seamless", {"True": "xy", "False": None}),
+    "Emphasis": word("emphasis", {"Original": "a1111", "None": "off"}),
+    "RNG": word("compat", {"GPU": "a1111", "NV": "a1111", "CPU": "a1111_cpu", "cuda": "a1111", "cpu": "a1111_cpu"}),
+    "Hires upscale": number("hires", float),
+    "Hires steps": number("hires_steps", int),
+    "Hires upscaler": word("hires_pixels", {"Latent": False, "Lanczos": True}),
+    "Mask blur": number("mask_blur", float),
+    "Mask mode": word("mask", {"Inpaint masked": None}),
+    "Masked content": word("repaint_from", {"original": "original", "fill": "fill", "latent noise": "noise"}),
+    "Inpaint area": word("only_masked", {"Whole picture": False, "Only masked": True}),
+    "Masked area padding": number("padding", int),
+}
+IDLE = {  # what says nothing about the picture's making that the rest does not say, or is read by `method`
+    *("Sampler", "Schedule type", "Model", "Model hash", "Version", "User", "Batch size", "Batch pos", "Created Date"),
+    *("Civitai resources", "Civitai metadata", "VAE hash", "Lora hashes", "TI hashes", "Hashes", "SDCPP"),
+}
+
+
+def read(text: Mapping[str, str]) -> Origin:
+    """What the text under `parameters` says. It need not have settings: then all it says is prompts."""
+    prompt, negative, settings = split(text["parameters"])
+    values: dict[str, Any] = {"prompt": prompt, "negative": negative, "compat": "a1111"}
+    lost: dict[str, str] = {}
+    for key, value in settings.items():
+        said = meaning(key, value)
+        if said is not None:
+            values |= said
+        elif key not in IDLE:
+            lost[key] = f"{value}: it has no counterpart here"
+    values["sampler"], values["schedule"] = method(settings, lost)
+    if "hires" in values:
+        values["hires_strength"] = values.pop("strength", None)
+        values["hires_pixels"] = not settings.get("Hires upscaler", "Latent").startswith("Latent")
+    given = {"Init image": "strength", "Mask": "mask_blur"}
+    lost |= {name: "it is not in the file, and must be given" for name, field in given.items() if field in values}
+    if not settings:
+        lost["Steps, Sampler, ..."] = "the text has no settings"
+    if settings.get("Version") == "stable-diffusion.cpp" and values["sampler"] != "ddim":
+        values.pop("eta", None)  # it is written always, and means DDIM's
+    return understood("AUTOMATIC1111", values, settings.get("Model"), lost)
+
+
+def meaning(key: str, value: str) -> dict[str, Any] | None:
+    try:
+        return READERS[key](value) if key in READERS else None
+    except ValueError:
+        raise ValueError(f"{key} should have numbers, not {value!r}") from None
+
+
+def split(text: str) -> tuple[str, str, dict[str, str]]:
+    """Prompt, negative prompt, and the settings by name.
+
+    >>> split('a cat\\nNegative prompt: a dog\\nSteps: 5, Sampler: Euler, Hires prompt: "a, b"')
+    ('a cat', 'a dog', {'Steps': '5', 'Sampler': 'Euler', 'Hires prompt': 'a, b'})
+    """
+    lines = [line.strip() for line in text.strip().split("\n")]
+    end = settings_line(lines)
+    prompts = re.split(r"^Negative prompt:", "\n".join(lines[:end]), maxsplit=1, flags=re.MULTILINE)
+    prompt, negative = (part.strip() for part in (*prompts, "")[:2])
+    return prompt, negative, {key: unquoted(value) for key, value in PAIR.findall("".join(lines[end : end + 1]))}
+
+
+def settings_line(lines: Sequence[str]) -> int:
+    """Which line holds the settings: the last that begins with Steps, else the last of all if it has three pairs.
+
+    Extensions append lines of their own. Without settings: the number of lines.
+    """
+    starts = [i for i, line in enumerate(lines) if line.startswith("Steps: ")]
+    if starts:
+        return starts[-1]
+    return len(lines) - (len(PAIR.findall(lines[-1])) >= 3)
+
+
+def unquoted(value: str) -> str:
+    """The value without the JSON quotes that protect its commas and colons."""
+    try:
+        return str(json.loads(value)) if value.startswith('"') else value.strip()
+    except ValueError:
+        return value
+
+
+def method(settings: Mapping[str, str], lost: dict[str, str]) -> tuple[str | None, str | None]:
+    """The sampler and the schedule; None for one that is not known, which is then lost."""
+    label = settings.get("Sampler", "")
+    sampler, schedule = sampler_named(label), None
+    start, _, end = label.rpartition(" ")
+    if sampler is None and schedule_named(end) is not None:
+        sampler, schedule = sampler_named(start), schedule_named(end)
+    if label and sampler is None:
+        lost["Sampler"] = f"{label}: there is no such sampler here"
+    if "Schedule type" in settings:
+        schedule = schedule_named(settings["Schedule type"])
+        if schedule is None:
+            lost["Schedule type"] = f"{settings['Schedule type']}: there is no such schedule here"
+    elif sampler is not None and schedule is None:
+        schedule = "automatic" if names_schedules(settings) or paces_itself(sampler) else "uniform"
+    return sampler, schedule
+
+
+def names_schedules(settings: Mapping[str, str]) -> bool:
+    """Whether this was written by a version that has schedules apart from samplers: 1.9 or later."""
+    version = re.search(r"v(\d+)\.(\d+)", settings.get("Version", ""))
+    return version is not None and (int(version[1]), int(version[2])) >= (1, 9)
+
+
+def paces_itself(sampler: str) -> bool:
+    """Whether the sampler had a schedule of its own before schedules had names."""
+    return SAMPLERS[sampler].own_levels or SAMPLERS[sampler].schedule == "leading"

@@ -1,0 +1,131 @@
+"""What files of other programs say about the making of their pictures, and what of it a request can say."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from ldm.exif import to_exif
+from ldm.metadata import a1111, comfyui, read_origin
+from ldm.metadata.origin import sampler_named, schedule_named
+from ldm.request import Request, infotext
+from ldm.samplers import SAMPLERS, SCHEDULES
+
+DATA = Path(__file__).parent / "data/metadata"
+SAMPLES = json.loads((Path(__file__).parent / "data/metadata.json").read_text(encoding="utf-8"))
+
+
+def origin(name):
+    text = (DATA / name).read_text(encoding="utf-8")
+    return a1111.read({"parameters": text}) if name.endswith(".txt") else comfyui.read({"prompt": text})
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_samples(name):
+    found = origin(name)
+    assert found.request == Request(**SAMPLES[name]["request"])
+    assert sorted(found.lost) == sorted(SAMPLES[name]["lost"])
+
+
+def test_every_sample_is_tested():
+    assert {path.name for path in DATA.iterdir()} == set(SAMPLES)
+
+
+def test_names_of_models_and_programs():
+    assert (origin("a1111-1.5-karras.txt").program, origin("a1111-1.5-karras.txt").model) == (
+        "AUTOMATIC1111",
+        "Juggernaut_XL_6",
+    )
+    assert (origin("comfyui-lora.json").program, origin("comfyui-lora.json").model) == ("ComfyUI", "anime.safetensors")
+    assert origin("a1111-2022.txt").model is None
+
+
+def test_what_is_lost_says_its_value_and_why():
+    lost = origin("a1111-1.10-unknown.txt").lost
+    assert lost["Sampler"] == "DDIM CFG++: there is no such sampler here"
+    assert origin("comfyui-controlnet.json").lost["scheduler"].startswith("linear_quadratic: ")
+
+
+def test_every_sampler_and_schedule_is_found_by_its_label():
+    for name, sampler in SAMPLERS.items():
+        assert sampler_named(sampler.label) == sampler_named(sampler.label.lower()) == sampler_named(name) == name
+    for name in SCHEDULES:
+        assert schedule_named(name.replace("_", " ").title()) == schedule_named(name) == name
+    assert schedule_named("DDIM") == "ddim_uniform"
+    assert (sampler_named(""), schedule_named("")) == (None, None)
+
+
+def test_the_text_that_this_library_writes_is_read_back():
+    request = Request(
+        prompt="a (cat:1.2), with: commas", negative="dog", steps=9, sampler="dpmpp_2m", schedule="karras", scale=4.5
+    )
+    sized = Request(**(asdict(request) | {"seed": 2**64 - 1, "width": 64, "height": 96, "clip_skip": 2}))
+    found = a1111.read({"parameters": infotext(sized, "DPM++ 2M", "a, model: of mine")})
+    assert found.request == Request(**(asdict(sized) | {"compat": "a1111"}))
+    assert (found.model, found.lost) == ("a, model: of mine", {})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": ["6", 0]},  # a link to a node that says no seed
+        {"steps": None},
+    ],
+)
+def test_settings_of_comfyui_that_cannot_be_found_are_lost(change):
+    graph = json.loads((DATA / "comfyui-default.json").read_text())
+    graph["3"]["inputs"] |= change
+    found = comfyui.read({"prompt": json.dumps(graph)})
+    assert set(found.lost) == set(change)
+    assert found.request.prompt.startswith("beautiful scenery")
+
+
+def test_a_loop_of_links_ends():
+    graph = json.loads((DATA / "comfyui-default.json").read_text())
+    graph["6"]["inputs"]["text"] = ["6", 0]
+    assert "prompt" in comfyui.read({"prompt": json.dumps(graph)}).lost
+
+
+# Files
+
+
+def saved(path, text, **options):
+    image = Image.new("RGB", (8, 8))
+    if path.suffix == ".png":
+        info = PngInfo()
+        for key, value in text.items():
+            info.add_text(key, value)
+        image.save(path, pnginfo=info)
+    else:
+        image.save(path, exif=to_exif(text))
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+def test_files_of_every_kind_and_program(tmp_path, suffix):
+    request, path = Request("größer, 鶴", steps=5, seed=3, scale=2), tmp_path / f"picture.{suffix}"
+    parameters = infotext(request, None, "tiny")
+    found = read_origin(saved(path, {"parameters": parameters, "ldm": request.to_json()}))
+    assert (found.program, found.request, found.model, found.lost) == ("ldm", request, "tiny", {})
+    assert read_origin(saved(path, {"parameters": "a cat\nSteps: 5, Sampler: Euler, Seed: 3"})).request.steps == 5
+    graph = (DATA / "comfyui-default.json").read_text()
+    assert read_origin(saved(path, {"prompt": graph, "workflow": "{}"})).program == "ComfyUI"
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ({}, "says nothing about its making"),
+        ({"ldm": "{"}, "cannot be understood: a request must be JSON"),
+        ({"prompt": "[]"}, "must be a JSON object of nodes"),
+        ({"prompt": "{}"}, "no node of ComfyUI's graph has the inputs of a sampler"),
+        ({"parameters": "a\nSteps: many, Sampler: Euler, Seed: 3"}, "Steps should have numbers, not 'many'"),
+        ({"parameters": "a\nSteps: 0, Sampler: Euler, Seed: 3"}, "steps must be a whole number from 1"),
+    ],
+)
+def test_what_cannot_be_read_is_said(tmp_path, text, match):
+    with pytest.raises(ValueError, match=match):
+        read_origin(saved(tmp_path / "picture.png", text))
