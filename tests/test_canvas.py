@@ -28,8 +28,9 @@ def test_doctests():
 
 def test_a_mask_is_white_by_half_or_more():
     mask = Image.fromarray(np.array([[0, 127, 128, 255]], dtype=np.uint8))
-    assert array(black_and_white(mask, (4, 1))).tolist() == [[0, 0, 255, 255]]
-    assert array(black_and_white(mask.convert("RGB"), (4, 1))).tolist() == [[0, 0, 255, 255]]
+    assert array(black_and_white(mask, (4, 1))[0]).tolist() == [[0, 0, 255, 255]]
+    assert array(black_and_white(mask.convert("RGB"), (4, 1))[0]).tolist() == [[0, 0, 255, 255]]
+    assert black_and_white(mask, (4, 1))[1] == (2, 0, 4, 1)
     with pytest.raises(ValueError, match="a mask of 4 x 1 does not fit a picture of 4 x 2"):
         black_and_white(mask, (4, 2))
     with pytest.raises(ValueError, match="black all over"):
