@@ -92,7 +92,7 @@ def composed(model: ModelDenoiser, positives: Tensor, weights: Tensor, negative:
 
     def denoise(x: Tensor, sigma: float) -> Tensor:
         guesses = model(x.repeat(len(contexts), 1, 1, 1), sigma, contexts.flatten(0, 1))
-        guesses = guesses.unflatten(0, (len(contexts), len(x)))
+        guesses = guesses.reshape(len(contexts), *x.shape)
         without, with_ = guesses[0], guesses[1:]
         return without + (pulls * (with_ - without)).sum(0)
 
