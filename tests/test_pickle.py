@@ -294,6 +294,7 @@ def training_state() -> dict:
     }
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_honest_training_states_are_read(marker, protocol, legacy):
