@@ -124,6 +124,14 @@ def test_a_change_comes_at_its_step_whatever_the_sampler_calls(tiny):
     assert differ(changed[2].x, cat[2].x)
 
 
+def test_a_second_pass_goes_on_where_the_prompt_had_come_to(tiny):
+    hires = {"hires": 1.5, "hires_strength": 0.5, "steps": 4}
+    changed = latents(tiny, "[a cat:a dog:0.25]", **hires)
+    back = latents(tiny, "[[a cat:a dog:0.25]:a cat:1.0]", **hires)
+    assert differ(changed, back)
+    assert_same(changed, latents(tiny, "[[a cat:a dog:0.25]:a dog:1.0]", **hires))
+
+
 def test_emphasis_is_the_grammar_that_was_asked_for(biased):
     plain = latents(biased, "a cat dog")
     assert differ(latents(biased, "a (cat:2) dog"), plain)

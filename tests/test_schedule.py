@@ -118,7 +118,7 @@ def test_lists_that_cannot_be_are_refused() -> None:
         SAMPLERS["euler"].sigmas(SCHEDULE, 0)
     with pytest.raises(ValueError, match="schedule 'kerras' is unknown: choose from automatic, uniform"):
         SAMPLERS["euler"].sigmas(SCHEDULE, 5, "kerras")
-    with pytest.raises(ValueError, match="1001 steps are more than leading has levels for: at most 1000"):
+    with pytest.raises(ValueError, match="1001 steps are more than leading has different levels for: give fewer"):
         SAMPLERS["ddim"].sigmas(SCHEDULE, 1001)
     with pytest.raises(ValueError, match="this model ends at"):
         SCHEDULES["align_your_steps"](SMALL, 10)

@@ -68,7 +68,7 @@ class Sampler:
             raise ValueError(f"schedule {name!r} is unknown: choose from automatic, {', '.join(SCHEDULES)}")
         sigmas = SCHEDULES[name](noise_schedule, steps + self.discard)
         if any(a <= b for a, b in pairwise(sigmas)):
-            raise ValueError(f"{steps} steps are more than {name} has levels for: at most {len(noise_schedule)} are")
+            raise ValueError(f"{steps} steps are more than {name} has different levels for: give fewer")
         return sigmas[:-2] + sigmas[-1:] if self.discard else sigmas
 
 
