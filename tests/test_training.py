@@ -199,12 +199,11 @@ def test_the_decoder_stage_leaves_the_latents_alone(tmp_path):
     recipe = tiny()
     data = Scenes(8, 32)
     vae = new_vae(recipe.family.vae, seed=0)
-    images = torch.rand(2, 3, 32, 32) * 2 - 1
-    before, decoded = vae.encode(images), vae.decode(torch.ones(1, 4, 16, 16))
+    before = {name: weight.clone() for name, weight in vae.state_dict().items()}
     latents = torch.randn(8, 4, 16, 16)
-    after = train(DecoderStage(vae, data, latents, 0.1, 1.0), recipe.decoder, tmp_path)
-    assert torch.equal(after.encode(images), before)
-    assert not torch.equal(after.decode(torch.ones(1, 4, 16, 16)), decoded)
+    after = train(DecoderStage(vae, data, latents, 0.1, 1.0), recipe.decoder, tmp_path).state_dict()
+    changed_parts = {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed_parts == {"post_quant", "decoder"}
 
 
 def test_a_vae_learns_to_give_back_its_crops(tmp_path):

@@ -1,5 +1,8 @@
 """How the networks start to be trained, where torch's own way would waste the first thousand steps."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 
@@ -10,10 +13,17 @@ from ..unet.blocks import SpatialTransformer
 from ..vae import VAE, VAEConfig
 
 
-def new_vae(config: VAEConfig, seed: int) -> VAE:
-    """Little noise in the latents at first, so that there is something to decode: a deviation of e^-2."""
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Weights that are drawn within depend on the seed, and torch's own generator is left as it was."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
+        yield
+
+
+def new_vae(config: VAEConfig, seed: int) -> VAE:
+    """Little noise in the latents at first, so that there is something to decode: a deviation of e^-2."""
+    with seeded(seed):
         vae = VAE(config)
     vae.quant.get_parameter("bias").data[config.latent_channels :] = -4.0
     return vae
@@ -21,8 +31,7 @@ def new_vae(config: VAEConfig, seed: int) -> VAE:
 
 def new_text(config: TextConfig, seed: int) -> TextEncoder:
     """Small embeddings, as Radford et al. 2021 start with: they soon become what they are trained to be."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed):
         text = TextEncoder(config)
         nn.init.normal_(text.token.weight, std=0.02)
         nn.init.normal_(text.position.weight, std=0.01)
@@ -31,8 +40,7 @@ def new_text(config: TextConfig, seed: int) -> TextEncoder:
 
 def new_unet(config: UNetConfig, seed: int) -> UNet:
     """Every block adds nothing at first, and the prediction is 0: deep networks start best as shallow ones."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed):
         unet = UNet(config)
     last: list[nn.Module] = [unet.out]
     last += [part.conv2 for part in unet.modules() if isinstance(part, ResBlock)]

@@ -11,7 +11,7 @@ from ..clip.tokenizer import Tokenizer
 from ..weights import Checkpoint, save
 from .data import Data
 from .evaluation import held_out_prompts
-from .initial import new_text, new_unet, new_vae
+from .initial import new_text, new_unet, new_vae, seeded
 from .loop import train
 from .recipes import Recipe
 from .stages import (
@@ -58,7 +58,8 @@ def run(
         os.replace(partial, encoded)
     tensors = load_file(encoded)
 
-    text = TextAndHead(new_text(family.text, recipe.text.seed), tensors["latents"].shape[1:]).to(device)
+    with seeded(recipe.text.seed):
+        text = TextAndHead(new_text(family.text, recipe.text.seed), tensors["latents"].shape[1:]).to(device)
     text = train(TextStage(text, vae, tensors["latents"], tensors["ids"]), recipe.text, folder / "text", autocast)
 
     module = TextAndUNet(text.text.requires_grad_(True), new_unet(family.unet, recipe.unet.seed).to(device))
