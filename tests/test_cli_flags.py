@@ -59,10 +59,12 @@ def test_prompts_from_a_file(tmp_path):
     assert [picture.seed for picture in made] == list(range(42, 48))
 
 
+FLAGS = LineParser(add_help=False, allow_abbrev=False)
+add_request_flags(FLAGS, from_image=True)
+
+
 def line(text):
-    flags = LineParser(add_help=False, allow_abbrev=False)
-    add_request_flags(flags, from_image=True)
-    return read_line(text, flags)
+    return read_line(text, FLAGS)
 
 
 @pytest.mark.parametrize(

@@ -71,3 +71,10 @@ def test_gif(tmp_path):
             durations.append(gif.info["duration"])
             assert gif.convert("RGB").getpixel((5, 5)) == plain(colour).getpixel((0, 0))
     assert durations == [50] * 5 + [1000]
+
+
+def test_frames_of_other_sizes_are_brought_to_the_last_ones(tmp_path):
+    save_gif(tmp_path / "a.gif", [plain("red", (10, 10)), plain("blue", (30, 20))])
+    with Image.open(tmp_path / "a.gif") as gif:
+        assert (gif.size, gif.n_frames) == ((30, 20), 2)
+        assert gif.convert("RGB").getpixel((29, 19)) == plain("red").getpixel((0, 0))
