@@ -8,7 +8,7 @@ import torch.nn.functional as F
 import ldm.tiles
 from ldm.samplers.guidance import tiled
 from ldm.tiles import in_tiles, ramps, spans
-from ldm.vae.tiled import tiled_decode, tiled_encode
+from ldm.vae.tiled import statistics_from, tiled_decode, tiled_encode
 
 
 def test_doctests():
@@ -62,9 +62,9 @@ def test_overlap_must_be_less_than_a_tile():
         in_tiles(torch.sin, torch.zeros(1, 1, 20, 20), 8, 8)
 
 
-def smooth_picture(height, width):
-    y, x = torch.meshgrid(torch.linspace(0, 5, height), torch.linspace(0, 4, width), indexing="ij")
-    return torch.stack([(x + y).sin(), (x - y).cos(), (x * y / 4).sin()])[None]
+def texture(height, width):
+    """A picture that is alike everywhere, so that the statistics of a tile are those of the whole."""
+    return F.avg_pool2d(torch.randn(1, 3, height + 2, width + 2, generator=torch.Generator().manual_seed(0)), 3, 1)
 
 
 def psnr(one, other):
@@ -72,18 +72,41 @@ def psnr(one, other):
     return float(10 * torch.log10(4 / (one - other).square().mean()))
 
 
+@pytest.mark.parametrize("part", ["encode", "decode"])
 @torch.inference_mode()
-def test_the_vae_in_tiles_is_close_to_the_whole(tiny):
-    """Random weights have no use for the statistics of a whole picture; a trained VAE is much closer."""
-    picture = smooth_picture(48, 80)
-    whole = tiny.vae.encode(picture)
-    assert psnr(tiled_encode(tiny.vae, picture, 32, 16) / whole.std(), whole / whole.std()) > 20
-    decoded = tiny.vae.decode(whole)
-    assert decoded.shape == (1, 3, 48, 80)
-    assert psnr(tiled_decode(tiny.vae, whole, 32, 16) / decoded.std(), decoded / decoded.std()) > 20
-    torch.testing.assert_close(tiled_decode(tiny.vae, whole, 80, 16), decoded)
+def test_the_vae_in_tiles_is_close_to_the_whole(tiny, part):
+    """Closer than by tiles that know nothing of each other. Trained weights are closer still: 36 dB in tiles of 64, 42
+    in tiles of 128 for pictures that differ from tile to tile."""
+    picture = torch.cat([0.3 * texture(64, 48) - 0.5, texture(64, 48) + 0.5], dim=3)
+    latents = tiny.vae.encode(picture)
+    if part == "encode":
+        whole, own = latents, in_tiles(tiny.vae.encode, picture, 32, 16, 1 / 2)
+        tiles = tiled_encode(tiny.vae, picture, 32, 16)
+    else:
+        whole, own = tiny.vae.decode(latents), in_tiles(tiny.vae.decode, latents, 16, 8, 2)
+        tiles = tiled_decode(tiny.vae, latents, 32, 16)
+    assert tiles.shape == whole.shape
+    assert psnr(tiles, whole) > max(20, psnr(own, whole))
+    assert not any("forward" in vars(module) for module in tiny.vae.modules())
+
+
+@torch.inference_mode()
+def test_shared_statistics_are_those_of_what_was_run(tiny):
+    """Two pictures one above the other, of other contrast: normalised by the whole, not each by itself."""
+    x = torch.cat([texture(16, 16), 3 + 4 * texture(16, 16)], dim=2)
+    norm = torch.nn.GroupNorm(1, 3)
+    with statistics_from(norm, lambda: norm(x)):
+        halves = torch.cat([norm(x[:, :, :16]), norm(x[:, :, 16:])], dim=2)
+    torch.testing.assert_close(halves, norm(x))
+    assert "forward" not in vars(norm)
+
+
+@torch.inference_mode()
+def test_a_picture_no_larger_than_a_tile_is_decoded_as_it_is(tiny):
+    latents = tiny.vae.encode(texture(24, 32))
+    assert torch.equal(tiled_decode(tiny.vae, latents, 32, 16), tiny.vae.decode(latents))
     with pytest.raises(ValueError, match="give multiples of 2"):
-        tiled_decode(tiny.vae, whole, 31, 16)
+        tiled_decode(tiny.vae, latents, 31, 16)
 
 
 def test_a_tiled_denoiser_is_the_denoiser_where_pixels_do_not_meet():
