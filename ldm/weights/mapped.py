@@ -75,6 +75,14 @@ class Weight:
         )
 
 
+def cut_short(path: Path, here: int, whole: int) -> CheckpointError:
+    """The error of a file that ends too early. Sizes in bytes."""
+    sizes = f"{gigabytes(here)} of {gigabytes(whole)} are here"
+    if gigabytes(here) == gigabytes(whole):
+        sizes = f"{whole - here} bytes of {gigabytes(whole)} are missing"
+    return CheckpointError(f"{path} is cut short: {sizes}; download it again")
+
+
 def are_sizes(numbers: Any) -> bool:
     """Whether these can be the sizes, strides or offsets of a tensor."""
     if not isinstance(numbers, list | tuple) or len(numbers) > 8:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .mapped import CheckpointError, MappedFile, Weight, are_sizes, contiguous_stride, gigabytes
+from .mapped import CheckpointError, MappedFile, Weight, are_sizes, contiguous_stride, cut_short, gigabytes
 
 MAX_HEADER = 100_000_000  # bytes; the format's own limit
 
@@ -52,11 +52,10 @@ def read_safetensors(file: MappedFile) -> tuple[dict[str, Weight], dict[str, str
             raise ValueError("its metadata is not text")
         weights = {name: _weight(file, begin, name, entry) for name, entry in header.items()}
         end = _end(file, begin, weights)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{file.path} has a damaged safetensors header: {error}") from error
     if end > len(file):
-        sizes = f"{gigabytes(len(file))} of {gigabytes(end)} are here"
-        raise CheckpointError(f"{file.path} is cut short: {sizes}; download it again")
+        raise cut_short(file.path, len(file), end)
     if end < len(file):
         raise CheckpointError(f"{file.path} is damaged: {len(file) - end} bytes follow after its last tensor")
     return weights, metadata
@@ -90,6 +89,8 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _weight(file: MappedFile, begin: int, name: str, entry: Any) -> Weight:
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise ValueError(f"{name} is not described by a dtype, a shape and data_offsets")
     if entry["dtype"] not in DTYPES:
         raise ValueError(f"{name} is of type {entry['dtype']}, which is unknown")
     if not are_sizes(entry["shape"]) or not are_sizes(entry["data_offsets"]):

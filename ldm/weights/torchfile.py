@@ -9,7 +9,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from .mapped import CheckpointError, MappedFile, Weight, gigabytes
+from .mapped import CheckpointError, MappedFile, Weight, cut_short
 from .names import Storage, Stored
 from .unpickle import unpickle
 
@@ -92,8 +92,7 @@ def read_legacy(file: MappedFile) -> dict[str, Weight]:
     position, starts = stream.tell(), {}
     end = position + sum(8 + item.numel * item.dtype.itemsize for item in content.storages.values())
     if end > len(file):
-        sizes = f"{gigabytes(len(file))} of {gigabytes(end)} are here"
-        raise CheckpointError(f"{file.path} is cut short: {sizes}; download it again")
+        raise cut_short(file.path, len(file), end)
     for key in order.value if isinstance(order.value, list) else ():
         storage = content.storages.get(key) if isinstance(key, str) else None
         if storage is None or int.from_bytes(stream[position : position + 8], "little") != storage.numel:
