@@ -7,7 +7,7 @@ python scripts/contact_sheet.py --ckpt v1-5.safetensors --prompt "a red door" --
 import argparse
 from pathlib import Path
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 import ldm
 from ldm.images import grid
@@ -29,16 +29,16 @@ def passes(model: ldm.LatentDiffusion, prompt: str, repaint: str, seed: int) -> 
         "the mask": mask.convert("RGB"),
         "inpaint": model.inpaint(repaint, picture, mask, **options)[0],
         "inpaint, soft edge": model.inpaint(repaint, picture, mask, mask_blur=side // 16, **options)[0],
-        "outpaint": model.outpaint(prompt, picture, left=margin, right=margin, **options)[0],
+        "outpaint": model.outpaint(prompt, picture, left=margin, right=margin, mask_blur=margin // 2, **options)[0],
         "picture to picture, 0.6": model.img2img(repaint, picture, 0.6, **options)[0],
-        "hires x 2, latent": model.txt2img(prompt, seed=seed, hires=2)[0],
+        "hires x 2, latent": model.txt2img(prompt, seed=seed, hires=2, hires_strength=0.6)[0],
         "hires x 2, pixels": model.txt2img(prompt, seed=seed, hires=2, hires_pixels=True, hires_strength=0.4)[0],
-        "enlarge x 3 in tiles": model.img2img(prompt, picture, 0.3, enlarge=3, **options)[0],
+        "enlarge x 3 in tiles": model.img2img(prompt, picture, 0.25, enlarge=3, **options)[0],
         "seamless, four times": grid([joined] * 4, 2, padding=0),
         "the picture, grey": grey,
         "colourise": model.img2img(prompt, grey, 1.0, colourise=True, **options)[0],
-        "variation 0.1": model.txt2img(prompt, seed=seed, variation=0.1, variation_seed=1)[0],
-        "variation 0.4": model.txt2img(prompt, seed=seed, variation=0.4, variation_seed=1)[0],
+        "variation 0.1": model.txt2img(prompt, seed=seed, variation=0.1, variation_seed=seed + 1)[0],
+        "variation 0.4": model.txt2img(prompt, seed=seed, variation=0.4, variation_seed=seed + 1)[0],
         "the seed, wider": model.txt2img(
             prompt, seed=seed, width=side + 2 * margin, noise_width=side, noise_height=side
         )[0],
@@ -51,11 +51,11 @@ def main() -> None:
     parser.add_argument("--prompt", default="a red circle above a blue square", help="what to draw")
     parser.add_argument("--repaint", default="a green star above a blue square", help="what its upper half becomes")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--cell", type=int, default=160, help="height of a picture on the sheet, in pixels")
+    parser.add_argument("--cell", type=int, default=160, help="of a picture on the sheet, in pixels")
     parser.add_argument("--out", type=Path, default=Path("passes.png"))
     options = parser.parse_args()
     made = passes(ldm.load(options.ckpt), options.prompt, options.repaint, options.seed)
-    shown = [image.resize((image.width * options.cell // image.height, options.cell)) for image in made.values()]
+    shown = [ImageOps.contain(image, (options.cell, options.cell)) for image in made.values()]
     labels = list(made)
     rows = [labelled_grid(shown[i : i + 5], labels[i : i + 5]) for i in range(0, len(shown), 5)]
     sheet = Image.new("RGB", (max(row.width for row in rows), sum(row.height for row in rows)), "white")
