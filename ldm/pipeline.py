@@ -21,11 +21,11 @@ from .clip.tokenizer import Tokenizer
 from .device import choose_device, choose_dtype, free_memory
 from .families import Family
 from .finite import NotFinite, finite
-from .images import to_pil
-from .plan import noise_schedule, prepare, settle
+from .metadata import texts
+from .plan import finished, noise_schedule, prepare, settle
 from .programs import PROGRAMS
 from .prompts import groups, guidance
-from .request import Request, infotext
+from .request import Request
 from .samplers import SAMPLERS, Denoiser, ModelDenoiser, Step
 from .sampling import overlap, sample, tempered
 from .seamless import seamless
@@ -196,8 +196,7 @@ class LatentDiffusion:
         images = self.decode(latents, request.tile, request.seamless)
         if (images.amax((1, 2, 3)) == -1).any():
             raise NotFinite("a picture is black all over, and was not kept: try --dtype float32, or a smaller --scale")
-        canvas, truncate = self.settle(request)[1] if canvas is None else canvas, PROGRAMS[request.compat].truncate
-        return to_pil(images, truncate) if canvas is None else canvas.finish(images, truncate)
+        return finished(images, request, self.settle(request)[1] if canvas is None else canvas)
 
     def singles(self, request: Request) -> list[Request]:
         """For each picture of a settled request, drawn in one batch, the request that draws it again, and it alone."""
@@ -206,9 +205,8 @@ class LatentDiffusion:
         return [replace(request, only=i) for i in range(request.total)]
 
     def metadata(self, request: Request) -> dict[str, str]:
-        """What a PNG of a settled request should keep: the request as JSON, and what the web UIs read."""
-        label = SAMPLERS[request.sampler].label
-        return {"parameters": infotext(request, label, self.name), "ldm": request.to_json()}
+        """What the file of a picture should keep of its settled request, see `texts`."""
+        return texts(request, self.name)
 
     def batch_size(self, request: Request) -> int:
         """How many pictures of a settled request memory has room for at once; a careful estimate, at most 16.

@@ -17,6 +17,7 @@ from .programs import PROGRAMS, WORDS
 from .prompts import drawn
 from .request import Request, known
 from .samplers import SAMPLERS, SCHEDULES, NoiseSchedule
+from .watermark import check_size, marked
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -130,7 +131,18 @@ def settle(request: Request, family: Family, canvas: Canvas | None) -> Request:
             raise ValueError(f"a side of {side} pixels does not fit this model: give a multiple of {multiple(family)}")
     if canvas is not None and (width, height) != (request.width, request.height):
         raise ValueError(f"an image of {width} x {height} for a picture of {request.width} x {request.height}")
+    if request.watermark is not None:
+        last, paste = passes(request, family)[-1], None if canvas is None else canvas.paste
+        width, height = (last.width, last.height) if paste is None else paste.picture.size
+        check_size(width, height, 8 * len(request.watermark.encode()))
     return request
+
+
+def finished(images: Tensor, request: Request, canvas: Canvas | None) -> list[Image]:
+    """Decoded pictures (B, 3, H, W) of a settled request in 8 bits: put back where they were cut from, and marked."""
+    truncate = PROGRAMS[request.compat].truncate
+    pictures = to_pil(images, truncate) if canvas is None else canvas.finish(images, truncate)
+    return pictures if request.watermark is None else [marked(picture, request.watermark) for picture in pictures]
 
 
 def noise_schedule(request: Request, family: Family) -> NoiseSchedule:

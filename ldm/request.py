@@ -12,20 +12,18 @@ from functools import cache
 from numbers import Integral, Real
 from typing import Any, get_args, get_type_hints
 
-A1111_SCHEDULES = {  # what AUTOMATIC1111's web UI calls a schedule, where it is not the same word with a capital
-    "sgm_uniform": "SGM Uniform",
-    "kl_optimal": "KL Optimal",
-    "align_your_steps": "Align Your Steps",
-    "leading": "DDIM",
-    "ddim_uniform": "DDIM",
-}
-
 
 def option(
-    default: Any, help: str, *flags: str, bounds: tuple[float, float] | None = None, from_image: bool = False
+    default: Any,
+    help: str,
+    *flags: str,
+    bounds: tuple[float, float] | None = None,
+    from_image: bool = False,
+    bare: Any = None,
 ) -> Any:
-    """A field of Request: its help, its flags on the command line, its bounds, whether only img2img has it."""
-    metadata = {"help": help, "flags": flags, "bounds": bounds, "from_image": from_image}
+    """A field of Request: its help, its flags on the command line, its bounds, whether only img2img has it, and what
+    a flag without a value means, if it may stand so."""
+    metadata = {"help": help, "flags": flags, "bounds": bounds, "from_image": from_image, "bare": bare}
     return field(default=default, metadata=metadata)
 
 
@@ -97,6 +95,9 @@ class Request:
     hires_steps: int | None = option(None, "steps of that (steps)", "--hires_steps", bounds=(1, 1000))
     hires_strength: float = option(0.7, "strength of that", "--hires_strength", bounds=(0, 1))
     hires_pixels: bool = option(False, "enlarge the picture, not the latent", "--hires_pixels")
+    watermark: str | None = option(
+        None, "hide a text in the picture (Stable Diffusion's)", "--watermark", bare="StableDiffusionV1"
+    )
 
     def __post_init__(self) -> None:
         problems = []
@@ -201,34 +202,3 @@ def known(name: str, names: Collection[str], what: str) -> None:
         near = get_close_matches(name, names, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "."
         raise ValueError(f"unknown {what} {name!r}{hint} There are {', '.join(names)}")
-
-
-def infotext(request: Request, sampler: str | None, model: str | None = None) -> str:
-    """The text that AUTOMATIC1111's web UI keeps in a PNG under `parameters`, for the first picture of a request.
-
-    Prompt, negative prompt, and one line "Steps: 20, Sampler: Euler a, ...", in the order of its `create_infotext`.
-    sampler: what the sampler is called there.
-    """
-    schedule = request.schedule
-    pairs = {
-        "Steps": request.steps,
-        "Sampler": sampler,
-        "Schedule type": None if schedule is None else A1111_SCHEDULES.get(schedule, schedule.capitalize()),
-        "CFG scale": request.scale,
-        "Seed": request.seed,
-        "Size": None if request.width is None or request.height is None else f"{request.width}x{request.height}",
-        "Model": model,
-        "Denoising strength": request.strength,
-        "Clip skip": request.clip_skip if request.clip_skip > 1 else None,
-        "Eta DDIM" if request.sampler == "ddim" else "Eta": request.eta,
-    }
-    first = 0 if request.only is None else request.only
-    line = ", ".join(f"{key}: {quoted(value)}" for key, value in pairs.items() if value is not None)
-    negative = [f"Negative prompt: {request.negative}"] if request.negative else []
-    return "\n".join([(request.prompts * request.count)[first], *negative, line])
-
-
-def quoted(value: str | float) -> str:
-    """A value in that line: as JSON if the line could not be split again otherwise."""
-    text = f"{value:g}" if isinstance(value, float) else str(value)
-    return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ",\n:") else text

@@ -15,8 +15,15 @@ in pure colours the change is cut off. Of ten photographs five gave the whole te
 95, a change of size, or a cut at the left: scripts/watermark.py measures it.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 Pixels = NDArray[np.uint8]  # (H, W, 3), red first
 Plane = NDArray[np.float64]
@@ -64,6 +71,13 @@ def extract(pixels: Pixels, length: int = 17) -> bytes:
     return np.packbits(shares * 255 > 127).tobytes()  # a tie is a 1
 
 
+def marked(image: Image, text: str) -> Image:
+    """A picture of PIL's with the text in it."""
+    from PIL import Image
+
+    return Image.fromarray(embed(np.asarray(image), text.encode()))
+
+
 def agreement(pixels: Pixels, message: bytes) -> float:
     """The part of the message's bits that are found in a picture: 1 for a whole mark, about a half for none."""
     found = np.frombuffer(extract(pixels, len(message)), np.uint8)
@@ -75,7 +89,13 @@ def check(pixels: Pixels, bits: int) -> None:
     """An error, unless this is a picture that can hold so many bits."""
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         raise ValueError(f"a picture must be (H, W, 3) of uint8, not {pixels.shape} of {pixels.dtype}")
-    height, width, _ = pixels.shape
+    check_size(pixels.shape[1], pixels.shape[0], bits)
+
+
+def check_size(width: int, height: int, bits: int) -> None:
+    """An error, unless a picture of that size can hold so many bits."""
+    if bits == 0:
+        raise ValueError("a watermark must have at least a letter")
     if height * width < SMALLEST or (height // 8) * (width // 8) < bits:
         raise ValueError(
             f"a picture of {width} x {height} is too small for a watermark of {bits} bits: "

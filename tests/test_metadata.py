@@ -1,7 +1,7 @@
 """What files of other programs say about the making of their pictures, and what of it a request can say."""
 
 import json
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +9,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ldm.exif import to_exif
-from ldm.metadata import a1111, comfyui, read_origin
+from ldm.metadata import a1111, comfyui, read_origin, texts
 from ldm.metadata.origin import sampler_named, schedule_named
-from ldm.request import Request, infotext
+from ldm.request import Request
 from ldm.samplers import SAMPLERS, SCHEDULES
 
 DATA = Path(__file__).parent / "data/metadata"
@@ -58,14 +58,38 @@ def test_every_sampler_and_schedule_is_found_by_its_label():
     assert (sampler_named(""), schedule_named("")) == (None, None)
 
 
-def test_the_text_that_this_library_writes_is_read_back():
-    request = Request(
-        prompt="a (cat:1.2), with: commas", negative="dog", steps=9, sampler="dpmpp_2m", schedule="karras", scale=4.5
-    )
-    sized = Request(**(asdict(request) | {"seed": 2**64 - 1, "width": 64, "height": 96, "clip_skip": 2}))
-    found = a1111.read({"parameters": infotext(sized, "DPM++ 2M", "a, model: of mine")})
-    assert found.request == Request(**(asdict(sized) | {"compat": "a1111"}))
-    assert (found.model, found.lost) == ("a, model: of mine", {})
+def test_what_is_written_for_the_web_ui():
+    request = Request("a cat,\nsitting", "ugly", 20, "euler_ancestral", "karras", 7, None, 965400086, 512, 768)
+    assert a1111.write(request, "v1-5, pruned").split("\n") == [
+        "a cat,",
+        "sitting",
+        "Negative prompt: ugly",
+        "Steps: 20, Sampler: Euler a, Schedule type: Karras, CFG scale: 7, Seed: 965400086, Size: 512x768, "
+        'Model: "v1-5, pruned", RNG: CPU',
+    ]
+    request = Request("a", steps=3, sampler="ddim", schedule="leading", eta=0.25, strength=0.75, compat="a1111")
+    line = "Steps: 3, Sampler: DDIM, Schedule type: DDIM, Seed: 42, Denoising strength: 0.75, Eta DDIM: 0.25"
+    assert a1111.write(request) == f"a\n{line}"
+    assert a1111.write(Request(("a", "b"), count=2, only=3)).startswith("b\n")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"prompt": "a (cat:1.2), with: commas", "negative": "dog\nsecond", "scale": 4.5, "clip_skip": 2, "eta": 0.5},
+        {"seed": 2**64 - 1, "sampler": "unipc_bh2", "schedule": "sgm_uniform", "seamless": "xy"},
+        {"hires": 1.5, "hires_steps": 7, "hires_strength": 0.55, "hires_pixels": True},
+        {"variation": 0.25, "variation_seed": 9, "noise_width": 128, "noise_height": 64, "compat": "a1111"},
+        {"strength": 0.4, "mask": "mask.png", "mask_blur": 3, "only_masked": True, "padding": 8},
+    ],
+)
+def test_what_is_written_for_the_web_ui_is_read_back(options):
+    told = {"steps": 9, "sampler": "dpmpp_2m", "schedule": "karras", "scale": 4, "width": 64, "height": 96}
+    request = Request(**(told | options))
+    found = a1111.read({"parameters": a1111.write(request, "a, model: of mine")})
+    assert found.request == replace(request, mask=None, compat=request.compat or "a1111_cpu")
+    assert found.model == "a, model: of mine"
+    assert set(found.lost) == ({"Init image", "Mask"} if request.mask is not None else set())
 
 
 @pytest.mark.parametrize(
@@ -107,8 +131,7 @@ def saved(path, text, **options):
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
 def test_files_of_every_kind_and_program(tmp_path, suffix):
     request, path = Request("größer, 鶴", steps=5, seed=3, scale=2), tmp_path / f"picture.{suffix}"
-    parameters = infotext(request, None, "tiny")
-    found = read_origin(saved(path, {"parameters": parameters, "ldm": request.to_json()}))
+    found = read_origin(saved(path, texts(request, "tiny")))
     assert (found.program, found.request, found.model, found.lost) == ("ldm", request, "tiny", {})
     assert read_origin(saved(path, {"parameters": "a cat\nSteps: 5, Sampler: Euler, Seed: 3"})).request.steps == 5
     graph = (DATA / "comfyui-default.json").read_text()

@@ -176,7 +176,7 @@ def test_metadata_say_how_to_draw_the_picture_again(tiny):
     assert Request.from_json(text["ldm"]) == settled
     assert text["parameters"] == (
         "a cat, sitting\nSteps: 4, Sampler: Euler, Schedule type: Karras, CFG scale: 3, Seed: 3, Size: 16x16, "
-        "Model: tiny"
+        "Model: tiny, RNG: CPU"
     )
 
 

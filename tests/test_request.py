@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import ldm.request
-from ldm.request import Request, infotext, known
+from ldm.request import Request, known
 
 FULL = Request(
     ("a cat", "ein Bär: “groß”, 熊"),
@@ -103,20 +103,6 @@ def test_split_gives_the_same_pictures(size):
 def test_split_into_nothing_is_refused():
     with pytest.raises(ValueError, match="0 pictures at once: give 1 or more"):
         Request("a").split(0)
-
-
-def test_infotext_is_what_a1111_reads():
-    request = Request("a cat,\nsitting", "ugly", 20, "euler_ancestral", "karras", 7, None, 965400086, 512, 768)
-    assert infotext(request, "Euler a", model="v1-5, pruned").split("\n") == [
-        "a cat,",
-        "sitting",
-        "Negative prompt: ugly",
-        "Steps: 20, Sampler: Euler a, Schedule type: Karras, CFG scale: 7, Seed: 965400086, Size: 512x768, "
-        'Model: "v1-5, pruned"',
-    ]
-    ours = Request("a cat", steps=3, sampler="ddim", schedule="leading", eta=0.25, strength=0.75)
-    line = "Steps: 3, Sampler: DDIM, Schedule type: DDIM, Seed: 42, Denoising strength: 0.75, Eta DDIM: 0.25"
-    assert infotext(ours, "DDIM") == f"a cat\n{line}"
 
 
 def test_known_suggests_the_nearest_name():

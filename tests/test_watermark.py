@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from ldm import watermark
+from ldm.request import Request
 from ldm.watermark import MARKS, agreement, embed, extract
 
 SD1, SD2, SDXL = MARKS.values()
@@ -126,3 +127,13 @@ def test_robustness_table():
         assert table[name][0] < 0.8, name
         assert table[name][1] == 0, name
     assert table["JPEG, quality 50"][0] <= table["JPEG, quality 95"][0]
+
+
+def test_a_request_may_ask_for_a_mark(tiny):
+    options = {"steps": 1, "scale": 1, "width": 256, "height": 256}
+    (plain,), (marked,) = tiny.txt2img("a cat", **options), tiny.txt2img("a cat", watermark="SDV2", **options)
+    assert np.array_equal(np.asarray(marked), embed(np.asarray(plain), b"SDV2"))
+    with pytest.raises(ValueError, match="a picture of 16 x 16 is too small for a watermark of 136 bits"):
+        tiny.settle(Request("a cat", watermark="StableDiffusionV1"))
+    with pytest.raises(ValueError, match="at least a letter"):
+        tiny.settle(Request("a cat", watermark=""))

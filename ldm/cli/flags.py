@@ -26,6 +26,8 @@ def add_request_flags(parser: argparse.ArgumentParser, from_image: bool) -> None
         kind, flags = kinds()[f.name], f.metadata["flags"]
         if flags and (from_image or not f.metadata["from_image"]):
             value: dict[str, Any] = {"action": "store_true"} if kind is bool else {"type": kind, "metavar": "X"}
+            if f.metadata["bare"] is not None:
+                value |= {"nargs": "?", "const": f.metadata["bare"]}
             parser.add_argument(*flags, dest=f.name, default=argparse.SUPPRESS, help=f.metadata["help"], **value)
 
 

@@ -1,4 +1,4 @@
-"""Where a picture comes from: what its file says about how it was made, by whatever program, as a Request."""
+"""How a picture was made, in the text of its file: written here, and read from here and from other programs."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,12 @@ from ..request import Request
 from . import a1111, comfyui
 from .origin import Origin
 
-__all__ = ["Origin", "read_origin"]
+__all__ = ["Origin", "read_origin", "texts"]
+
+
+def texts(request: Request, model: str) -> dict[str, str]:
+    """What the file of a picture should keep: the settled request as JSON, and what the web UIs read."""
+    return {"parameters": a1111.write(request, model), "ldm": request.to_json()}
 
 
 def own(text: Mapping[str, str]) -> Origin:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..request import Request
 from ..samplers import SAMPLERS
 from .origin import Origin, sampler_named, schedule_named, understood
 
@@ -64,6 +65,55 @@ IDLE = {  # what says nothing about the picture's making that the rest does not 
     *("Sampler", "Schedule type", "Model", "Model hash", "Version", "User", "Batch size", "Batch pos", "Created Date"),
     *("Civitai resources", "Civitai metadata", "VAE hash", "Lora hashes", "TI hashes", "Hashes", "SDCPP"),
 }
+
+
+SCHEDULES = {  # what the web UI calls a schedule, where it is not the same word with a capital
+    "sgm_uniform": "SGM Uniform",
+    "kl_optimal": "KL Optimal",
+    "align_your_steps": "Align Your Steps",
+    "leading": "DDIM",
+    "ddim_uniform": "DDIM",
+}
+
+
+def write(request: Request, model: str | None = None) -> str:
+    """The text for the picture of a settled request, or for the first of them: what the web UI can say of it, in the
+    order of its `create_infotext`. model: its name."""
+    hires, schedule = request.hires is not None, request.schedule
+    sides = request.noise_width, request.noise_height
+    pairs = {
+        "Steps": request.steps,
+        "Sampler": None if request.sampler is None else SAMPLERS[request.sampler].label,
+        "Schedule type": None if schedule is None else SCHEDULES.get(schedule, schedule.capitalize()),
+        "CFG scale": request.scale,
+        "Seed": request.seed,
+        "Size": None if request.width is None or request.height is None else f"{request.width}x{request.height}",
+        "Model": model,
+        "Variation seed": request.variation_seed if request.variation else None,
+        "Variation seed strength": request.variation or None,
+        "Seed resize from": None if None in sides else f"{sides[0]}x{sides[1]}",
+        "Denoising strength": request.hires_strength if hires else request.strength,
+        "Clip skip": request.clip_skip if request.clip_skip > 1 else None,
+        "RNG": "CPU" if request.compat in (None, "a1111_cpu") else None,
+        "Tiling": True if request.seamless == "xy" else None,
+        "Hires upscale": request.hires,
+        "Hires steps": request.hires_steps if hires else None,
+        "Hires upscaler": ("Lanczos" if request.hires_pixels else "Latent") if hires else None,
+        "Mask blur": None if request.mask is None else request.mask_blur,
+        "Inpaint area": "Only masked" if request.only_masked else None,
+        "Masked area padding": request.padding if request.only_masked else None,
+        "Eta DDIM" if request.sampler == "ddim" else "Eta": request.eta,
+    }
+    first = 0 if request.only is None else request.only
+    line = ", ".join(f"{key}: {quoted(value)}" for key, value in pairs.items() if value is not None)
+    negative = [f"Negative prompt: {request.negative}"] if request.negative else []
+    return "\n".join([(request.prompts * request.count)[first], *negative, line])
+
+
+def quoted(value: str | float) -> str:
+    """A value in that line: as JSON if the line could not be split again otherwise."""
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ",\n:") else text
 
 
 def read(text: Mapping[str, str]) -> Origin:
