@@ -1,0 +1,40 @@
+"""The benchmark, with a small model: it runs, and the two do the same there."""
+
+from dataclasses import replace
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import pytest
+import torch
+
+from ldm.clip.model import TextConfig
+
+pytest.importorskip("diffusers")
+
+
+@pytest.fixture(scope="module")
+def script():
+    path = Path(__file__).parents[2] / "scripts" / "benchmark.py"
+    spec = spec_from_file_location("benchmark", path)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_row(script, tiny_family):
+    family = replace(tiny_family, text=TextConfig(49408, 77, 16, 1, 2, "quick_gelu"))
+    names = [name for name in script.NAMES if name != "import"]
+    rows = [row.split() for row in script.benchmark(family, names, torch.device("cpu"), torch.float32, 32, 1)]
+    assert [row[0] for row in rows] == ["load", "memory", "step", "text", "encode", "decode", "picture"]
+    for row in rows:
+        ours, theirs, ratio = float(row[1]), float(row[3]), float(row[5])
+        assert min(ours, theirs) >= 0
+        assert ratio > 0
+    for row in rows[2:-1]:
+        assert float(row[6]) < 1e-4, row
+    assert float(rows[-1][6]) <= 1, "pictures of 8 bits"
+
+
+def test_medians_leave_out_the_first_run(script):
+    ours, theirs = iter([100, 1, 2, 9]), iter([100, 4, 4, 5])
+    assert script.by_turns(lambda: next(ours), lambda: next(theirs), 3).tolist() == [[2], [4]]
