@@ -55,6 +55,11 @@ def computes(device: torch.device, dtype: torch.dtype) -> bool:
     return bool((middle == 9 * 16).all())
 
 
+def layout(device: torch.device) -> torch.memory_format:
+    """How large feature maps lie best: a CPU convolves them faster with the channels of a pixel side by side."""
+    return torch.channels_last if device.type == "cpu" else torch.contiguous_format
+
+
 def peak_memory(device: torch.device) -> int:
     """The most bytes in use so far: of the GPU's memory, or of this process's on a CPU."""
     if device.type == "cuda":

@@ -18,7 +18,7 @@ from .canvas import Canvas
 from .clip.conditioning import Emphasis, encode_prompts
 from .clip.model import TextEncoder
 from .clip.tokenizer import Tokenizer
-from .device import choose_device, choose_dtype, free_memory
+from .device import choose_device, choose_dtype, free_memory, layout
 from .families import Family
 from .finite import NotFinite, finite
 from .metadata import texts
@@ -174,7 +174,7 @@ class LatentDiffusion:
     @torch.inference_mode()
     def encode(self, images: Tensor, tile: int | None = None, axes: str | None = None) -> Tensor:
         """(B, 3, H, W) in [-1, 1] -> latents, float32. tile, axes: `tile` and `seamless` of a Request."""
-        images, vae = images.to(self.device, self.vae.quant.weight.dtype), self.vae
+        images, vae = images.to(self.device, self.vae.quant.weight.dtype, memory_format=layout(self.device)), self.vae
         encode = vae.encode if tile is None else lambda x: tiled_encode(vae, x, tile, overlap(tile, vae.factor))
         with seamless(vae, axes):
             return finite(lambda: encode(images), {"vae": vae}, "encoding the image").float()
@@ -182,7 +182,7 @@ class LatentDiffusion:
     @torch.inference_mode()
     def decode(self, latents: Tensor, tile: int | None = None, axes: str | None = None) -> Tensor:
         """Latents -> (B, 3, H, W) in [-1, 1], float32; one by one, to save memory. tile, axes: as in `encode`."""
-        latents, vae = latents.to(self.device, self.vae.quant.weight.dtype), self.vae
+        latents, vae = latents.to(self.device, self.vae.quant.weight.dtype, memory_format=layout(self.device)), self.vae
         decode = vae.decode if tile is None else lambda z: tiled_decode(vae, z, tile, overlap(tile, vae.factor))
         with seamless(vae, axes):
             images = [finite(partial(decode, z), {"vae": vae}, "decoding the picture") for z in latents[:, None]]
