@@ -72,7 +72,8 @@ the error of the method alone.
 - *calls*: of the model, in {steps} steps.
 - *diffusers*: the scheduler that does the same on the same levels, to 1e-4 on a nonlinear denoiser; a test holds it so.
 - *k-diffusion*: the function of its release 0.1.1 that does the same. Compared once, in float64, with equal noise, on
-  every schedule, at 5 and at 12 steps: to 1e-12; `dpm_fast` and `dpm_adaptive`, with float32 levels there, to 1e-4.
+  every schedule, at 5 and at 12 steps: to 1e-12; `dpm_fast` and `dpm_adaptive`, whose levels are float32 there, on
+  Karras's levels only: to 1e-4.
 
 {samplers}
 
