@@ -50,7 +50,7 @@ class Paused:
 def save_paused(path: str | Path, paused: Paused) -> None:
     if not paused.record:
         raise ValueError("nothing has been computed yet: pause after the first step, or later")
-    tensors = {"denoised": torch.stack(paused.record).cpu()}
+    tensors = {f"denoised.{i}": denoised.cpu() for i, denoised in enumerate(paused.record)}
     for name, picture in (("image", paused.image), ("mask", paused.mask)):
         if picture is not None:
             tensors[name] = torch.from_numpy(np.array(picture.convert("RGB")))
@@ -60,7 +60,7 @@ def save_paused(path: str | Path, paused: Paused) -> None:
 def read_paused(path: str | Path) -> Paused:
     """The inverse of `save_paused`. CheckpointError: it is another file, or damaged."""
     opened = open_checkpoint(path)
-    if not {"request", "model"} <= opened.metadata.keys() or "denoised" not in opened.weights:
+    if not {"request", "model"} <= opened.metadata.keys() or "denoised.0" not in opened.weights:
         raise CheckpointError(f"{path} is no paused drawing: give a file that --pause_after made")
 
     def picture(name: str) -> Image | None:
@@ -68,6 +68,7 @@ def read_paused(path: str | Path) -> Paused:
 
         return Image.fromarray(opened.weights[name].read().numpy()) if name in opened.weights else None
 
-    record = list(opened.weights["denoised"].read())
+    calls = sum(name.startswith("denoised.") for name in opened.weights)
+    record = [opened.weights[f"denoised.{i}"].read() for i in range(calls)]
     request = Request.from_json(opened.metadata["request"])
     return Paused(request, opened.metadata["model"], record, picture("image"), picture("mask"))

@@ -49,6 +49,20 @@ def test_a_file_carries_all_that_is_needed(tiny, tmp_path):
     assert torch.equal([step.x for step in tiny.steps(again, canvas, paused.record)][-1], whole)
 
 
+def test_a_pause_within_the_second_pass_of_a_larger_size(tiny, tmp_path):
+    wanted = Request("a cat", seed=9, steps=4, sampler="euler", hires=2.0)
+    request, canvas = tiny.settle(wanted)
+    whole = [step.x for step in tiny.steps(request, canvas)]
+    record: list[torch.Tensor] = []
+    for step in tiny.steps(request, canvas, record):
+        if step.x.shape[-1] > whole[0].shape[-1]:
+            break
+    assert len({result.shape for result in record}) == 2
+    save_paused(tmp_path / "half", Paused(request, tiny.name, record))
+    paused = read_paused(tmp_path / "half")
+    assert torch.equal([step.x for step in tiny.steps(request, canvas, paused.record)][-1], whole[-1])
+
+
 def test_without_an_image(tiny, tmp_path):
     record = left_after(tiny, 1, Request("a cat"))
     save_paused(tmp_path / "half", Paused(Request("a cat"), "tiny", record))

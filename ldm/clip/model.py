@@ -1,4 +1,4 @@
-"""The text encoder: a causal transformer over tokens. Radford et al. 2021, "Learning transferable visual models", sec. 2.4.
+"""The text encoder: a causal transformer over tokens. Radford et al. 2021 (CLIP), sec. 2.4.
 
 B batch, L tokens, D width.
 """
