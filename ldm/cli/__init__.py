@@ -6,6 +6,9 @@
     ldm outpaint --prompt "..." --image in.png --left 64
     ldm upscale --prompt "..." --image in.png --enlarge 4
     ldm resume outputs/txt2img-samples/paused-0000.safetensors
+    ldm show picture.png
+    ldm replay picture.png
+    ldm watermark picture.png
     ldm inspect model.safetensors
 
 The first two take every flag of CompVis's scripts of these names, with its meaning and its default, and lay out their
@@ -15,7 +18,7 @@ folder alike.
 import argparse
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,7 +28,9 @@ from ..finite import NotFinite
 from ..samplers import SAMPLERS, SCHEDULES
 from ..weights import inspect
 from .drawing import draw, resume
-from .flags import add_flags, add_model_flags, add_request_flags, requested
+from .flags import add_flags, add_model_flags, add_request_flags, positive, requested
+from .replaying import replay
+from .showing import marks, show
 
 COMMANDS = {
     "txt2img": "pictures of a prompt",
@@ -52,17 +57,30 @@ def parser() -> Parser:
         add_request_flags(command, from_image=name != "txt2img")
         add_flags(command, name)
         command.set_defaults(run=lambda options: draw(options, requested(options)))
-    command = commands.add_parser("resume", help="go on with what --pause_after left")
-    command.add_argument("files", type=Path, nargs="+", metavar="FILE")
-    command.add_argument(
-        "--outdir", type=Path, default=Path("outputs/resumed"), help="where the pictures go (%(default)s)"
-    )
-    add_model_flags(command)
-    command.set_defaults(run=resume)
+    for name, about, run in (
+        ("resume", "go on with what --pause_after left", resume),
+        ("replay", "make pictures again from what their files say: ours, A1111's or ComfyUI's", replay),
+    ):
+        command = on_files(commands.add_parser(name, help=about, description=about), run)
+        outdir = Path(f"outputs/{name}d")
+        command.add_argument("--outdir", type=Path, default=outdir, help="where the pictures go (%(default)s)")
+        add_model_flags(command)
+    add_request_flags(command, from_image=True)  # replay can make something else of them
+    command.set_defaults(preview_every=None, animate=False)
+    on_files(commands.add_parser("show", help="what the files of pictures say of their making"), show)
+    command = on_files(commands.add_parser("watermark", help="which invisible watermark pictures have"), marks)
+    command.add_argument("--length", type=positive, metavar="N", help="read any text of N letters instead")
     command = commands.add_parser("inspect", help="what a checkpoint is, without loading it")
     command.add_argument("file", type=Path)
     command.set_defaults(run=lambda options: print(inspect(options.file)))
     return parser
+
+
+def on_files(command: Parser, run: Callable[[argparse.Namespace], None]) -> Parser:
+    """The command, which is to run on one or several files."""
+    command.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    command.set_defaults(run=run)
+    return command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

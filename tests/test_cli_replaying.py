@@ -1,0 +1,120 @@
+"""show, replay and watermark, from the command line."""
+
+import shlex
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ldm.cli import main
+from ldm.images import open_image, read_text, save_image
+from ldm.watermark import embed
+
+
+@pytest.fixture
+def run(tiny_file, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    def run(line, ckpt=True):
+        code = main(shlex.split(line) + (["--ckpt", str(tiny_file)] if ckpt else []))
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def pixels(path):
+    return np.asarray(open_image(path)).astype(int)
+
+
+@pytest.mark.parametrize(
+    "flags", ["--sampler dpmpp_sde", "--sampler euler_ancestral --compat comfyui --ddim_eta 0.5", ""]
+)
+def test_pictures_are_made_again_alone(run, flags):
+    run(f"txt2img --prompt 'a cat' --negative_prompt dog --n_iter 1 --n_samples 3 --skip_grid --outdir out {flags}")
+    code, out, _ = run("replay out/samples/00001.png out/samples/00002.png --outdir again")
+    assert code == 0
+    assert out.splitlines()[1:] == [
+        "out/samples/00001.png: made by ldm",
+        "again/samples/00000.png",
+        "out/samples/00002.png: made by ldm",
+        "again/samples/00001.png",
+    ]
+    for before, after in (("00001", "00000"), ("00002", "00001")):
+        before, after = f"out/samples/{before}.png", f"again/samples/{after}.png"
+        assert np.abs(pixels(before) - pixels(after)).max() <= (0 if "comfyui" in flags else 1)
+        assert read_text(before) == read_text(after)
+    assert not np.array_equal(pixels("again/samples/00000.png"), pixels("again/samples/00001.png"))
+
+
+def test_flags_replace_what_the_file_says(run):
+    run("txt2img --prompt 'a cat' --n_iter 1 --n_samples 1 --skip_grid --outdir out")
+    assert run("replay out/samples/00000.png --outdir again --seed 9 --steps 2")[0] == 0
+    assert "Steps: 2, " in read_text("again/samples/00000.png")["parameters"]
+    assert "Seed: 9, " in read_text("again/samples/00000.png")["parameters"]
+
+
+A1111 = (
+    "a cat\nNegative prompt: dog\nSteps: 3, Sampler: DPM++ 2M Karras, CFG scale: 2, Seed: 5, Size: 32x16, "
+    "Model: another, Denoising strength: 0.5, ENSD: 31337, Version: v1.6.0"
+)
+
+
+def test_pictures_of_the_web_ui_are_made_again_and_what_is_lost_is_said(run):
+    save_image("theirs.png", Image.new("RGB", (32, 16), "red"), {"parameters": A1111})
+    code, out, error = run("replay theirs.png")
+    assert (code, error) == (2, "ldm replay: error: strength 0.5 needs an image to start from\n")
+    code, out, _ = run("replay theirs.png --init-img theirs.png --outdir ours")
+    assert code == 0
+    assert out.splitlines()[1:] == [
+        "theirs.png: made by AUTOMATIC1111",
+        "  not honoured: the model another, in place of which is tiny",
+        "  not honoured: ENSD, 31337: it has no counterpart here",
+        "  not honoured: Init image, it is not in the file, and must be given",
+        "ours/samples/00000.png",
+    ]
+    assert open_image("ours/samples/00000.png").size == (32, 16)
+    assert '"compat": "a1111"' in read_text("ours/samples/00000.png")["ldm"]
+
+
+def test_show(run):
+    save_image("theirs.jpg", Image.new("RGB", (32, 16)), {"parameters": A1111})
+    code, out, _ = run("show theirs.jpg", ckpt=False)
+    assert code == 0
+    assert out.splitlines() == [
+        "theirs.jpg: made by AUTOMATIC1111, model another",
+        *("  prompt: a cat", "  negative: dog", "  steps: 3", "  sampler: dpmpp_2m", "  schedule: karras"),
+        *("  scale: 2.0", "  seed: 5", "  width: 32", "  height: 16", "  strength: 0.5", "  compat: a1111"),
+        "  not honoured: ENSD, 31337: it has no counterpart here",
+        "  not honoured: Init image, it is not in the file, and must be given",
+    ]
+    save_image("silent.png", Image.new("RGB", (8, 8)))
+    code, _, error = run("show silent.png", ckpt=False)
+    assert (code, error.startswith("ldm show: error: 'silent.png' says nothing about its making")) == (2, True)
+
+
+def test_watermark(run):
+    drawing = "txt2img --prompt 'a cat' --n_iter 1 --n_samples 1 --skip_grid --steps 1 --scale 1 --W 256 --H 256"
+    assert run(f"{drawing} --outdir plain")[0] == run(f"{drawing} --outdir marked --watermark")[0] == 0
+    assert run(f"{drawing} --outdir mine --watermark 'my own'")[0] == 0
+    plain = pixels("plain/samples/00000.png").astype(np.uint8)
+    assert np.array_equal(pixels("marked/samples/00000.png"), embed(plain))
+    assert np.array_equal(pixels("mine/samples/00000.png"), embed(plain, b"my own"))
+    run("replay marked/samples/00000.png --outdir again")
+    assert np.array_equal(pixels("marked/samples/00000.png"), pixels("again/samples/00000.png"))
+
+
+def test_watermarks_are_found(run):
+    dotted = np.full((256, 256, 3), 110, np.uint8)
+    dotted[2::8, 4::8, 2] = dotted[3::8, 4::8, 2] = dotted[2::8, 5::8, 2] = dotted[3::8, 5::8, 2] = 190
+    Image.fromarray(embed(dotted, b"SDV2")).save("marked.png")
+    Image.fromarray(dotted).save("plain.png")
+    code, out, _ = run("watermark marked.png plain.png", ckpt=False)
+    assert code == 0
+    assert out.splitlines()[0] == (
+        "marked.png: the mark of Stable Diffusion 2, 100% of its bits (by chance about half)"
+    )
+    assert out.splitlines()[1].startswith("plain.png: no whole mark; at best that of ")
+    assert run("watermark marked.png --length 4", ckpt=False)[1] == "marked.png: b'SDV2'\n"
+    Image.new("RGB", (64, 64)).save("small.png")
+    code, _, error = run("watermark small.png", ckpt=False)
+    assert (code, error.startswith("ldm watermark: error: a picture of 64 x 64 is too small")) == (2, True)
