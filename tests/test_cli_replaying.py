@@ -46,6 +46,14 @@ def test_pictures_are_made_again_alone(run, flags):
     assert not np.array_equal(pixels("again/samples/00000.png"), pixels("again/samples/00001.png"))
 
 
+@pytest.mark.parametrize(("kind", "worst"), [("webp", 0), ("jpg", 60)])
+def test_files_of_other_kinds_are_made_again_too(run, kind, worst):
+    run(f"txt2img --prompt 'a cat' --n_iter 1 --n_samples 1 --skip_grid --outdir out --format {kind}")
+    run(f"replay out/samples/00000.{kind} --outdir again")
+    assert read_text("again/samples/00000.png") == read_text(f"out/samples/00000.{kind}")
+    assert np.abs(pixels("again/samples/00000.png") - pixels(f"out/samples/00000.{kind}")).max() <= worst
+
+
 def test_flags_replace_what_the_file_says(run):
     run("txt2img --prompt 'a cat' --n_iter 1 --n_samples 1 --skip_grid --outdir out")
     assert run("replay out/samples/00000.png --outdir again --seed 9 --steps 2")[0] == 0

@@ -36,7 +36,7 @@ def draw(options: argparse.Namespace, pictures: Sequence[Request]) -> None:
     for path in {picture.image for picture in pictures if picture.image is not None}:
         open_image(path)
     names = () if options.indir is None else [Path(str(picture.image)).name for picture in pictures]
-    folder = Folder(options.outdir, names if len(set(names)) == len(names) else ())
+    folder = Folder(options.outdir, names if len(set(names)) == len(names) else (), options.format)
     model = open_model(options)
     parts = planned(model, pictures, options.n_samples)
     if options.dry_run:

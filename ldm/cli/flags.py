@@ -44,6 +44,7 @@ def add_flags(parser: argparse.ArgumentParser, command: str) -> None:
     add("--plms", action="store_true", help="means --sampler plms")
     add("--dpm_solver", action="store_true", help="means --sampler dpmpp_2m --schedule uniform")
     add("--outdir", type=Path, default=outdir, metavar="DIR", help="where the pictures go (%(default)s)")
+    add("--format", choices=("png", "webp", "jpg"), default="png", help="of single pictures; jpg loses a little")
     add("--skip_save", action="store_true", help="do not save single pictures")
     add("--skip_grid", action="store_true", help="do not save a grid of all pictures")
     add("--n_rows", type=int, default=0, metavar="N", help="pictures in a row of the grid (as n_samples)")

@@ -21,9 +21,12 @@ class Folder:
     The pictures are numbered on from what is there. Nothing is made before there is something to save.
     """
 
-    def __init__(self, path: Path, names: Sequence[str] = ()) -> None:
-        """names: what the first pictures are called, directly in `path`, instead of their numbers in samples/."""
-        self.path, self.names = path, names
+    def __init__(self, path: Path, names: Sequence[str] = (), kind: str = "png") -> None:
+        """names: what the first pictures are called, directly in `path`, instead of their numbers in samples/.
+
+        kind: of the files of single pictures, see `save_image`.
+        """
+        self.path, self.names, self.kind = path, names, kind
         for place in (path, path / "samples"):
             there = next(folder for folder in (place, *place.absolute().parents) if os.path.lexists(folder))
             if not there.is_dir():
@@ -34,7 +37,8 @@ class Folder:
 
     def sample(self, index: int) -> Path:
         """Where the index-th picture of this run goes."""
-        return self.path / (self.names[index] if index < len(self.names) else f"samples/{self.first + index:05}.png")
+        name = self.names[index] if index < len(self.names) else f"samples/{self.first + index:05}.png"
+        return (self.path / name).with_suffix(f".{self.kind}")
 
     def grid(self) -> Path:
         return self.path / f"grid-{next_number(self.path, 'grid-'):04}.png"
