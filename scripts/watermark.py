@@ -5,7 +5,22 @@
 
 Marks each picture, changes it, reads the mark again, and prints a table: the part of the bits that are right (half is
 what chance gives) and the part of the pictures whose whole text is right. Without pictures it takes ten scenes, drawn
-at 512 pixels.
+at 512 pixels. The ten pictures of scikit-image 0.26 that are large enough, photographs most of them, gave
+
+    | what was done to the picture | bits right | whole texts |
+    |------------------------------|-----------:|------------:|
+    | none                         |      94.6% |         50% |
+    | JPEG, quality 95             |      61.9% |          0% |
+    | JPEG, quality 75             |      51.5% |          0% |
+    | WebP, quality 90             |      68.2% |         10% |
+    | twice as large and back      |      94.6% |         50% |
+    | half as large and back       |      95.4% |         30% |
+    | nine tenths as large         |      50.1% |          0% |
+    | cut off below                |      96.8% |         40% |
+    | 8 pixels cut off at the left |      49.7% |          0% |
+    | 3 pixels cut off at the top  |      60.6% |          0% |
+    | 5 % brighter                 |      97.1% |         50% |
+    | blurred by a pixel           |      66.8% |         10% |
 """
 
 import argparse
@@ -74,7 +89,7 @@ def main() -> None:
         f"| {'what was done to the picture':28} | bits right | whole texts |\n|{'-' * 30}|-----------:|------------:|"
     )
     for name, (bits, texts) in robustness(pictures).items():
-        print(f"| {name:28} | {bits:9.1%} | {texts:10.0%} |")
+        print(f"| {name:28} | {bits:10.1%} | {texts:11.0%} |")
 
 
 if __name__ == "__main__":
