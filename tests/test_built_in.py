@@ -1,0 +1,40 @@
+"""The model that comes with the library: small, whole, and it draws what it is told."""
+
+import numpy as np
+import pytest
+
+import ldm
+from ldm.pipeline import built_in
+from ldm.training.judge import read
+from ldm.weights import inspect
+
+PROMPTS = {
+    "a large red heart on a yellow background": ("red", "large", "yellow"),
+    "a small white star on a blue background": ("white", "small", "blue"),
+    "on a black background, there is a large cyan circle": ("cyan", "large", "black"),
+}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return ldm.load(device="cpu")
+
+
+def test_it_is_small_and_whole():
+    assert built_in().stat().st_size <= 40_000_000
+    assert inspect(built_in()).loadable
+    assert "float16" in str(inspect(built_in()))
+
+
+def test_it_draws_the_colour_the_size_and_the_background(model):
+    for picture, (colour, size, background) in zip(model.txt2img(list(PROMPTS), seed=1), PROMPTS.values(), strict=True):
+        reading = read(np.asarray(picture))
+        assert reading.background == background
+        assert [(placed.thing.colour, placed.thing.size) for placed in reading.things] == [(colour, size)]
+
+
+def test_a_seed_is_a_picture(model):
+    one, two = (np.asarray(model.txt2img("a red heart", seed=seed)[0], float) for seed in (1, 2))
+    again = np.asarray(model.txt2img(["a blue ring", "a red heart"], seed=0)[1], float)
+    assert np.abs(one - again).max() <= 1
+    assert np.abs(one - two).max() > 30
