@@ -103,19 +103,23 @@ class SpatialTransformer(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """x (B, C, H, W), context (B, M, D) -> (B, C, H, W)"""
-        size = x.shape[-2:]
         h = self.norm(x)
-        if self.linear_projection:
-            h = self.proj_in(h.flatten(2).transpose(1, 2))
-        else:
-            h = self.proj_in(h).flatten(2).transpose(1, 2)  # (B, L, C)
+        h = self.proj_in(tokens(h)) if self.linear_projection else tokens(self.proj_in(h))  # (B, L, C)
         for block in self.blocks:
             h = block(h, context)
-        if self.linear_projection:
-            h = self.proj_out(h).transpose(1, 2).unflatten(2, size)
-        else:
-            h = self.proj_out(h.transpose(1, 2).unflatten(2, size))
+        h = pixels(self.proj_out(h), x) if self.linear_projection else self.proj_out(pixels(h, x))
         return x + h  # type: ignore[no-any-return]
+
+
+def tokens(x: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, L, C), each token's numbers in a row, as all that follows wants them."""
+    return x.flatten(2).transpose(1, 2).contiguous()
+
+
+def pixels(h: Tensor, x: Tensor) -> Tensor:
+    """(B, L, C) -> (B, C, H, W) as x is, also in memory: maps of two layouts are slow to add."""
+    h = h.transpose(1, 2).unflatten(2, x.shape[-2:])
+    return h.contiguous() if x.is_contiguous() else h
 
 
 class Downsample(nn.Module):
