@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ldm.cli import main
+from ldm.cli import main, parser
 from ldm.images import open_image, read_text, save_image
 from ldm.watermark import embed
 
@@ -102,13 +102,14 @@ def test_show(run):
 
 def test_watermark(run):
     drawing = "txt2img --prompt 'a cat' --n_iter 1 --n_samples 1 --skip_grid --steps 1 --scale 1 --W 256 --H 256"
-    assert run(f"{drawing} --outdir plain")[0] == run(f"{drawing} --outdir marked --watermark")[0] == 0
-    assert run(f"{drawing} --outdir mine --watermark 'my own'")[0] == 0
-    plain = pixels("plain/samples/00000.png").astype(np.uint8)
-    assert np.array_equal(pixels("marked/samples/00000.png"), embed(plain))
-    assert np.array_equal(pixels("mine/samples/00000.png"), embed(plain, b"my own"))
+    assert run(f"{drawing} --outdir plain")[0] == run(f"{drawing} --outdir marked --watermark 'my own'")[0] == 0
+    plain, marked = (pixels(f"{folder}/samples/00000.png").astype(np.uint8) for folder in ("plain", "marked"))
+    assert np.array_equal(marked, embed(plain, b"my own"))
     run("replay marked/samples/00000.png --outdir again")
-    assert np.array_equal(pixels("marked/samples/00000.png"), pixels("again/samples/00000.png"))
+    assert np.array_equal(marked, pixels("again/samples/00000.png"))
+    bare = parser().parse_args(["txt2img", "--watermark"])
+    assert bare.watermark == "StableDiffusionV1"
+    assert not hasattr(parser().parse_args(["txt2img"]), "watermark")
 
 
 def test_watermarks_are_found(run):

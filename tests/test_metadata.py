@@ -1,5 +1,6 @@
 """What files of other programs say about the making of their pictures, and what of it a request can say."""
 
+import doctest
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,10 @@ def test_samples(name):
     found = origin(name)
     assert found.request == Request(**SAMPLES[name]["request"])
     assert sorted(found.lost) == sorted(SAMPLES[name]["lost"])
+
+
+def test_doctests():
+    assert doctest.testmod(a1111) == (0, 1)
 
 
 def test_every_sample_is_tested():
