@@ -108,7 +108,7 @@ class SpatialTransformer(nn.Module):
         for block in self.blocks:
             h = block(h, context)
         h = pixels(self.proj_out(h), x) if self.linear_projection else self.proj_out(pixels(h, x))
-        return x + h  # type: ignore[no-any-return]
+        return x + h
 
 
 def tokens(x: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ def tokens(x: Tensor) -> Tensor:
 
 def pixels(h: Tensor, x: Tensor) -> Tensor:
     """(B, L, C) -> (B, C, H, W) as x is, also in memory: maps of two layouts are slow to add."""
-    h = h.transpose(1, 2).unflatten(2, x.shape[-2:])
+    h = h.transpose(1, 2).reshape(x.shape)
     return h.contiguous() if x.is_contiguous() else h
 
 
