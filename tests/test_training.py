@@ -1,6 +1,7 @@
 """Training: its losses by hand, its loop, and that a killed run ends as one that was not."""
 
 import json
+import math
 import os
 import random
 import signal
@@ -24,7 +25,15 @@ from ldm.training.loop import Plan, step_generator, train
 from ldm.training.losses import kl_loss, perceptual_loss, reconstruction_loss
 from ldm.training.recipes import RECIPES, Recipe, changed
 from ldm.training.run import run
-from ldm.training.stages import AutoencoderStage, DecoderStage, TextAndHead, TextStage, encode_data, latent_scale
+from ldm.training.stages import (
+    AutoencoderStage,
+    DecoderStage,
+    TextAndHead,
+    TextStage,
+    draw_steps,
+    encode_data,
+    latent_scale,
+)
 
 PLAN = Plan(steps=40, batch=8, learning_rate=0.1, warmup=4, weight_decay=0.0, clip=10.0, ema=0.9, seed=3, save_every=10)
 STAGES = ("vae", "text", "unet", "decoder")
@@ -183,16 +192,25 @@ def test_the_text_encoder_learns_what_its_captions_show(tmp_path):
     recipe = tiny()
     data = Scenes(32, 32)
     vae = new_vae(recipe.family.vae, seed=0)
-    tokenizer = Tokenizer.for_words((data[i][1] for i in range(32)), 32)
-    latents, ids = encode_data(vae, tokenizer, data)
+    latents, captions = encode_data(vae, data, batch=20)
     assert latents.shape == (32, 4, 16, 16)
-    assert torch.equal(ids[3], tokenizer(data[3][1])[0])
+    assert captions == [data[i][1] for i in range(32)]
+    tokenizer = Tokenizer.for_words(captions, 32)
+    ids = tokenizer(captions)
     latents = latents / latents.float().std()
     text = new_text(replace(recipe.family.text, vocabulary=len(tokenizer)), seed=0)
     stage = TextStage(TextAndHead(text, latents.shape[1:]), vae, latents, ids)
     first = stage.loss(stage.module, 32, step_generator(1, 0))["loss"].item()
     trained = train(stage, replace(recipe.text, steps=60, batch=32, warmup=5, save_every=60), tmp_path)
     assert stage.loss(trained, 32, step_generator(1, 0))["loss"].item() < 0.5 * first
+
+
+def test_middle_steps_are_drawn_more_often():
+    drawn = draw_steps(20_000, 1000, step_generator(0, 0))
+    assert set(range(100, 900)) <= set(drawn.tolist()) <= set(range(1000))
+    quarters = torch.histc(drawn.float(), bins=4, min=0, max=1000) / 20_000
+    outer = 0.5 * math.erfc(math.log(3) / math.sqrt(2))  # a normal variable above the one whose sigmoid is 3/4
+    assert quarters.tolist() == pytest.approx([outer, 0.5 - outer, 0.5 - outer, outer], abs=0.015)
 
 
 def test_the_decoder_stage_leaves_the_latents_alone(tmp_path):

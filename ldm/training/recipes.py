@@ -19,7 +19,7 @@ class Recipe:
     crop, crops           see AutoencoderStage, as perceptual and kl
     noise                 see DecoderStage
     vae, text, unet, decoder   the plans of the stages
-    dropped, gamma        see DiffusionStage
+    dropped, logit_normal, gamma   see DiffusionStage
     """
 
     family: Family
@@ -34,6 +34,7 @@ class Recipe:
     unet: Plan
     decoder: Plan
     dropped: float
+    logit_normal: bool
     gamma: float | None
 
 
@@ -65,25 +66,25 @@ SHAPES64 = Recipe(
         sampler="dpmpp_2m",
         schedule="karras",
     ),
-    scenes=40_000,
+    scenes=50_000,
     crop=32,
     crops=4,
     perceptual=1.0,
-    kl=1e-5,
+    kl=1e-3,
     noise=0.05,
     vae=Plan(
-        steps=2400,
+        steps=4500,
         batch=24,
         learning_rate=1.5e-3,
         warmup=100,
         weight_decay=0.0,
         clip=1.0,
-        ema=0.995,
+        ema=0.998,
         seed=0,
         save_every=250,
     ),
     text=Plan(
-        steps=1200,
+        steps=3000,
         batch=256,
         learning_rate=2e-3,
         warmup=100,
@@ -94,7 +95,7 @@ SHAPES64 = Recipe(
         save_every=200,
     ),
     unet=Plan(
-        steps=2200,
+        steps=8400,
         batch=64,
         learning_rate=1.5e-3,
         warmup=200,
@@ -102,10 +103,10 @@ SHAPES64 = Recipe(
         clip=1.0,
         ema=0.999,
         seed=0,
-        save_every=250,
+        save_every=500,
     ),
     decoder=Plan(
-        steps=1200,
+        steps=1000,
         batch=8,
         learning_rate=1e-3,
         warmup=100,
@@ -116,6 +117,7 @@ SHAPES64 = Recipe(
         save_every=250,
     ),
     dropped=0.1,
+    logit_normal=True,
     gamma=None,
 )
 

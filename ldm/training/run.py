@@ -1,13 +1,17 @@
 """From a recipe to a model file: stage after stage, each of which goes on where it was if it was killed."""
 
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
 
 from ..clip.tokenizer import Tokenizer
+from ..vae import VAE
 from ..weights import Checkpoint, save
 from .data import Data
 from .evaluation import held_out_prompts
@@ -47,35 +51,36 @@ def run(
     vae = train(stage, recipe.vae, folder / "vae", autocast)
     vae.config = replace(vae.config, scale=latent_scale(vae, data))
 
-    tokenizer = Tokenizer.for_words((data[i][1] for i in range(len(data))), recipe.family.text.length)
+    latents, captions = encoded(vae, data, folder, autocast)
+    tokenizer = Tokenizer.for_words(captions, recipe.family.text.length)
+    ids = tokenizer(captions)
     text_config = replace(recipe.family.text, vocabulary=len(tokenizer))
     family = replace(recipe.family, vae=vae.config, text=text_config)
 
-    encoded = folder / "latents.safetensors"
-    if not encoded.exists():
-        latents, ids = encode_data(vae, tokenizer, data, autocast)
-        save_file({"latents": latents, "ids": ids}, partial := encoded.with_suffix(".partial"))
-        os.replace(partial, encoded)
-    tensors = load_file(encoded)
-
     with seeded(recipe.text.seed):
-        text = TextAndHead(new_text(family.text, recipe.text.seed), tensors["latents"].shape[1:]).to(device)
-    text = train(TextStage(text, vae, tensors["latents"], tensors["ids"]), recipe.text, folder / "text", autocast)
+        text = TextAndHead(new_text(family.text, recipe.text.seed), latents.shape[1:]).to(device)
+    text = train(TextStage(text, vae, latents, ids), recipe.text, folder / "text", autocast)
 
     module = TextAndUNet(text.text.requires_grad_(True), new_unet(family.unet, recipe.unet.seed).to(device))
     prompts = [prompt for _, prompt in held_out_prompts(32)]
-    module = train(
-        DiffusionStage(
-            module, family, vae, tokenizer, tensors["latents"], tensors["ids"], recipe.dropped, recipe.gamma, prompts
-        ),
-        recipe.unet,
-        folder / "unet",
-        autocast,
-        compile,
+    diffusion = DiffusionStage(
+        module, family, vae, tokenizer, latents, ids, recipe.dropped, recipe.logit_normal, recipe.gamma, prompts
     )
-    vae = train(
-        DecoderStage(vae, data, tensors["latents"], recipe.noise, recipe.perceptual), recipe.decoder, folder / "decoder"
-    )
+    module = train(diffusion, recipe.unet, folder / "unet", autocast, compile)
+    finishing = DecoderStage(vae, data, latents, recipe.noise, recipe.perceptual)
+    vae = train(finishing, recipe.decoder, folder / "decoder")
     finished = folder / "model.safetensors"
     save(finished, Checkpoint(family, module.text.half(), module.unet.half(), vae.half(), tokenizer.merges))
     return finished
+
+
+def encoded(vae: VAE, data: Data, folder: Path, autocast: bool) -> tuple[Tensor, list[str]]:
+    """See encode_data; kept in latents.safetensors."""
+    path = folder / "latents.safetensors"
+    if not path.exists():
+        latents, captions = encode_data(vae, data, autocast)
+        partial = path.with_suffix(".partial")
+        save_file({"latents": latents}, partial, {"captions": json.dumps(captions)})
+        os.replace(partial, path)
+    with safe_open(path, "pt") as file:
+        return file.get_tensor("latents"), json.loads(file.metadata()["captions"])

@@ -28,6 +28,15 @@ def draw(count: int, high: int, generator: torch.Generator) -> Tensor:
     return torch.randint(high, (count,), generator=generator)
 
 
+def draw_steps(count: int, steps: int, generator: torch.Generator) -> Tensor:
+    """Training steps t, mostly middle ones: a standard normal variable, squashed into 0..steps-1. (count,) int64
+
+    There is little to learn where nearly all is noise, and where next to nothing is: what stands where, and what it
+    is, is decided between. Esser et al. 2024, sec. 3.1, "logit-normal sampling".
+    """
+    return (torch.sigmoid(torch.randn(count, generator=generator)) * steps).long()
+
+
 def examples(data: Data, indices: Iterable[int], device: torch.device) -> tuple[Tensor, list[str]]:
     """Pictures (B, 3, H, W) float32 in [-1, 1], and their captions."""
     pixels, captions = zip(*(data[i] for i in indices), strict=True)
@@ -129,20 +138,19 @@ def latent_scale(vae: VAE, data: Data, count: int = 256) -> float:
 
 
 @torch.inference_mode()
-def encode_data(
-    vae: VAE, tokenizer: Tokenizer, data: Data, autocast: bool = False, batch: int = 64
-) -> tuple[Tensor, Tensor]:
-    """Every picture as the mean of its scaled latent (N, Z, h, w) float16, every caption as its ids (N, L) int64."""
+def encode_data(vae: VAE, data: Data, autocast: bool = False, batch: int = 64) -> tuple[Tensor, list[str]]:
+    """Every picture as the mean of its scaled latent, (N, Z, h, w) float16; and every caption."""
     from tqdm import tqdm
 
     device = vae.post_quant.weight.device
-    latents, ids = [], []
+    latents: list[Tensor] = []
+    captions: list[str] = []
     for start in tqdm(range(0, len(data), batch), desc="encoding", dynamic_ncols=True):
-        images, captions = examples(data, range(start, min(start + batch, len(data))), device)
+        images, texts = examples(data, range(start, min(start + batch, len(data))), device)
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
             latents.append(vae.encode(images.contiguous(memory_format=torch.channels_last)).half().cpu())
-        ids.append(tokenizer(captions))
-    return torch.cat(latents).contiguous(), torch.cat(ids)
+        captions += texts
+    return torch.cat(latents).contiguous(), captions
 
 
 class TextAndHead(nn.Module):
@@ -204,6 +212,7 @@ class DiffusionStage:
 
     latents (N, Z, h, w), ids (N, L)   the pictures and captions, encoded
     dropped                            part of the captions that are replaced by "", for classifier-free guidance
+    logit_normal                       whether middle training steps are drawn more often, or all alike
     gamma                              of min-SNR weights, or None; see ModelDenoiser.loss
     prompts                            what `sample` draws
     """
@@ -215,6 +224,7 @@ class DiffusionStage:
     latents: Tensor
     ids: Tensor
     dropped: float
+    logit_normal: bool
     gamma: float | None
     prompts: list[str]
 
@@ -227,7 +237,8 @@ class DiffusionStage:
         clean = self.latents[chosen].to(device).float().contiguous(memory_format=torch.channels_last)
         unconditional = torch.rand(batch, 1, generator=generator) < self.dropped
         ids = torch.where(unconditional, self.tokenizer([""]), self.ids[chosen]).to(device)
-        t = draw(batch, len(self.schedule), generator).to(device)
+        drawn = draw_steps if self.logit_normal else draw
+        t = drawn(batch, len(self.schedule), generator).to(device)
         noise = torch.randn(clean.shape, generator=generator).to(device)
         denoiser = ModelDenoiser(module.unet, self.schedule, self.family.prediction)
         return {"loss": denoiser.loss(clean, module.text(ids).last, t, noise, self.gamma).mean()}
