@@ -10,7 +10,7 @@ from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from .clip.model import TextConfig
-from .samplers import SAMPLERS, SCHEDULES, NoiseSchedule, scaled_linear_betas
+from .samplers import SAMPLERS, SCHEDULES, NoiseSchedule, scaled_linear_betas, zero_terminal_snr
 from .unet import UNetConfig
 from .vae import VAEConfig
 
@@ -69,8 +69,10 @@ class Family:
         levels = zip(self.unet.channels, self.unet.attention)
         return [width for width, attention in levels if attention] + [self.unet.channels[-1]]
 
-    def noise_schedule(self, linear: bool = False) -> NoiseSchedule:
-        return NoiseSchedule(scaled_linear_betas(self.beta_start, self.beta_end, self.train_steps), linear)
+    def noise_schedule(self, linear: bool = False, whole: bool = False, zero_snr: bool = False) -> NoiseSchedule:
+        """The levels of training; zero_snr: rescaled by `zero_terminal_snr`. Others: see `NoiseSchedule`."""
+        betas = scaled_linear_betas(self.beta_start, self.beta_end, self.train_steps)
+        return NoiseSchedule(zero_terminal_snr(betas) if zero_snr else betas, linear, whole)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that JSON can write."""

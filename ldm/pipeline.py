@@ -157,16 +157,19 @@ class LatentDiffusion:
         model = ModelDenoiser(self.unet, noise_schedule(request, self.family), self.family.prediction)
 
         def encode(texts: Sequence[str]) -> Tensor:
-            return self.conditioning(texts, request.emphasis, request.clip_skip)
+            return self.conditioning(texts, request.emphasis, request.clip_skip, repeats)
 
-        own = groups(request, self.tokenizer, steps, earlier)
+        repeats = PROGRAMS[request.compat].repeats
+        own = groups(request, self.tokenizer, steps, earlier, repeats)
         return tempered(request, lambda scale: guidance(model, own, encode, scale))
 
     @torch.inference_mode()
-    def conditioning(self, texts: Sequence[str], emphasis: Emphasis = "a1111", clip_skip: int = 1) -> Tensor:
-        """What the U-Net reads of B texts; L grows with the longest of them. -> (B, L, D)"""
+    def conditioning(
+        self, texts: Sequence[str], emphasis: Emphasis = "a1111", clip_skip: int = 1, repeats: bool = False
+    ) -> Tensor:
+        """What the U-Net reads of B texts; L grows with the longest of them. See `encode_prompts`. -> (B, L, D)"""
         return finite(
-            lambda: encode_prompts(self.tokenizer, self.text, texts, emphasis, clip_skip),
+            lambda: encode_prompts(self.tokenizer, self.text, texts, emphasis, clip_skip, repeats),
             {"text": self.text},
             "reading the prompt",
         )

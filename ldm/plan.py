@@ -17,6 +17,7 @@ from .programs import PROGRAMS, WORDS
 from .prompts import drawn
 from .request import Request, known
 from .samplers import SAMPLERS, SCHEDULES, NoiseSchedule
+from .samplers.names import method_named, schedule_named
 from .watermark import check_size, marked
 
 if TYPE_CHECKING:
@@ -30,14 +31,34 @@ def multiple(family: Family) -> int:
     return int(2 ** (len(family.vae.channels) - 1 + len(family.unet.channels) - 1))
 
 
+OPTIONS = ("eta", "s_churn", "s_tmin", "s_tmax", "s_noise")  # fields of a request that are a sampler's own
+
+
+def renamed(request: Request) -> Request:
+    """The request with this library's names of a sampler and a schedule that it calls as other programs do.
+
+    A sampler's name may end in a schedule, "DPM++ 2M Karras"; a schedule that is given by itself goes before.
+    """
+    sampler, ending = (None, None) if request.sampler is None else method_named(request.sampler)
+    schedule = ending if request.schedule is None else schedule_named(request.schedule)
+    return replace(
+        request,
+        sampler=request.sampler if sampler is None else sampler,
+        schedule=request.schedule if schedule is None else schedule,
+    )
+
+
 def check(request: Request) -> None:
     """What can be said against a request before there is a model: names that do not exist, an eta without use."""
+    request = renamed(request)
     if request.schedule is not None:
         known(request.schedule, ("automatic", *SCHEDULES), "schedule")
     if request.compat is not None:
         known(request.compat, WORDS, "program")
     if request.emphasis is not None:
         known(request.emphasis, EMPHASES, "emphasis")
+    if (request.skip or request.ensd) and PROGRAMS[request.compat].noise is None:
+        raise ValueError("skip and ensd are about the noise of another program: say with --compat which")
     known(request.repaint_from, ("original", "fill", "noise"), "start for what is repainted")
     if request.seamless is not None:
         known(request.seamless, ("x", "y", "xy"), "direction to be seamless in")
@@ -46,13 +67,15 @@ def check(request: Request) -> None:
     if request.sampler is None:
         return
     known(request.sampler, SAMPLERS, "sampler")
-    if request.eta and not takes_eta(request.sampler):
-        able = ", ".join(name for name in SAMPLERS if takes_eta(name))
-        raise ValueError(f"sampler {request.sampler!r} takes no eta: give 0, or one of {able}")
+    for option in OPTIONS:
+        neutral = (None, 0) if option == "eta" else (None,)  # CompVis's scripts always have an eta
+        if getattr(request, option) not in neutral and not takes(request.sampler, option):
+            able = ", ".join(name for name in SAMPLERS if takes(name, option))
+            raise ValueError(f"sampler {request.sampler!r} takes no {option}: leave it out, or take one of {able}")
 
 
-def takes_eta(sampler: str) -> bool:
-    return "eta" in inspect.signature(SAMPLERS[sampler].run).parameters
+def takes(sampler: str, option: str) -> bool:
+    return option in inspect.signature(SAMPLERS[sampler].run).parameters
 
 
 def prepare(request: Request, family: Family, picture: Picture, mask: Picture | None) -> Canvas:
@@ -101,6 +124,7 @@ def settle(request: Request, family: Family, canvas: Canvas | None) -> Request:
     """
     request = request.with_defaults({"steps": family.steps, "sampler": family.sampler, "scale": family.scale})
     check(request)
+    request = renamed(request)
     program = PROGRAMS[request.compat]
     request = drawn(request.with_defaults({"emphasis": program.emphasis}))
     if request.clip_skip > family.text.layers:
@@ -146,7 +170,8 @@ def finished(images: Tensor, request: Request, canvas: Canvas | None) -> list[Im
 
 
 def noise_schedule(request: Request, family: Family) -> NoiseSchedule:
-    return family.noise_schedule(PROGRAMS[request.compat].linear)
+    program = PROGRAMS[request.compat]
+    return family.noise_schedule(program.linear, program.whole_t, request.zero_snr)
 
 
 def noise_levels(request: Request, family: Family) -> list[float]:
@@ -161,11 +186,13 @@ def noise_levels(request: Request, family: Family) -> list[float]:
         steps = program.whole(steps, strength)
     if steps > family.train_steps:
         raise ValueError(f"{request.steps} steps of {steps} are too fine a division: give fewer steps or more strength")
-    sigmas = SAMPLERS[request.sampler].sigmas(noise_schedule(request, family), steps, request.schedule)
-    if strength is None:
-        return sigmas
-    there = len(sigmas) - 1  # a few schedules come as near to `steps` as they can
-    run = min(request.steps, there) if exact and strength > 0 else program.share(there, strength)
+    schedule = noise_schedule(request, family)
+    sigmas = program.sampler(request.sampler).sigmas(schedule, steps, request.schedule)
+    there = run = len(sigmas) - 1  # a few schedules come as near to `steps` as they can
+    if strength is not None:
+        run = min(request.steps, there) if exact and strength > 0 else program.share(there, strength)
+    if run > 0 and request.sampler in program.noisy and sigmas[-2] > schedule.sigma_min:
+        sigmas[-1] = schedule.sigma_min
     return sigmas[there - run :]
 
 
@@ -178,4 +205,5 @@ def passes(request: Request, family: Family) -> list[Request]:
     width, height = (round(side * request.hires / grid) * grid for side in (request.width, request.height))
     steps = request.steps if request.hires_steps is None else request.hires_steps
     again = replace(request, width=width, height=height, steps=steps, strength=request.hires_strength, hires=None)
-    return [request, replace(again, noise_width=None, noise_height=None)]
+    exact = request.exact_steps or PROGRAMS[request.compat].again
+    return [request, replace(again, exact_steps=exact, noise_width=None, noise_height=None)]

@@ -4,11 +4,13 @@ The pipeline reads the fields of a row, and never asks which program it is.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import torch
+
 from .clip.conditioning import Emphasis
-from .samplers import Noise
+from .samplers import SAMPLERS, Noise, Sampler
 from .samplers.compat import NOISES, Convention, ForeignNoise
 
 Start = Callable[[str, str, float, float], float]  # sampler, schedule, first sigma, sigma_max -> factor
@@ -20,11 +22,19 @@ class Program:
     """noise      where its noise comes from; None: from this library's `Noise`
     start      what the first noise is multiplied with, where there is no picture to start from
     linear     whether sigma is linear between training steps, see `NoiseSchedule`
+    whole_t    whether the network only sees whole training steps, see `NoiseSchedule`
     emphasis   whose grammar a prompt is in, where the request does not say
     share      of so many steps, how many run on a picture, at this strength
     whole      how many steps must be asked for so that as many run as are wanted: where `exact_steps` is set
     exact      whether it is as good as set always
+    again      whether it is in the second pass of hires
     truncate   whether 8 bits are made by cutting off the fraction; else by rounding
+    repeats    whether prompts of unlike lengths are as good as read apart, see `encode_prompts`
+    circle     along which dimensions of the noise a variation goes, see `slerp`
+    anew       whether `start` also holds where there is a picture, to which the noise is added
+    noisy      samplers whose last step leads to the noise of the first training step, where others go to 0
+    discard    samplers whose levels lack the next-to-last; None: as the samplers themselves say
+    draws      of the noise for a batch that goes on with the last one's stream: sampler, steps -> how many that made
     schedules  what "automatic" means for a sampler, where it is not the sampler's own
     """
 
@@ -36,11 +46,31 @@ class Program:
     whole: Share
     exact: bool
     truncate: bool
+    whole_t: bool = False
+    again: bool = False
+    repeats: bool = False
+    circle: tuple[int, ...] = (1, 2, 3)
+    anew: bool = False
+    noisy: Collection[str] = ()
+    discard: Collection[str] | None = None
+    draws: Callable[[str, int], int] | None = None
     schedules: Mapping[str, str] = field(default_factory=dict)
 
-    def noises(self, seeds: Sequence[int], sigmas: Sequence[float]) -> Noise:
-        """The noise of pictures with these seeds, on the way down these levels."""
-        return Noise(seeds) if self.noise is None else ForeignNoise(self.noise, seeds, sigmas)
+    def noises(
+        self,
+        seeds: Sequence[int],
+        sigmas: Sequence[float],
+        dtype: torch.dtype = torch.float32,
+        skip: int = 0,
+        shift: int = 0,
+    ) -> Noise:
+        """The noise of pictures with these seeds, on the way down these levels. Others: see `ForeignNoise`."""
+        return Noise(seeds) if self.noise is None else ForeignNoise(self.noise, seeds, sigmas, dtype, skip, shift)
+
+    def sampler(self, name: str) -> Sampler:
+        """The sampler as this program has it."""
+        own = SAMPLERS[name]
+        return own if self.discard is None else replace(own, discard=name in self.discard)
 
     @property
     def alone(self) -> bool:
@@ -70,8 +100,15 @@ def diffusers_start(sampler: str, schedule: str, sigma: float, top: float) -> fl
     return sigma if in_sigma else full_variance(sampler, schedule, sigma, top)
 
 
+def compvis_draws(sampler: str, steps: int) -> int:
+    """The first noise; and, though nothing is added without eta, one in each step, PLMS's first having two."""
+    in_steps = {"ddim": steps, "plms": steps + 1}
+    return 1 + in_steps.get(sampler, 0)
+
+
 IN_TRAINING_STEPS = ("ddim", "ddpm", "plms", "unipc", "unipc_bh2")
 DIFFUSERS_IN_SIGMA = ("euler", "euler_ancestral", "heun", "lms", "dpm2", "dpm2_ancestral", "dpmpp_sde")
+DIFFUSERS_SOLVERS = ("dpmpp_2m", "dpmpp_2m_sde", "unipc", "unipc_bh2", "deis")  # not near the first training step
 
 
 def rounded(steps: int, strength: float) -> int:
@@ -106,6 +143,10 @@ A1111 = Program(
     whole=lambda steps, strength: int(steps / min(strength, 0.999)),
     exact=False,
     truncate=True,
+    again=True,
+    repeats=True,
+    circle=(2,),
+    noisy=("ddim", "plms"),
     schedules=dict.fromkeys(IN_TRAINING_STEPS, "ddim_uniform"),
 )
 PROGRAMS: dict[str | None, Program] = {
@@ -121,6 +162,10 @@ PROGRAMS: dict[str | None, Program] = {
         whole=lambda steps, strength: int(steps / strength),
         exact=True,
         truncate=True,
+        whole_t=True,
+        repeats=True,
+        anew=True,
+        discard=("dpm2", "dpm2_ancestral", "unipc", "unipc_bh2"),
     ),
     "diffusers": Program(
         noise=NOISES["diffusers"],
@@ -131,6 +176,11 @@ PROGRAMS: dict[str | None, Program] = {
         whole=OURS.whole,
         exact=False,
         truncate=False,
+        noisy=("ddim", "plms"),
+        schedules={
+            **dict.fromkeys(DIFFUSERS_IN_SIGMA, "uniform"),
+            **dict.fromkeys(DIFFUSERS_SOLVERS, "sgm_uniform"),
+        },
     ),
     "compvis": Program(
         noise=NOISES["compvis"],
@@ -141,6 +191,8 @@ PROGRAMS: dict[str | None, Program] = {
         whole=OURS.whole,
         exact=False,
         truncate=True,
+        noisy=("ddim", "plms"),
+        draws=compvis_draws,
         schedules=dict.fromkeys(("ddim", "plms"), "ddim_uniform"),
     ),
 }

@@ -13,11 +13,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .clip.conditioning import Contexts, Plan, chunks
+from .clip.conditioning import Contexts, Plan, chunks, common
 from .clip.prompt import Lora, take_loras
 from .clip.tokenizer import Tokenizer
 from .clip.wildcards import draw, read_lists
-from .request import Request
+from .request import Request, plain
 from .samplers import Denoiser, ModelDenoiser, composed, guided
 
 
@@ -29,48 +29,51 @@ class Group(NamedTuple):
 
 
 def drawn(request: Request) -> Request:
-    """The request with every {a|b|c} and __list__ of its prompts drawn, for each picture from its own seed.
+    """The request with every {a|b|c} and __list__ of its prompts and negative prompts drawn, for each picture from its
+    own seed; both from its beginning, so that {red|blue} in one goes with {blue|red} in the other.
 
-    What was drawn stands in the prompts, so that the word lists are not needed again. Negative prompts draw nothing.
+    What was drawn stands in the prompts, so that the word lists are not needed again.
     """
     if request.emphasis == "off":
         return request
     lists = {} if request.wildcards is None else read_lists(Path(request.wildcards))
-    prompts = request.prompts * request.count
-    new = tuple(draw(prompt, request.seed + i, lists) for i, prompt in enumerate(prompts))
-    if new != prompts:
-        request = replace(request, prompt=new, count=1)
+    before = request.prompts * request.count, request.negatives * request.count
+    prompts, negatives = (
+        tuple(draw(text, request.seed + i, lists) for i, text in enumerate(texts)) for texts in before
+    )
+    if (prompts, negatives) != before:
+        request = replace(request, prompt=prompts, negative=plain(negatives), count=1)
     return replace(request, wildcards=None)
 
 
-def groups(request: Request, tokenizer: Tokenizer, steps: int, earlier: int = 0) -> list[Group]:
+def groups(request: Request, tokenizer: Tokenizer, steps: int, earlier: int = 0, repeats: bool = False) -> list[Group]:
     """The pictures of a settled request, together where they have as many chunks and as many prompts joined by AND.
 
     So none is filled up because another is longer, and each is the same in any batch. steps, earlier: how many there
-    are to do, and were done in a first pass.
+    are to do, and were done in a first pass. repeats: see `encode_prompts`.
     """
     taken = without_loras(request)
     names = sorted({lora.name for _, loras in taken for lora in loras})
     if names:
         warnings.warn(f"the prompt asks for LoRA, which this version cannot add: {', '.join(names)}", stacklevel=2)
-    prompts = [prompt for prompt, _ in taken] * request.count
+    pairs = list(zip([prompt for prompt, _ in taken], request.negatives)) * request.count
 
-    def plan(prompts: list[str], alone: bool) -> Plan:
-        negatives = ["" if alone else request.negative] * len(prompts)
-        return Plan(prompts, negatives, steps, earlier, request.emphasis)
+    def plan(pairs: list[tuple[str, str]], alone: bool) -> Plan:
+        negatives = ["" if alone else negative for _, negative in pairs]
+        return Plan([prompt for prompt, _ in pairs], negatives, steps, earlier, request.emphasis)
 
     @cache
-    def kind(prompt: str) -> tuple[int, int, bool]:
+    def kind(pair: tuple[str, str]) -> tuple[int, int, bool]:
         """How many chunks its texts have; how many prompts; whether it is read without a negative."""
-        joined = len(plan([prompt], True).positive[0])
+        joined = len(plan([pair], True).positive[0])
         alone = request.scale == 1 and joined == 1
-        texts = plan([prompt], alone).texts
-        return max(len(chunks(tokenizer, text, request.emphasis)) for text in texts), joined, alone
+        counts = [len(chunks(tokenizer, text, request.emphasis)) for text in plan([pair], alone).texts]
+        return common(counts, repeats), joined, alone
 
     found: dict[tuple[int, int, bool], list[int]] = {}
-    for i, prompt in enumerate(prompts):
-        found.setdefault(kind(prompt), []).append(i)
-    return [Group(own, plan([prompts[i] for i in own], alone)) for (_, _, alone), own in found.items()]
+    for i, pair in enumerate(pairs):
+        found.setdefault(kind(pair), []).append(i)
+    return [Group(own, plan([pairs[i] for i in own], alone)) for (_, _, alone), own in found.items()]
 
 
 def without_loras(request: Request) -> list[tuple[str, list[Lora]]]:
@@ -109,5 +112,5 @@ def guided_by(model: ModelDenoiser, contexts: Contexts, scale: float) -> Denoise
 def chunk_sizes(request: Request, tokenizer: Tokenizer) -> dict[str, list[int]]:
     """How many tokens there are in each chunk of every text that a settled request makes the model read."""
     prompts = [prompt for prompt, _ in without_loras(request)]
-    plan = Plan(prompts, [request.negative] * len(prompts), request.steps, emphasis=request.emphasis)
+    plan = Plan(prompts, request.negatives, request.steps, emphasis=request.emphasis)
     return {text: [len(chunk) for chunk in chunks(tokenizer, text, request.emphasis)] for text in plan.texts}

@@ -30,14 +30,15 @@ def option(
 @dataclass(frozen=True)
 class Request:
     """What to draw. Several prompts make several pictures; picture i, in the order of `split`, is drawn from seed + i.
+    Of negative prompts there is one for all, or one for each prompt.
 
     A field that is None by default may be left so. steps, sampler, schedule, scale, width and height then become the
     model family's before anything is drawn (`with_defaults`), and emphasis that of `compat`, which is why their types
-    do not speak of None; eta is the sampler's own.
+    do not speak of None; eta and the like are the sampler's own.
     """
 
     prompt: str | tuple[str, ...] = option("", "what to draw", "--prompt")
-    negative: str = option("", "what to draw away from", "--negative_prompt")
+    negative: str | tuple[str, ...] = option("", "what to draw away from", "--negative_prompt")
     steps: int = option(None, "number of denoising steps", "--steps", "--ddim_steps", bounds=(1, 1000))
     sampler: str = option(None, "method of sampling", "--sampler")
     schedule: str = option(None, "how the noise levels are spaced", "--schedule")
@@ -59,6 +60,8 @@ class Request:
     wildcards: str | None = option(None, "folder of word lists: NAME.txt for __NAME__ in a prompt", "--wildcards")
     compat: str | None = option(None, "draw as a1111, comfyui, diffusers or compvis do", "--compat")
     only: int | None = option(None, "keep only this picture of the batch, counted from 0", bounds=(0, 10**6))
+    skip: int = option(0, "draws of the noise that earlier batches of one stream made", "--skip", bounds=(0, 10**6))
+    ensd: int = option(0, "A1111's: added to the seed for all noise but the first", "--ensd", bounds=(0, 2**32))
     match_colours: bool = option(
         False, "give the result the picture's mean colours and contrast", "--match_colours", from_image=True
     )
@@ -85,6 +88,11 @@ class Request:
     rescale: float = option(0, "of the guided contrast, how much to undo", "--guidance_rescale", bounds=(0, 1))
     guide_low: float = option(0, "guide only at noise levels above this", "--guide_low", bounds=(0, 10**4))
     guide_high: float | None = option(None, "guide only up to this noise level", "--guide_high", bounds=(0, 10**4))
+    s_churn: float | None = option(None, "noise added before steps, by some samplers", "--s_churn", bounds=(0, 1000))
+    s_tmin: float | None = option(None, "the lowest noise level of that", "--s_tmin", bounds=(0, 10**4))
+    s_tmax: float | None = option(None, "the highest noise level of that", "--s_tmax", bounds=(0, 10**4))
+    s_noise: float | None = option(None, "the scale of all noise added on the way", "--s_noise", bounds=(0, 10))
+    zero_snr: bool = option(False, "let the noise levels end in pure noise, for a model so trained", "--zero_snr")
     variation: float = option(0, "how far to go towards the noise of variation_seed", "--variation", bounds=(0, 1))
     variation_seed: int = option(0, "one for all pictures", "--variation_seed", bounds=(0, 2**64 - 1))
     noise_width: int | None = option(None, "pixels the seed's noise is made for", "--noise_W", bounds=(1, 2**15))
@@ -106,6 +114,8 @@ class Request:
                 object.__setattr__(self, f.name, checked(f, getattr(self, f.name)))
             except ValueError as problem:
                 problems.append(str(problem))
+        if not problems and len(self.negatives) != len(self.prompts):
+            problems = [f"{len(self.negatives)} negatives for {len(self.prompts)} prompts: give one, or as many"]
         if not problems and self.seed + self.total > 2**64:
             problems = [f"seed {self.seed} leaves no room for {self.total} pictures below 2^64"]
         if not problems and self.only is not None and self.only >= self.total:
@@ -116,6 +126,11 @@ class Request:
     @property
     def prompts(self) -> tuple[str, ...]:
         return (self.prompt,) if isinstance(self.prompt, str) else self.prompt
+
+    @property
+    def negatives(self) -> tuple[str, ...]:
+        """The negative prompt of each prompt."""
+        return (self.negative,) * len(self.prompts) if isinstance(self.negative, str) else self.negative
 
     @property
     def total(self) -> int:
@@ -130,11 +145,13 @@ class Request:
         """
         if size < 1:
             raise ValueError(f"{size} pictures at once: give 1 or more")
-        prompts = self.prompts * self.count
-        return [
-            replace(self, prompt=prompts[i : i + size], seed=self.seed + i, count=1, only=None)
-            for i in range(0, len(prompts), size)
-        ]
+        prompts, negatives = self.prompts * self.count, self.negatives * self.count
+
+        def part(i: int) -> "Request":
+            own, seed = slice(i, i + size), self.seed + i
+            return replace(self, prompt=prompts[own], negative=plain(negatives[own]), seed=seed, count=1, only=None)
+
+        return [part(i) for i in range(0, len(prompts), size)]
 
     def with_defaults(self, defaults: Mapping[str, Any]) -> "Request":
         """Every field that is None takes its default, where there is one."""
@@ -157,6 +174,11 @@ class Request:
         return cls(**values)
 
 
+def plain(texts: tuple[str, ...]) -> str | tuple[str, ...]:
+    """One text, if they are all the same."""
+    return texts[0] if len(set(texts)) == 1 else texts
+
+
 @cache
 def kinds() -> dict[str, type]:
     """The type of each field; of those that may also be None or a list, the plain one."""
@@ -168,10 +190,10 @@ def checked(f: Field[Any], value: Any) -> Any:
     """The value of a field as plain Python, or an error that says what the field takes."""
     if value is None and f.default is None:
         return None
-    if f.name == "prompt" and isinstance(value, (list, tuple)):
+    if f.name in ("prompt", "negative") and isinstance(value, (list, tuple)):
         texts = tuple(text for text in value if isinstance(text, str))
         if not texts or len(texts) < len(value):
-            raise ValueError(f"prompt must be text, or a list of texts, not {value!r}")
+            raise ValueError(f"{f.name} must be text, or a list of texts, not {value!r}")
         return tuple(checked(f, text) for text in texts) if len(texts) > 1 else checked(f, texts[0])
     kind = kinds()[f.name]
     if kind in (int, float):

@@ -3,6 +3,7 @@
 B pictures, their latents (B, Z, h, w), of `factor` pixels each in both directions.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Protocol
@@ -15,7 +16,7 @@ from .canvas import Canvas
 from .colour import with_luminance
 from .families import Family
 from .finite import finite
-from .plan import noise_levels, passes, takes_eta
+from .plan import OPTIONS, noise_levels, noise_schedule, passes, takes
 from .programs import PROGRAMS
 from .request import Request
 from .samplers import SAMPLERS, Denoiser, Noise, Step, recorded
@@ -38,6 +39,8 @@ class Model(Protocol):
 
     @property
     def device(self) -> torch.device: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
     def encode(self, images: Tensor, tile: int | None = None, axes: str | None = None) -> Tensor: ...
     def decode(self, latents: Tensor, tile: int | None = None, axes: str | None = None) -> Tensor: ...
     def denoiser(self, request: Request, steps: int, earlier: int = 0) -> Stepwise: ...
@@ -65,16 +68,25 @@ def sample(model: Model, request: Request, canvas: Canvas | None, record: list[T
         if part is not request:
             clean = enlarged(latents, part, model.vae.factor, encode, decode)
         sigmas = noise_levels(part, model.family)
-        noise = PROGRAMS[part.compat].noises(range(part.seed, part.seed + part.total), sigmas)
+        noise = noises(model, part, range(part.seed, part.seed + part.total), sigmas)
         latents = first_latents(model, part, clean, canvas, sigmas, noise)
         if len(sigmas) == 1:
             yield Step(done, 0.0, latents, latents)
             continue
         denoiser, before = model.denoiser(part, len(sigmas) - 1, done), done
-        options = {"eta": part.eta} if part.eta is not None and takes_eta(part.sampler) else {}
+        given = {name: getattr(part, name) for name in OPTIONS if takes(part.sampler, name)}
+        options = {name: value for name, value in given.items() if value is not None}
         for step in SAMPLERS[part.sampler].run(denoise, latents, sigmas, noise, **options):
             done, latents = before + step.index + 1, step.x
-            yield step._replace(index=done - 1)
+            if step.sigma == sigmas[-1] > 0:  # some programs stop a little above 0, and take x_t for the clean latent
+                latents = latents / math.sqrt(1 + step.sigma**2)
+            yield step._replace(index=done - 1, x=latents)
+
+
+def noises(model: Model, request: Request, seeds: Sequence[int], sigmas: Sequence[float]) -> Noise:
+    """The noise of these seeds, as the program has it that the request speaks of."""
+    program = PROGRAMS[request.compat]
+    return program.noises(seeds, sigmas, model.dtype, request.skip, request.ensd)
 
 
 def first_latents(
@@ -88,12 +100,12 @@ def first_latents(
     if like is None:
         shape = model.unet.config.in_channels, request.height // factor, request.width // factor
         like = torch.zeros(request.total, *shape, device=model.device)
-    first = first_noise(request, like, noise, lambda seeds: program.noises(seeds, sigmas), factor)
-    top = model.family.noise_schedule().sigma_max
+    first = first_noise(request, like, noise, lambda seeds: noises(model, request, seeds, sigmas), factor)
+    top = noise_schedule(request, model.family).sigma_max
     unknown = program.start(request.sampler, request.schedule, sigma, top) * first
     if clean is None:
         return unknown
-    x = clean + sigma * first
+    x = clean + (unknown if program.anew else sigma * first)
     if canvas is None or canvas.mask is None or request.repaint_from != "noise":
         return x
     return torch.where(hole(canvas.mask, clean) > 0, unknown, x)
@@ -120,7 +132,8 @@ def first_noise(
     like = x.new_empty(*x.shape[:2], *sides)
     first = draw(noise.seeds)(like)
     if request.variation > 0:
-        first = slerp(first, draw([request.variation_seed] * len(x))(like), request.variation)
+        other = draw([request.variation_seed] * len(x))(like)
+        first = slerp(first, other, request.variation, PROGRAMS[request.compat].circle)
     return centred(first, own)
 
 

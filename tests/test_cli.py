@@ -121,6 +121,17 @@ def test_fixed_code_repeats_the_noise(run, tmp_path):
     assert [request_in(tmp_path / f"out/samples/0000{i}.png").seed for i in range(4)] == [42, 43, 42, 43]
 
 
+def test_compviss_batches_go_on_with_one_stream_of_noise(run, tmp_path, tiny):
+    line = "txt2img --prompt 'a cat' --sampler ddim --steps 4 --compat compvis --n_iter 2 --n_samples 2 --skip_grid"
+    assert run(f"{line} --outdir out")[0] == 0
+    first, later = (request_in(tmp_path / f"out/samples/0000{i}.png") for i in (1, 3))
+    assert [(its.seed, its.only, its.skip) for its in (first, later)] == [(42, 1, 0), (42, 1, 5)]
+    (again,) = tiny.generate(later)
+    assert np.abs(np.asarray(again).astype(int) - pixels(tmp_path / "out/samples/00003.png")).max() <= 1
+    run(f"{line} --outdir fixed --fixed_code")
+    assert request_in(tmp_path / "fixed/samples/00003.png").skip == 0
+
+
 def test_previews_come_beside_the_samples_and_do_not_count(run, tmp_path):
     line = "txt2img --n_iter 1 --n_samples 2 --steps 5 --preview_every 2 --outdir out"
     assert run(line)[0] == 0

@@ -63,20 +63,20 @@ def test_flags_replace_what_the_file_says(run):
 
 A1111 = (
     "a cat\nNegative prompt: dog\nSteps: 3, Sampler: DPM++ 2M Karras, CFG scale: 2, Seed: 5, Size: 32x16, "
-    "Model: another, Denoising strength: 0.5, ENSD: 31337, Version: v1.6.0"
+    "Model: another, VAE: kl.pt, Denoising strength: 0.5, ENSD: 31337, Version: v1.6.0"
 )
 
 
 def test_pictures_of_the_web_ui_are_made_again_and_what_is_lost_is_said(run):
     save_image("theirs.png", Image.new("RGB", (32, 16), "red"), {"parameters": A1111})
     code, out, error = run("replay theirs.png")
-    assert (code, error) == (2, "ldm replay: error: strength 0.5 needs an image to start from\n")
+    assert (code, error) == (2, "ldm replay: error: theirs.png: strength 0.5 needs an image to start from\n")
     code, out, _ = run("replay theirs.png --init-img theirs.png --outdir ours")
     assert code == 0
     assert out.splitlines()[1:] == [
         "theirs.png: made by AUTOMATIC1111",
         "  not honoured: the model another, in place of which is tiny",
-        "  not honoured: ENSD, 31337: it has no counterpart here",
+        "  not honoured: VAE, kl.pt: it has no counterpart here",
         "  not honoured: Init image, it is not in the file, and must be given",
         "ours/samples/00000.png",
     ]
@@ -91,8 +91,9 @@ def test_show(run):
     assert out.splitlines() == [
         "theirs.jpg: made by AUTOMATIC1111, model another",
         *("  prompt: a cat", "  negative: dog", "  steps: 3", "  sampler: dpmpp_2m", "  schedule: karras"),
-        *("  scale: 2.0", "  seed: 5", "  width: 32", "  height: 16", "  strength: 0.5", "  compat: a1111"),
-        "  not honoured: ENSD, 31337: it has no counterpart here",
+        *("  scale: 2.0", "  seed: 5", "  width: 32", "  height: 16", "  strength: 0.5"),
+        *("  compat: a1111", "  ensd: 31337"),
+        "  not honoured: VAE, kl.pt: it has no counterpart here",
         "  not honoured: Init image, it is not in the file, and must be given",
     ]
     save_image("silent.png", Image.new("RGB", (8, 8)))

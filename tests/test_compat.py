@@ -108,6 +108,30 @@ def test_draws_come_in_the_dtype_of_x_and_leave_the_global_generator_alone(word)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+def test_a_later_batch_goes_on_with_the_stream():
+    noise = ForeignNoise(NOISES["compvis"], SEEDS, SIGMAS, skip=5)
+    for expected in cuda_draws(42, *[X.shape] * 7)[5:]:
+        assert torch.equal(noise(X), expected)
+
+
+def test_eta_noise_seed_delta_is_for_all_noise_but_the_first_and_for_no_path():
+    noise, plain = ForeignNoise(NOISES["a1111"], SEEDS, SIGMAS, shift=31337), foreign("a1111")
+    assert torch.equal(noise(X), plain(X))
+    later = [Philox(seed + 31337) for seed in SEEDS]
+    for _ in range(2):
+        assert torch.equal(noise(X), torch.stack([philox.randn(X.shape[1:]) for philox in later]))
+    assert torch.equal(noise.path(X, 5.0, 1.7), plain.path(X, 5.0, 1.7))
+
+
+def test_diffusers_draws_in_the_number_format_of_the_network():
+    noise = ForeignNoise(NOISES["diffusers"], SEEDS, SIGMAS, torch.float16)
+    generator = torch.Generator().manual_seed(42)
+    for _ in range(2):
+        assert torch.equal(noise(X), torch.randn(X.shape, generator=generator, dtype=torch.float16).float())
+    a1111 = ForeignNoise(NOISES["a1111_cpu"], SEEDS, SIGMAS, torch.float16)
+    assert torch.equal(a1111(X), foreign("a1111_cpu")(X))
+
+
 def test_a_batch_of_another_size_is_refused():
     with pytest.raises(ValueError, match="batch of 3 with 1 seeds"):
         foreign("comfyui", [1])(X)

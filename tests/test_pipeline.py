@@ -11,7 +11,7 @@ from PIL import Image
 from ldm.finite import NotFinite
 from ldm.images import to_pil
 from ldm.pipeline import load
-from ldm.plan import noise_levels, takes_eta
+from ldm.plan import noise_levels, takes
 from ldm.request import Request
 from ldm.samplers import SAMPLERS, SCHEDULES, Noise
 
@@ -219,7 +219,7 @@ def test_non_square(tiny):
         ({"width": 18}, "18 pixels does not fit this model: give a multiple of 4"),
         ({"height": 2}, "2 pixels does not fit this model: give a multiple of 4"),
         ({"strength": 0.5}, "needs an image"),
-        ({"eta": 0.5}, "sampler 'euler' takes no eta: give 0, or one of .*ddim"),
+        ({"eta": 0.5}, "sampler 'euler' takes no eta: leave it out, or take one of .*ddim"),
     ],
 )
 def test_impossible_requests_are_refused_before_anything_runs(tiny, options, message):
@@ -312,6 +312,6 @@ def test_nothing_draws_from_the_global_generator(tiny):
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_taking_eta():
-    assert takes_eta("ddim")
-    assert not takes_eta("euler")
+def test_taking_options():
+    assert takes("ddim", "eta")
+    assert not takes("euler", "eta")

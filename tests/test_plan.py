@@ -33,13 +33,44 @@ def test_near_the_number_of_training_steps_levels_never_repeat(tiny_family, samp
     [
         ({"compat": "automatic1111"}, "unknown program 'automatic1111'"),
         ({"emphasis": "A1111"}, "unknown emphasis 'A1111'; did you mean 'a1111'"),
-        ({"sampler": "euler a"}, "unknown sampler 'euler a'"),
+        ({"sampler": "euler b"}, "unknown sampler 'euler b'"),
         ({"schedule": "kerras"}, "unknown schedule 'kerras'; did you mean 'karras'"),
     ],
 )
 def test_names_are_checked_before_there_is_a_model(options, message):
     with pytest.raises(ValueError, match=message):
         check(Request(**options))
+
+
+@pytest.mark.parametrize(
+    ("sampler", "schedule", "found"),
+    [
+        ("Euler a", None, ("euler_ancestral", "uniform")),
+        ("sample_dpm_2", "SGM Uniform", ("dpm2", "sgm_uniform")),
+        ("DPM++ 2M SDE Heun Karras", None, ("dpmpp_2m_sde_heun", "karras")),
+        ("DPM++ 2M Karras", "exponential", ("dpmpp_2m", "exponential")),
+        ("uni_pc_bh2", "Automatic", ("unipc_bh2", "leading")),
+    ],
+)
+def test_other_programs_names_of_samplers_and_schedules(tiny_family, sampler, schedule, found):
+    request = Request(sampler=sampler, schedule=schedule)
+    check(request)
+    settled = settle(request, tiny_family, None)
+    assert (settled.sampler, settled.schedule) == found
+
+
+def test_options_of_samplers(tiny_family):
+    check(Request(sampler="heun", s_churn=4, s_tmin=0.1, s_tmax=9, s_noise=1.01))
+    check(Request(sampler="heun", eta=0))
+    with pytest.raises(ValueError, match="sampler 'dpmpp_2m' takes no s_churn: leave it out, or take one of euler"):
+        check(Request(sampler="dpmpp_2m", s_churn=0))
+    with pytest.raises(ValueError, match="skip and ensd are about the noise of another program"):
+        check(Request(ensd=31337))
+
+
+def test_levels_that_end_in_pure_noise(tiny_family):
+    request = settle(Request(sampler="euler", schedule="trailing", steps=5, zero_snr=True), tiny_family, None)
+    assert noise_levels(request, tiny_family)[0] == pytest.approx(4518.8, abs=0.1)
 
 
 def test_settling_twice_changes_nothing(tiny_family):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ldm.plan import noise_levels
+from ldm.plan import noise_levels, passes
 from ldm.programs import PROGRAMS, WORDS
 from ldm.request import Request
 from ldm.samplers import SAMPLERS, NoiseSchedule, scaled_linear_betas
@@ -128,6 +128,57 @@ def test_diffusers_is_linear_in_sigma(tiny):
     assert levels(tiny, steps=10, schedule="uniform") != levels(tiny, steps=10, schedule="uniform", compat="diffusers")
 
 
+def test_comfyui_asks_the_network_at_whole_training_steps(tiny):
+    seen = []
+    handle = tiny.unet.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[1][0].item()))
+    try:
+        for word in ("comfyui", "a1111"):
+            list(tiny.steps(Request("a", steps=7, schedule="karras", compat=word)))
+    finally:
+        handle.remove()
+    assert seen[:7] == [round(t) for t in seen[7:]] != seen[7:]
+
+
+def test_comfyui_adds_the_noise_of_the_top_level_to_a_picture_as_to_nothing(tiny):
+    request, canvas = tiny.settle(Request("a", seed=7, steps=3, strength=1, compat="comfyui"), PICTURE)
+    sigma, clean = noise_levels(request, tiny.family)[0], tiny.encode(canvas.image)
+    noise = PROGRAMS["comfyui"].noises([7], [sigma, 0.0])(clean)
+    expected = clean / math.sqrt(1 + sigma**2) + noise
+    torch.testing.assert_close(first_input(tiny, request, canvas)[:1], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_next_to_last_levels(tiny):
+    for word, names in ((None, {"dpm2", "dpm2_ancestral", "dpmpp_3m_sde"}), ("comfyui", COMFYUI_DISCARDS)):
+        found = set()
+        for name in SAMPLERS:
+            sigmas = levels(tiny, steps=6, sampler=name, schedule="karras", compat=word)
+            found |= {name} if sigmas[-2] > 0.03 else set()
+            assert len(sigmas) == 7
+        assert found == names
+
+
+COMFYUI_DISCARDS = {"dpm2", "dpm2_ancestral", "unipc", "unipc_bh2"}
+
+
+@pytest.mark.parametrize("word", ["a1111", "compvis", "diffusers"])
+def test_the_last_step_of_ddim_leads_to_the_first_training_step(tiny, word):
+    """Song et al. 2021, eq. 12, in x_t, whose last a is not 1 but the first of the model's."""
+    a_first = tiny.family.noise_schedule().alphas_cumprod[0].item()
+    request = tiny.settle(Request("a", steps=4, sampler="ddim", compat=word))[0]
+    sigmas = noise_levels(request, tiny.family)
+    assert sigmas[-1] == pytest.approx(math.sqrt((1 - a_first) / a_first))
+    *_, before, last = tiny.steps(request)
+    direction = (before.x - last.denoised) / sigmas[-2]
+    torch.testing.assert_close(last.x, a_first**0.5 * last.denoised + (1 - a_first) ** 0.5 * direction)
+    assert levels(tiny, steps=4, sampler="ddim")[-1] == levels(tiny, steps=4, compat=word)[-1] == 0
+
+
+def test_a1111s_second_pass_runs_all_its_steps(tiny):
+    for word, run in ((None, 5), ("a1111", 10)):
+        request = tiny.settle(Request("a", steps=10, hires=2, hires_strength=0.5, compat=word))[0]
+        assert len(noise_levels(passes(request, tiny.family)[1], tiny.family)) - 1 == run
+
+
 # Prompts, schedules, 8 bits
 
 
@@ -151,6 +202,8 @@ def test_automatic_schedules(tiny):
         ("a1111", "unipc", "ddim_uniform"),
         ("a1111", "dpmpp_sde", "karras"),
         ("diffusers", "ddim", "leading"),
+        ("diffusers", "heun", "uniform"),
+        ("diffusers", "dpmpp_2m", "sgm_uniform"),
     ):
         assert tiny.settle(Request(sampler=sampler, compat=word))[0].schedule == schedule
 

@@ -9,7 +9,7 @@ import torch
 
 from ldm.prompts import chunk_sizes, drawn, groups, guidance
 from ldm.request import Request
-from ldm.samplers import guided
+from ldm.samplers import ModelDenoiser, guided
 
 LONG = "a cat, a dog, a cat and a dog at night"  # more than one chunk of the tiny model's 10 tokens
 
@@ -181,6 +181,38 @@ def test_choices_are_drawn_from_the_seed_of_each_picture(tiny, tmp_path):
     again = settled(tiny, "a {big|small} __animal__", seed=5, wildcards=str(tmp_path))
     assert again.prompt == request.prompts[4]
     assert tiny.settle(request)[0] == request
+
+
+def test_negative_prompts_are_drawn_too_and_each_picture_has_its_own(tiny):
+    request = settled(tiny, "a {red|blue} cat", negative="{blue|red} {a|b|c}", seed=1, count=12)
+    assert request.total == len(request.negatives) == 12
+    for prompt, negative in zip(request.prompts, request.negatives):
+        assert negative.startswith("blue" if "red" in prompt else "red")
+    assert len({negative[-1] for negative in request.negatives}) == 3
+    again = settled(tiny, "a {red|blue} cat", negative="{blue|red} {a|b|c}", seed=5)
+    assert (again.prompt, again.negative) == (request.prompts[4], request.negatives[4])
+    assert tiny.settle(request)[0] == request
+    fixed = settled(tiny, ["a cat", "a dog"], negative="{red|red}", count=2)
+    assert (fixed.total, fixed.negative) == (4, "red")
+
+
+def test_each_prompt_may_have_its_own_negative(tiny):
+    together = latents(tiny, ["a cat", "a dog", LONG], negative=["ugly", LONG, "ugly"])
+    for i, (prompt, negative) in enumerate([("a cat", "ugly"), ("a dog", LONG), (LONG, "ugly")]):
+        alone = [step.x for step in tiny.steps(Request(prompt, negative=negative, seed=3 + i))][-1]
+        assert_same(together[i : i + 1], alone)
+
+
+@pytest.mark.parametrize("word", [None, "a1111", "comfyui"])
+def test_the_shorter_prompt_is_filled_up_or_as_good_as_read_apart(tiny, word):
+    request = settled(tiny, "a cat " * 12, negative="ugly", compat=word)
+    x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    model = ModelDenoiser(tiny.unet, tiny.family.noise_schedule(), "eps")
+    with torch.inference_mode():
+        sigma = model.schedule.sigma(500)
+        guess = tiny.denoiser(request, 4)(1)(x, sigma)
+        cat, ugly = (model(x, sigma, tiny.conditioning([text])) for text in (request.prompt, request.negative))
+    assert torch.allclose(guess, ugly + 3 * (cat - ugly), atol=1e-4) is (word is not None)
 
 
 def test_what_draws_nothing_stays_as_it_was():

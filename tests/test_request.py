@@ -100,6 +100,20 @@ def test_split_gives_the_same_pictures(size):
     assert all(part.total <= size and part.count == 1 and part.steps == 5 for part in parts)
 
 
+def test_negatives_go_with_their_prompts():
+    request = Request(("a", "b"), ("x", "y"), seed=5, count=2)
+    assert [(part.prompt, part.negative, part.seed) for part in request.split(1)] == [
+        *(("a", "x", 5), ("b", "y", 6), ("a", "x", 7), ("b", "y", 8)),
+    ]
+    assert request.split(3)[0].negatives == ("x", "y", "x")
+    assert Request(("a", "b"), "x").negatives == ("x", "x")
+    assert Request.from_json(request.to_json()) == request
+    with pytest.raises(ValueError, match="2 negatives for 3 prompts: give one, or as many"):
+        Request(("a", "b", "c"), ("x", "y"))
+    with pytest.raises(ValueError, match="negative must be text, or a list of texts"):
+        Request("a", (1,))
+
+
 def test_split_into_nothing_is_refused():
     with pytest.raises(ValueError, match="0 pictures at once: give 1 or more"):
         Request("a").split(0)

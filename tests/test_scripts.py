@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from ldm.images import open_image, read_text
+from ldm.pause import read_paused
 
 ROOT = Path(__file__).parent.parent
 
@@ -49,6 +50,18 @@ def test_any_number_of_processes_writes_the_same_files(tmp_path, tiny_file):
     files = [{path.relative_to(root): path.read_bytes() for path in root.rglob("*.png")} for root in roots]
     assert len(files[0]) == 6
     assert files[0] == files[1]
+
+
+def test_several_processes_plan_and_pause_once(tmp_path, tiny_file):
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, ROOT / "scripts/txt2img.py"]
+    flags = ["--prompt", "a cat", "--n_iter", 2, "--n_samples", 1, "--steps", 2, "--ckpt", tiny_file, "--outdir", "out"]
+    done = run(tmp_path, *torchrun, *flags, "--dry_run")
+    assert done.stdout.count("grid-0000.png: all of them") == 1, done.stderr
+    done = run(tmp_path, *torchrun, *flags, "--pause_after", 1)
+    paused = [f"paused-000{i}.safetensors" for i in (0, 1)]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == paused, done.stderr
+    seeds = [read_paused(tmp_path / "out" / name).request.seed for name in paused]
+    assert seeds == [42, 43]
 
 
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path):

@@ -23,6 +23,14 @@ def test_slerp_goes_from_one_to_the_other_along_the_circle():
     torch.testing.assert_close(quarter.flatten(), torch.tensor([math.cos(math.pi / 6), 2 * math.sin(math.pi / 6)]))
 
 
+def test_the_web_ui_goes_along_a_circle_for_each_column():
+    a, b = normal(1, 4, 6, 5), normal(1, 4, 6, 5, seed=1)
+    made = slerp(a, b, 0.3, dims=(2,))
+    column = slerp(a[:, 1:2, :, 3:4], b[:, 1:2, :, 3:4], 0.3)
+    torch.testing.assert_close(made[:, 1:2, :, 3:4], column)
+    assert not torch.allclose(made, slerp(a, b, 0.3))
+
+
 def test_normal_noise_stays_normal_on_the_way():
     a, b = normal(1, 4, 128, 128), normal(1, 4, 128, 128, seed=1)
     for amount in (0.1, 0.5, 0.9):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from textwrap import shorten
@@ -14,17 +15,20 @@ import torch
 from torch import Tensor
 
 from ..device import choose_device, choose_dtype, peak_memory
+from ..families import Family
 from ..images import grid, open_image, to_pil
+from ..pause import read_paused
 from ..pipeline import LatentDiffusion, load
 from ..plan import noise_levels, passes
 from ..preview import linear_preview
+from ..programs import PROGRAMS
 from ..prompts import chunk_sizes
 from ..request import Request
 from ..samplers import SAMPLERS
 from ..sheets import labelled_grid
 from .folder import Folder
 from .pausing import go_on, pause
-from .ranks import own_gpu, ranks
+from .ranks import Ranks, own_gpu, ranks
 from .wanted import batches
 
 if TYPE_CHECKING:
@@ -39,29 +43,37 @@ def draw(options: argparse.Namespace, pictures: Sequence[Request]) -> None:
     folder = Folder(options.outdir, names if len(set(names)) == len(names) else (), options.format)
     model = open_model(options)
     parts = planned(model, pictures, options.n_samples)
-    if options.dry_run:
-        print(plan(model, parts, folder, options))
-        return
-    for line in long_texts(model, parts):
-        print(line)
-    if options.pause_after is not None:
-        for part in parts:
-            print(pause(model, part, options.pause_after, folder))
-        return
+    with ranks() as team:
+        folder = team.agree(folder)
+        if options.dry_run:
+            for line in plan(model, parts, folder, options) if team.rank == 0 else []:
+                print(line)
+        elif options.pause_after is not None:
+            for i, part in team.share(list(enumerate(parts))):
+                print(pause(model, part, options.pause_after, folder, i))
+        else:
+            draw_all(model, parts, folder, options, team)
+
+
+def draw_all(
+    model: LatentDiffusion, parts: Sequence[Request], folder: Folder, options: argparse.Namespace, team: Ranks
+) -> None:
+    """Draw and save the pictures of settled batches, each process its share, and then a grid of all."""
+    if team.rank == 0:
+        for line in long_texts(model, parts):
+            print(line)
     look = linear_preview(model) if options.preview == "linear" else model.decode
     began, drawn, ran = time.perf_counter(), [], []
-    with ranks() as team:
-        folder.first = team.agree(folder.first)
-        starts = accumulate((part.total for part in parts), initial=0)
-        for start, part in team.share(list(zip(starts, parts))):
-            made, steps = draw_batch(model, part, start, folder, look, options, quiet=team.rank > 0)
-            ran.append(f"{steps} of {part.steps}")
-            for i, (picture, its) in enumerate(zip(made, model.singles(part)), start):
-                if not options.skip_save:
-                    print(folder.save(i, picture, model.metadata(its)))
-                if not options.skip_grid:
-                    drawn.append((i, picture))
-        drawn = sorted(team.collect(drawn), key=lambda pair: pair[0])
+    starts = accumulate((part.total for part in parts), initial=0)
+    for start, part in team.share(list(zip(starts, parts))):
+        made, steps = draw_batch(model, part, start, folder, look, options, quiet=team.rank > 0)
+        ran.append(f"{steps} of {part.steps}")
+        for i, (picture, its) in enumerate(zip(made, model.singles(part)), start):
+            if not options.skip_save:
+                print(folder.save(i, picture, model.metadata(its)))
+            if not options.skip_grid:
+                drawn.append((i, picture))
+    drawn = sorted(team.collect(drawn), key=lambda pair: pair[0])
     if team.rank > 0:
         return
     if drawn:
@@ -75,11 +87,14 @@ def draw(options: argparse.Namespace, pictures: Sequence[Request]) -> None:
 
 def resume(options: argparse.Namespace) -> None:
     """Go on with what was left by --pause_after, to the pictures."""
-    folder, model, made = Folder(options.outdir), open_model(options), 0
-    for file in options.files:
-        for path in go_on(model, file, folder, made):
-            print(path)
-            made += 1
+    folder, model = Folder(options.outdir), open_model(options)
+    left = [read_paused(path) for path in options.files]
+    starts = accumulate((paused.request.total for paused in left), initial=0)
+    with ranks() as team:
+        folder = team.agree(folder)
+        for start, file, paused in team.share(list(zip(starts, options.files, left))):
+            for path in go_on(model, file, paused, folder, start):
+                print(path)
 
 
 def long_texts(model: LatentDiffusion, parts: Sequence[Request]) -> Iterator[str]:
@@ -110,7 +125,23 @@ def planned(model: LatentDiffusion, pictures: Sequence[Request], size: int) -> l
     parts = [model.settle(part)[0] for part in batches(pictures, size)]
     for part in parts:
         noise_levels(part, model.family)
-    return [small for part in parts for small in part.split(min(size, model.batch_size(part)))]
+    parts = [small for part in parts for small in part.split(min(size, model.batch_size(part)))]
+    return list(continued(parts, model.family))
+
+
+def continued(parts: Sequence[Request], family: Family) -> Iterator[Request]:
+    """Settled batches; those whose seeds follow one another, by a program that seeds once in a run, share a stream."""
+    seed = skip = after = -1
+    for part in parts:
+        draws = PROGRAMS[part.compat].draws
+        if draws is None:
+            yield part
+            continue
+        if part.seed != after:
+            seed, skip = part.seed, part.skip
+        yield replace(part, seed=seed, skip=skip)
+        skip += draws(part.sampler, len(noise_levels(part, family)) - 1)
+        after = part.seed + part.total
 
 
 def draw_batch(
@@ -172,8 +203,8 @@ def summary(model: LatentDiffusion, parts: Sequence[Request], ran: Sequence[str]
     )
 
 
-def plan(model: LatentDiffusion, parts: Sequence[Request], folder: Folder, options: argparse.Namespace) -> str:
-    """What `draw` would do: the settings of each batch, its seeds, prompts and files."""
+def plan(model: LatentDiffusion, parts: Sequence[Request], folder: Folder, options: argparse.Namespace) -> list[str]:
+    """What `draw` would do, in lines: the settings of each batch, its seeds, prompts and files."""
     lines, start = [], 0
     for part in parts:
         sigmas = noise_levels(part, model.family)
@@ -184,7 +215,7 @@ def plan(model: LatentDiffusion, parts: Sequence[Request], folder: Folder, optio
         for i, its in enumerate(part.split(1), start):
             lines.append(f"  {'not saved' if options.skip_save else folder.sample(i)}: seed {its.seed}, {its.prompt!r}")
         start += part.total
-    return "\n".join([*lines, *([] if options.skip_grid else [f"  {folder.grid()}: all of them"])])
+    return lines if options.skip_grid else [*lines, f"  {folder.grid()}: all of them"]
 
 
 def seeds(request: Request) -> str:

@@ -34,6 +34,7 @@ class Folder:
             if not os.access(there, os.W_OK | os.X_OK):
                 raise ValueError(f"--outdir {path} cannot be written to")
         self.first = next_number(path / "samples", "")
+        self.first_paused = next_number(path, "paused-")
 
     def sample(self, index: int) -> Path:
         """Where the index-th picture of this run goes."""
@@ -59,9 +60,9 @@ class Folder:
         save_gif(path, frames)
         return path
 
-    def save_paused(self, paused: Paused) -> Path:
-        """paused-0000.safetensors ..."""
-        path = self.path / f"paused-{next_number(self.path, 'paused-'):04}.safetensors"
+    def save_paused(self, index: int, paused: Paused) -> Path:
+        """The index-th of this run: paused-0000.safetensors ..."""
+        path = self.path / f"paused-{self.first_paused + index:04}.safetensors"
         self.path.mkdir(parents=True, exist_ok=True)
         save_paused(path, paused)
         return path

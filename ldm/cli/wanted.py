@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from ..plan import check
-from ..request import Request, kinds, known
+from ..request import Request, kinds, known, plain
 
 
 class Axis(NamedTuple):
@@ -74,14 +74,16 @@ def pictures(
 def batches(pictures: Sequence[Request], size: int) -> list[Request]:
     """The inverse of `Request.split`: neighbours as one request of at most `size` pictures, where one can say it.
 
-    That is where they differ in nothing but the prompt, and their seeds follow one another.
+    That is where they differ in nothing but the prompts, and their seeds follow one another.
     """
     made: list[Request] = []
     for picture in pictures:
         last = made[-1] if made else picture
-        follows = picture == replace(last, prompt=picture.prompt, seed=last.seed + last.total, count=1)
+        after = last.seed + last.total
+        follows = picture == replace(last, prompt=picture.prompt, negative=picture.negative, seed=after, count=1)
         if made and follows and last.total < size:
-            made[-1] = replace(last, prompt=last.prompts + picture.prompts)
+            negatives = plain(last.negatives + picture.negatives)
+            made[-1] = replace(last, prompt=last.prompts + picture.prompts, negative=negatives)
         else:
             made.append(picture)
     return made

@@ -8,6 +8,7 @@ B prompts or pictures, T different texts, P prompts joined by AND, L tokens (a m
 D width.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from itertools import groupby
@@ -88,18 +89,25 @@ def encode_prompts(
     prompts: Sequence[str],
     emphasis: Emphasis = "a1111",
     clip_skip: int = 1,
+    repeats: bool = False,
 ) -> Tensor:
     """What the U-Net reads of B prompts, each at one step. -> (B, L, D)
 
-    Shorter prompts are filled up with empty chunks to the length of the longest.
+    Shorter prompts are filled up with empty chunks to the length of the longest; or are repeated, which changes nothing
+    of what attention makes of them: then they are as good as read apart.
     clip_skip: 1 is the last layer, 2 the one before it and so on, as A1111 counts, each followed by the final norm.
     """
     if not 1 <= clip_skip <= len(text.layers):
         raise ValueError(f"clip_skip {clip_skip}: this text encoder has layers 1 (the last) to {len(text.layers)}")
     rows = [chunks(tokenizer, prompt, emphasis) for prompt in prompts]
-    most = max(map(len, rows))
-    columns = zip(*(row + [[]] * (most - len(row)) for row in rows))
+    most = common([len(row) for row in rows], repeats)
+    columns = zip(*(row * (most // len(row)) if repeats else row + [[]] * (most - len(row)) for row in rows))
     return torch.cat([encode_chunks(tokenizer, text, column, emphasis, clip_skip) for column in columns], dim=1)
+
+
+def common(counts: Sequence[int], repeats: bool) -> int:
+    """How many chunks all texts get that have so many of their own, see `encode_prompts`."""
+    return math.lcm(*counts) if repeats else max(counts)
 
 
 def encode_chunks(

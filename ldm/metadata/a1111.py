@@ -14,7 +14,8 @@ from typing import Any
 
 from ..request import Request
 from ..samplers import SAMPLERS
-from .origin import Origin, sampler_named, schedule_named, understood
+from ..samplers.names import method_named, schedule_named
+from .origin import Origin, understood
 
 Reader = Callable[[str], dict[str, Any] | None]  # a value -> fields of a request; None: they cannot say it
 
@@ -45,11 +46,17 @@ READERS: dict[str, Reader] = {
     "Clip skip": number("clip_skip", int),
     "Eta": number("eta", float),
     "Eta DDIM": number("eta", float),
+    "Sigma churn": number("s_churn", float),
+    "Sigma tmin": number("s_tmin", float),
+    "Sigma tmax": number("s_tmax", float),
+    "Sigma noise": number("s_noise", float),
     "Denoising strength": number("strength", float),
     "Variation seed": number("variation_seed", int),
     "Variation seed strength": number("variation", float),
     "Seed resize from": size("noise_width", "noise_height"),
+    "ENSD": number("ensd", int),
     "Tiling": word("seamless", {"True": "xy", "False": None}),
+    "Noise Schedule": word("zero_snr", {"Default": False, "Zero Terminal SNR": True}),
     "Emphasis": word("emphasis", {"Original": "a1111", "None": "off"}),
     "RNG": word("compat", {"GPU": "a1111", "NV": "a1111", "CPU": "a1111_cpu", "cuda": "a1111", "cpu": "a1111_cpu"}),
     "Hires upscale": number("hires", float),
@@ -95,6 +102,7 @@ def write(request: Request, model: str | None = None) -> str:
         "Denoising strength": request.hires_strength if hires else request.strength,
         "Clip skip": request.clip_skip if request.clip_skip > 1 else None,
         "RNG": "CPU" if request.compat in (None, "a1111_cpu") else None,
+        "ENSD": request.ensd or None,
         "Tiling": True if request.seamless == "xy" else None,
         "Hires upscale": request.hires,
         "Hires steps": request.hires_steps if hires else None,
@@ -102,12 +110,18 @@ def write(request: Request, model: str | None = None) -> str:
         "Mask blur": None if request.mask is None else request.mask_blur,
         "Inpaint area": "Only masked" if request.only_masked else None,
         "Masked area padding": request.padding if request.only_masked else None,
+        "Emphasis": "None" if request.emphasis == "off" else None,
         "Eta DDIM" if request.sampler == "ddim" else "Eta": request.eta,
+        "Sigma churn": request.s_churn,
+        "Sigma tmin": request.s_tmin,
+        "Sigma tmax": request.s_tmax,
+        "Sigma noise": request.s_noise,
+        "Noise Schedule": "Zero Terminal SNR" if request.zero_snr else None,
     }
     first = 0 if request.only is None else request.only
     line = ", ".join(f"{key}: {quoted(value)}" for key, value in pairs.items() if value is not None)
-    negative = [f"Negative prompt: {request.negative}"] if request.negative else []
-    return "\n".join([(request.prompts * request.count)[first], *negative, line])
+    prompt, negative = list(zip(request.prompts, request.negatives))[first % len(request.prompts)]
+    return "\n".join([prompt, *([f"Negative prompt: {negative}"] if negative else []), line])
 
 
 def quoted(value: str | float) -> str:
@@ -182,10 +196,7 @@ def unquoted(value: str) -> str:
 def method(settings: Mapping[str, str], lost: dict[str, str]) -> tuple[str | None, str | None]:
     """The sampler and the schedule; None for one that is not known, which is then lost."""
     label = settings.get("Sampler", "")
-    sampler, schedule = sampler_named(label), None
-    start, _, end = label.rpartition(" ")
-    if sampler is None and schedule_named(end) is not None:
-        sampler, schedule = sampler_named(start), schedule_named(end)
+    sampler, schedule = method_named(label)
     if label and sampler is None:
         lost["Sampler"] = f"{label}: there is no such sampler here"
     if "Schedule type" in settings:

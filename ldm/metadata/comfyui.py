@@ -11,7 +11,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .origin import Origin, sampler_named, schedule_named, understood
+from ..samplers.names import sampler_named, schedule_named
+from .origin import Origin, understood
 
 Node = dict[str, Any]  # class_type: str, inputs: dict
 Graph = dict[str, Node]

@@ -9,7 +9,7 @@ where they leave it to the machine.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -21,10 +21,10 @@ from .philox import Philox
 Stream = Callable[[Sequence[int]], Tensor]  # the next standard normals, of a shape
 
 
-def cpu(seed: int) -> Stream:
-    """What torch draws on the CPU."""
+def cpu(seed: int, dtype: torch.dtype = torch.float32) -> Stream:
+    """What torch draws on the CPU. (Narrower numbers are others, not the same ones rounded.)"""
     generator = torch.Generator().manual_seed(seed)
-    return lambda shape: torch.randn(tuple(shape), generator=generator)
+    return lambda shape: torch.randn(tuple(shape), generator=generator, dtype=dtype)
 
 
 def cuda(seed: int) -> Stream:
@@ -41,42 +41,60 @@ class Convention:
     path   the numbers a Brownian path is made of; None: its increments are drawn like all other noise
     alone  each picture has its own seed; otherwise the whole batch is drawn at once from the seed of its first picture,
            so that a picture depends on its place in the batch, and but for the first noise on the size of the batch
+    narrow whether it is drawn in the number format of the network, on the CPU; else in float32
     """
 
     first: Callable[[int], Stream]
     later: Callable[[int], Stream] | None
     path: Callable[[int], Stream] | None
     alone: bool
+    narrow: bool = False
 
 
 NOISES = {
     "a1111": Convention(first=cuda, later=None, path=cuda, alone=True),  # RNG: GPU, which is the default, and RNG: NV
     "a1111_cpu": Convention(first=cpu, later=None, path=cpu, alone=True),  # RNG: CPU
     "comfyui": Convention(first=cpu, later=cuda, path=cpu, alone=False),
-    "diffusers": Convention(first=cpu, later=None, path=None, alone=False),  # with a CPU generator, as its manual says
+    # with a CPU generator, as its manual says
+    "diffusers": Convention(first=cpu, later=None, path=None, alone=False, narrow=True),
     "compvis": Convention(first=cuda, later=None, path=None, alone=False),
 }
 
 
 class ForeignNoise(Noise):
-    """Noise by another program's convention. sigmas: the list that will be sampled, whose ends a Brownian path has.
+    """Noise by another program's convention.
 
-    CompVis's scripts, and only they, go on with one stream from batch to batch of a run, and draw in each step even
-    where nothing is added: for a later batch, draw the noise of those before it and throw it away.
+    sigmas  the list that will be sampled, whose ends a Brownian path has
+    dtype   of the network
+    skip    how many draws of this shape to leave out first: CompVis's scripts go on with one stream from batch to batch
+    shift   what is added to the seeds for all draws but the first, paths aside: A1111's "eta noise seed delta"
     """
 
-    def __init__(self, convention: Convention, seeds: Sequence[int], sigmas: Sequence[float]) -> None:
+    def __init__(
+        self,
+        convention: Convention,
+        seeds: Sequence[int],
+        sigmas: Sequence[float],
+        dtype: torch.dtype = torch.float32,
+        skip: int = 0,
+        shift: int = 0,
+    ) -> None:
         super().__init__(seeds)
-        self.convention, self.sigmas = convention, sigmas
+        self.convention, self.sigmas, self._skip = convention, sigmas, skip
         self._roots = self.seeds if convention.alone else self.seeds[:1]
-        self._next = self._later = [convention.first(seed) for seed in self._roots]
-        if convention.later is not None:
-            self._later = [convention.later(seed) for seed in self._roots]
+        first = partial(cpu, dtype=dtype) if convention.narrow else convention.first
+        later = first if convention.later is None else convention.later
+        self._next = self._later = [first(seed) for seed in self._roots]
+        if shift or convention.later is not None:
+            self._later = [later((seed + shift) % 2**64) for seed in self._roots]
         self._trees: list[TorchsdePath] = []
 
     def __call__(self, x: Tensor) -> Tensor:
         """The next standard normals, shaped like x (B, C, H, W), on its device and in its dtype."""
         self._check(x)
+        for stream in self._next * self._skip:
+            stream(self._shape(x))
+        self._skip = 0
         streams, self._next = self._next, self._later
         return self._joined([stream(self._shape(x)) for stream in streams]).to(x)
 

@@ -37,12 +37,13 @@ class NoiseSchedule:
     alphas_cumprod  (T,) float64   prod (1 - beta): the variance left of the clean latent. Ho et al. 2020, eq. 4
     sigmas          (T,) float64   sqrt((1 - a) / a), increasing
     linear          whether sigma is linear between training steps, as diffusers has it; else its logarithm is
+    whole           whether `t` gives the nearest training step, as ComfyUI has it
     """
 
-    def __init__(self, betas: Tensor, linear: bool = False) -> None:
+    def __init__(self, betas: Tensor, linear: bool = False, whole: bool = False) -> None:
         self.alphas_cumprod = torch.cumprod(1 - betas.double(), 0)
         self.sigmas = ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt()
-        self.linear = linear
+        self.linear, self.whole = linear, whole
         self._rungs: list[float] = (self.sigmas if linear else self.sigmas.log()).tolist()
 
     def __len__(self) -> int:
@@ -68,4 +69,5 @@ class NoiseSchedule:
         height = sigma if self.linear else math.log(max(sigma, 1e-10))
         low = min(max(bisect_right(self._rungs, height) - 1, 0), len(self) - 2)
         left, right = self._rungs[low], self._rungs[low + 1]
-        return low + min(max((height - left) / (right - left), 0.0), 1.0)
+        t = low + min(max((height - left) / (right - left), 0.0), 1.0)
+        return float(round(t)) if self.whole else t

@@ -4,19 +4,20 @@ import torch
 from torch import Tensor
 
 
-def slerp(a: Tensor, b: Tensor, amount: float) -> Tensor:
-    """From a (amount 0) to b (amount 1) along the great circle through both, each picture (B, C, H, W) by itself.
+def slerp(a: Tensor, b: Tensor, amount: float, dims: tuple[int, ...] = (1, 2, 3)) -> Tensor:
+    """From a (amount 0) to b (amount 1) along the great circle through both, each picture (B, C, H, W) by itself; or
+    each of its vectors along fewer dims.
 
     sin((1 - t) w) / sin(w) a + sin(t w) / sin(w) b, where w is the angle between a and b: two standard normals then
     stay standard normal all the way. Shoemake 1985, sec. 3.3. Where the two are nearly parallel the circle is nearly a
     straight line, and sin(w) too small to divide by: (1 - t) a + t b.
     """
-    flat_a, flat_b = a.flatten(1), b.flatten(1)
-    cosine = (flat_a * flat_b).sum(1) / (flat_a.norm(dim=1) * flat_b.norm(dim=1))
-    angle = cosine.clamp(-1, 1).acos()[:, None, None, None]
+    length_a, length_b = (torch.linalg.vector_norm(x, dim=dims, keepdim=True) for x in (a, b))
+    cosine = (a * b).sum(dims, keepdim=True) / (length_a * length_b)
+    angle = cosine.clamp(-1, 1).acos()
     along = (torch.sin((1 - amount) * angle) * a + torch.sin(amount * angle) * b) / torch.sin(angle)
     straight = (1 - amount) * a + amount * b
-    return torch.where(cosine[:, None, None, None] > 0.9995, straight, along)
+    return torch.where(cosine > 0.9995, straight, along)
 
 
 def centred(small: Tensor, large: Tensor) -> Tensor:
