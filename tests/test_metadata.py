@@ -19,7 +19,9 @@ SAMPLES = json.loads((Path(__file__).parent / "data/metadata.json").read_text(en
 
 def origin(name):
     text = (DATA / name).read_text(encoding="utf-8")
-    return a1111.read({"parameters": text}) if name.endswith(".txt") else comfyui.read({"prompt": text})
+    if name.endswith(".txt"):
+        return a1111.read({"parameters": text})
+    return comfyui.read({"workflow" if "workflow" in name else "prompt": text})
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -133,6 +135,8 @@ def test_files_of_every_kind_and_program(tmp_path, suffix):
     assert read_origin(saved(path, {"parameters": "a cat\nSteps: 5, Sampler: Euler, Seed: 3"})).request.steps == 5
     graph = (DATA / "comfyui-default.json").read_text()
     assert read_origin(saved(path, {"prompt": graph, "workflow": "{}"})).program == "ComfyUI"
+    drawing = (DATA / "comfyui-workflow.json").read_text()
+    assert read_origin(saved(path, {"workflow": drawing})).request.seed == 156680208700286
 
 
 @pytest.mark.parametrize(
@@ -141,6 +145,8 @@ def test_files_of_every_kind_and_program(tmp_path, suffix):
         ({}, "says nothing about its making"),
         ({"ldm": "{"}, "cannot be understood: a request must be JSON"),
         ({"prompt": "[]"}, "must be a JSON object of nodes"),
+        ({"workflow": "[]"}, "ComfyUI's workflow must be JSON with nodes and links"),
+        ({"workflow": '{"nodes": [{"id": 1}]}'}, "ComfyUI's workflow must be JSON with nodes and links"),
         ({"prompt": "{}"}, "no node of ComfyUI's graph has the inputs of a sampler"),
         ({"parameters": "a\nSteps: many, Sampler: Euler, Seed: 3"}, "Steps should have numbers, not 'many'"),
         ({"parameters": "a\nSteps: 0, Sampler: Euler, Seed: 3"}, "steps must be a whole number from 1"),

@@ -22,7 +22,12 @@ def own(text: Mapping[str, str]) -> Origin:
     return Origin("ldm", Request.from_json(text["ldm"]), settings.get("Model"), {})
 
 
-READERS = {"ldm": own, "prompt": comfyui.read, "parameters": a1111.read}  # by the key of the text, the best first
+READERS = {  # by the key of the text, the best first
+    "ldm": own,
+    "prompt": comfyui.read,
+    "parameters": a1111.read,
+    "workflow": comfyui.read,
+}
 
 
 def read_origin(path: str | Path) -> Origin:

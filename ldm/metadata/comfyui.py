@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..samplers.names import sampler_named, schedule_named
+from . import workflow
 from .origin import Origin, understood
 
 Node = dict[str, Any]  # class_type: str, inputs: dict
@@ -28,13 +29,13 @@ UNDERSTOOD = {
     *("KSampler", "KSamplerAdvanced", "SamplerCustom", "SamplerCustomAdvanced", "KSamplerSelect", "BasicScheduler"),
     *("RandomNoise", "CFGGuider", "BasicGuider", "CheckpointLoader", "CheckpointLoaderSimple", "CLIPTextEncode"),
     *("CLIPSetLastLayer", "EmptyLatentImage", "VAEEncode", "VAEDecode", "LoadImage", "SaveImage", "PreviewImage"),
-    *("PrimitiveInt", "PrimitiveFloat", "PrimitiveString", "PrimitiveStringMultiline", *SCHEDULERS),
+    *("PrimitiveNode", "PrimitiveInt", "PrimitiveFloat", "PrimitiveString", "PrimitiveStringMultiline", *SCHEDULERS),
 }
 
 
 def read(text: Mapping[str, str]) -> Origin:
-    """What the graph under `prompt` says about the first sampling in it."""
-    graph = parse(text["prompt"])
+    """What the graph under `prompt`, or else the drawing of it under `workflow`, says about its first sampling."""
+    graph = parse(text["prompt"] if "prompt" in text else workflow.graph(text["workflow"]))
     samplings = [name for name, node in graph.items() if samples(node)]
     first = [name for name in samplings if not any(other in samplings for other in above(graph, graph[name]))]
     if not first:
