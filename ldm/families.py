@@ -50,6 +50,11 @@ class Family:
             raise ValueError(
                 f"the U-Net makes {self.unet.out_channels} channels, the VAE has {self.vae.latent_channels}"
             )
+        if self.unet.in_channels != self.vae.latent_channels:
+            raise ValueError(
+                f"the U-Net sees {self.unet.in_channels} channels, and a latent has {self.vae.latent_channels}: "
+                "models for inpainting or depth, which see more than a latent, are not supported"
+            )
         part = self.unet.heads if self.unet.heads is not None else self.unet.head_width
         assert part is not None  # UNetConfig has seen to it
         if self.text.width % self.text.heads or any(width % part for width in self.attended):

@@ -5,6 +5,7 @@ B pictures of H x W pixels, their latents (B, Z, H/f, W/f).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -240,7 +241,7 @@ def load(
     dtype    None: what suits the device, see `choose_dtype`
     ema      whether to take the moving averages of the U-Net's weights; None: if the file has them
     """
-    path = built_in() if path is None else Path(path).expanduser().resolve()
+    path = built_in() if path is None else Path(os.path.expanduser(path)).resolve()
     where = choose_device(device)
     dtype, _ = choose_dtype(where, dtype)
     found = read(path, dtype, where, ema, vae_dtype=torch.float32)  # see `to`

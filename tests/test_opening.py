@@ -62,6 +62,8 @@ def test_files_that_are_no_checkpoints(tmp_path, content, message):
 def test_places_where_nothing_is(tmp_path):
     with pytest.raises(CheckpointError, match=r"there is no file or folder .*missing\.ckpt"):
         read(tmp_path / "missing.ckpt")
+    with pytest.raises(CheckpointError, match="there is no file or folder ~no-such-user/x"):
+        read("~no-such-user/x")
     with pytest.raises(CheckpointError, match=r"no model_index\.json$"):
         read(tmp_path)
     (tmp_path / "v1-5.safetensors").touch()
@@ -169,8 +171,8 @@ def test_headers_that_make_no_sense(checkpoint, tmp_path, change, message):
         ({"text": {"layers": 10**9}}, "more layers than it has tensors"),
         ({"unet": {"depth": 10**12}}, "more layers than it has tensors"),
         ({"unet": {"groups": 7}}, "cannot be built"),
-        ({"unet": {"in_channels": 10**30}}, "cannot be built"),
-        ({"unet": {"in_channels": 10**14}}, "of the wrong kind"),
+        ({"vae": {"image_channels": 10**30}}, "cannot be built"),
+        ({"vae": {"image_channels": 10**14}}, "of the wrong kind"),
         ({"text": {"vocabulary": 10**12}}, "of the wrong kind"),
     ],
 )

@@ -185,7 +185,16 @@ def test_wrong_places_to_save(checkpoint, tmp_path):
     (tmp_path / "letters" / "love").write_text("dear")
     with pytest.raises(ValueError, match="no diffusers folder"):
         save(tmp_path / "letters", checkpoint, "diffusers")
-    assert (tmp_path / "letters" / "love").read_text() == "dear"
+    (tmp_path / "letters").rename(tmp_path / "letters.safetensors")
+    with pytest.raises(ValueError, match=r"letters\.safetensors is a folder, and would be lost"):
+        save(tmp_path / "letters.safetensors", checkpoint)
+    assert (tmp_path / "letters.safetensors" / "love").read_text() == "dear"
+
+
+def test_an_empty_folder_is_a_place_to_save(checkpoint, tmp_path):
+    (tmp_path / "model").mkdir()
+    save(tmp_path / "model", checkpoint, "diffusers")
+    assert_same(read(tmp_path / "model"), checkpoint)
 
 
 @pytest.fixture
@@ -269,6 +278,7 @@ def test_merges_of_clip_are_none():
         ("unet/config.json", {"attention_head_dim": "two"}, "configs that cannot be"),
         ("unet/config.json", {"layers_per_block": 2}, "missing .*unet.down_blocks.0.resnets.1"),
         ("unet/config.json", {"block_out_channels": 32}, "configs that cannot be"),
+        ("unet/config.json", {"in_channels": 9}, "sees 9 channels, and a latent has 4: models for inpainting"),
         ("vae/config.json", {"latent_channels": 16}, "4 channels, the VAE has 16"),
         ("text_encoder/config.json", {"vocab_size": 518}, "of the wrong kind"),
     ],

@@ -1,6 +1,7 @@
 """What lies at a path: told by its content, never by its name, and opened without reading a single tensor."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +31,7 @@ class Opened:
 
 def open_checkpoint(path: str | Path) -> Opened:
     """A file, or a diffusers folder. CheckpointError says what is there instead."""
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))  # Path.expanduser raises where there is no such user
     try:
         if path.is_dir():
             return open_folder(path)

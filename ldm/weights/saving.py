@@ -24,19 +24,25 @@ def save(path: str | Path, checkpoint: Checkpoint, layout: Naming = "ldm") -> No
              compvis     the same with the names that Stable Diffusion's own code, and most programs, look for
              diffusers   a folder
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     if layout not in ("ldm", "compvis", "diffusers"):
         raise ValueError(f"layout {layout!r} is unknown: choose 'ldm', 'compvis' or 'diffusers'")
     if layout == "diffusers":
-        if path.exists() and not (path / "model_index.json").exists():
+        if path.exists() and not (path / "model_index.json").exists() and not is_empty_folder(path):
             raise ValueError(f"{path} is there and is no diffusers folder: give another name, or remove it first")
         with replacing(path) as temporary:
             write_folder(temporary, checkpoint)
     else:
         if path.suffix != ".safetensors":
             raise ValueError(f"{path} should end in .safetensors, for that is what is written")
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder, and would be lost: give another name, or remove it first")
         with replacing(path) as temporary:
             write_safetensors(temporary, renamed(checkpoint, layout), header(checkpoint))
+
+
+def is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
 
 
 def renamed(checkpoint: Checkpoint, naming: Naming) -> dict[str, Tensor]:
