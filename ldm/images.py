@@ -34,6 +34,8 @@ def rgb(image: Image) -> Image:
     """Any picture of PIL's as RGB: turned as its EXIF orientation says, transparency on white, 16 bits brought to 8."""
     from PIL import Image, ImageOps
 
+    if not isinstance(image, Image.Image):
+        raise ValueError(f"a picture must be a file, one of PIL's or a tensor, not {type(image).__name__}")
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16 bits a pixel, which PIL would clip rather than scale
         image = Image.fromarray((np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8))

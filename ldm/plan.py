@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 
 def multiple(family: Family) -> int:
-    """Of what the width and the height of a picture must be multiples, in pixels."""
+    """Of what width and height are multiples where they are ours to choose, in pixels: every level of the U-Net then
+    is exactly half the one before."""
     return int(2 ** (len(family.vae.channels) - 1 + len(family.unet.channels) - 1))
 
 
@@ -137,8 +138,9 @@ def settle(request: Request, family: Family, canvas: Canvas | None) -> Request:
     width = height = family.size
     if canvas is not None:
         start = canvas.image
-        if start.ndim != 4 or start.shape[:2] != (1, 3):
-            raise ValueError(f"an image must be a tensor (1, 3, H, W), not {tuple(start.shape)}")
+        if start.ndim != 4 or start.shape[:2] != (1, 3) or not start.is_floating_point():
+            what = f"{tuple(start.shape)} of {start.dtype}"
+            raise ValueError(f"an image must be a tensor (1, 3, H, W) of numbers from -1 to 1, not {what}")
         height, width = start.shape[2:]
         request = request.with_defaults({"strength": 0.75 if canvas.mask is None else 1.0})
         if request.enlarge is not None and request.seamless is None:
@@ -150,9 +152,10 @@ def settle(request: Request, family: Family, canvas: Canvas | None) -> Request:
     elif request.strength is not None:
         raise ValueError(f"strength {request.strength:g} needs an image to start from")
     request = request.with_defaults({"width": width, "height": height})
-    for side in (request.width, request.height, request.tile):
-        if side is not None and side % multiple(family):
-            raise ValueError(f"a side of {side} pixels does not fit this model: give a multiple of {multiple(family)}")
+    pixel = 2 ** (len(family.vae.channels) - 1)  # of a latent, in pixels
+    for side, grid in ((request.width, pixel), (request.height, pixel), (request.tile, multiple(family))):
+        if side is not None and side % grid:
+            raise ValueError(f"a side of {side} pixels does not fit this model: give a multiple of {grid}")
     if canvas is not None and (width, height) != (request.width, request.height):
         raise ValueError(f"an image of {width} x {height} for a picture of {request.width} x {request.height}")
     if request.watermark is not None:
@@ -177,8 +180,8 @@ def noise_schedule(request: Request, family: Family) -> NoiseSchedule:
 def noise_levels(request: Request, family: Family) -> list[float]:
     """The sigmas of a settled request: all of them, or the end of them that its strength leaves.
 
-    Of n steps the last round(n * strength) run. With exact_steps n run, the last of round(n / strength). Other programs
-    have other rules, see `Program`.
+    Of n steps the last int(n * strength) run, as in CompVis's scripts. With exact_steps n run, the last of
+    round(n / strength). Other programs have other rules, see `Program`.
     """
     program, steps, strength = PROGRAMS[request.compat], request.steps, request.strength
     exact = request.exact_steps or program.exact

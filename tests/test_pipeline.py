@@ -42,7 +42,7 @@ def test_every_strength_runs_the_steps_it_says(tiny, sampler, strength, steps):
     request = Request("a cat", sampler=sampler, strength=strength, steps=steps)
     done = list(tiny.steps(request, PICTURE))
     if not SAMPLERS[sampler].own_levels:
-        assert len(done) == max(1, round(steps * strength))
+        assert len(done) == max(1, int(steps * strength))
     assert done[-1].sigma == 0
     assert done[-1].x.shape == (1, 4, 8, 10)
     assert done[-1].x.isfinite().all()
@@ -56,7 +56,7 @@ def test_every_number_of_steps_at_every_strength(tiny, sampler):
         there = SAMPLERS[sampler].sigmas(tiny.family.noise_schedule(), steps, settled.schedule)
         for strength in (0, 0.004, 0.03, 0.5, 0.999, 1):
             sigmas = noise_levels(dataclasses.replace(settled, strength=strength), tiny.family)
-            assert len(sigmas) - 1 == round((len(there) - 1) * strength)
+            assert len(sigmas) - 1 == int((len(there) - 1) * strength)
             assert sigmas[-1] == 0
             assert all(a > b for a, b in pairwise(sigmas))
         x = 2 + torch.full((1, 1, 1, 2), sigmas[0])
@@ -206,9 +206,18 @@ def test_a_request_may_name_its_picture(tiny, tmp_path):
     np.testing.assert_array_equal(np.asarray(picture), np.asarray(same))
 
 
-def test_non_square(tiny):
-    (picture,) = tiny.txt2img("a cat", width=24, height=12)
-    assert picture.size == (24, 12)
+@pytest.mark.parametrize("size", [(24, 12), (18, 14), (2, 30)])
+def test_any_size_in_pixels_of_a_latent(tiny, size):
+    (picture,) = tiny.txt2img("a cat", width=size[0], height=size[1])
+    assert picture.size == size
+    (again,) = tiny.img2img("a dog", picture, width=size[0], height=size[1])
+    assert again.size == size
+
+
+def test_of_the_steps_as_many_run_as_in_compviss_scripts(tiny):
+    """Of 50 steps at strength 0.75, their defaults: "target t_enc is 37 steps"."""
+    request, _ = tiny.settle(Request(steps=50, strength=0.75), PICTURE)
+    assert len(noise_levels(request, tiny.family)) - 1 == 37
 
 
 @pytest.mark.parametrize(
@@ -216,8 +225,9 @@ def test_non_square(tiny):
     [
         ({"sampler": "eular"}, "unknown sampler 'eular'; did you mean 'euler'"),
         ({"schedule": "caras"}, "unknown schedule 'caras'; did you mean 'karras'"),
-        ({"width": 18}, "18 pixels does not fit this model: give a multiple of 4"),
-        ({"height": 2}, "2 pixels does not fit this model: give a multiple of 4"),
+        ({"width": 17}, "17 pixels does not fit this model: give a multiple of 2"),
+        ({"height": 1}, "1 pixels does not fit this model: give a multiple of 2"),
+        ({"tile": 18}, "18 pixels does not fit this model: give a multiple of 4"),
         ({"strength": 0.5}, "needs an image"),
         ({"eta": 0.5}, "sampler 'euler' takes no eta: leave it out, or take one of .*ddim"),
     ],
@@ -232,6 +242,10 @@ def test_wrong_images_are_refused(tiny):
         tiny.steps(Request(strength=0.5), "nowhere.png")
     with pytest.raises(ValueError, match=r"must be a tensor \(1, 3, H, W\)"):
         tiny.steps(Request(strength=0.5), torch.zeros(3, 16, 16))
+    with pytest.raises(ValueError, match=r"numbers from -1 to 1, not .* torch\.uint8"):
+        tiny.steps(Request(strength=0.5), torch.zeros(1, 3, 16, 16, dtype=torch.uint8))
+    with pytest.raises(ValueError, match="a picture must be a file, one of PIL's or a tensor, not ndarray"):
+        tiny.steps(Request(strength=0.5), np.zeros((16, 16, 3), np.uint8))
     with pytest.raises(ValueError, match="an image of 16 x 16 for a picture of 32 x 16"):
         tiny.steps(Request(strength=0.5, width=32), torch.zeros(1, 3, 16, 16))
     with pytest.raises(ValueError, match="too small: give at least 4 x 4"):

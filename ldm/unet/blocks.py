@@ -123,7 +123,7 @@ def pixels(h: Tensor, x: Tensor) -> Tensor:
 
 
 class Downsample(nn.Module):
-    """Half the size, by a convolution of stride 2."""
+    """Half the size, rounded up, by a convolution of stride 2."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -135,12 +135,12 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Twice the size by repeating pixels, then a convolution to smooth them."""
+    """Twice the size, or one less, by repeating pixels, then a convolution to smooth them."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, 2H, 2W)"""
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))  # type: ignore[no-any-return]
+    def forward(self, x: Tensor, size: torch.Size) -> Tensor:
+        """(B, C, H, W) -> (B, C, *size), the size that was halved: 2H or 2H - 1, 2W or 2W - 1"""
+        return self.conv(F.interpolate(x, size, mode="nearest"))  # type: ignore[no-any-return]

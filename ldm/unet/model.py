@@ -113,11 +113,12 @@ class Up(nn.Module):
         self.attn = transformers(config, width, len(inputs) if config.attention[level] else 0)
         self.upsample = Upsample(width) if level > 0 else None
 
-    def forward(self, x: Tensor, skips: list[Tensor], time: Tensor, context: Tensor) -> Tensor:
+    def forward(self, x: Tensor, skips: list[Tensor], time: Tensor, context: Tensor, size: torch.Size) -> Tensor:
+        """size: height and width of the next finer level, if there is one."""
         for res, attn, skip in zip(self.res, self.attn or repeat(None), skips):
             x = res(torch.cat([x, skip], dim=1), time)
             x = attn(x, context) if attn is not None else x
-        return x if self.upsample is None else self.upsample(x)
+        return x if self.upsample is None else self.upsample(x, size)
 
 
 class UNet(nn.Module):
@@ -136,14 +137,9 @@ class UNet(nn.Module):
     def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
         """The network's raw prediction.
 
-        x (B, in_channels, H, W) noisy latent, H and W multiples of 2^(levels - 1); t (B,) training step, possibly
-        fractional; context (B, M, context_width) text -> (B, out_channels, H, W)
+        x (B, in_channels, H, W) noisy latent of any size; t (B,) training step, possibly fractional;
+        context (B, M, context_width) text -> (B, out_channels, H, W)
         """
-        factor = 2 ** (len(self.down) - 1)
-        if x.shape[-1] % factor or x.shape[-2] % factor:
-            raise ValueError(
-                f"a latent of {x.shape[-2]} x {x.shape[-1]} does not fit this U-Net: both must be multiples of {factor}"
-            )
         time = self.time(t)
         maps = [self.stem(x)]
         for down in self.down:
@@ -151,5 +147,5 @@ class UNet(nn.Module):
         h = self.mid(maps[-1], time, context)
         for up in self.up:
             skips = [maps.pop() for _ in range(self.config.res_blocks + 1)]
-            h = up(h, skips, time, context)
+            h = up(h, skips, time, context, size=(maps or skips)[-1].shape[-2:])
         return self.out(F.silu(self.norm(h)))  # type: ignore[no-any-return]

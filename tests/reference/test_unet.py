@@ -76,6 +76,12 @@ def test_small_odd_sizes(share_weights, config):
     assert error <= 1e-5 * largest
 
 
+@pytest.mark.parametrize("size", [(9, 13), (6, 7), (1, 2)])
+def test_sizes_that_do_not_halve(share_weights, size):
+    error, largest = difference(share_weights, SMALL, 2, size, 7, torch.float64)
+    assert error <= 1e-5 * largest
+
+
 def test_full_size(share_weights):
     error, largest = difference(share_weights, FAMILIES["sd1"].unet, 1, (8, 16), 77, torch.float32)
     assert 0.5 < largest < 50
