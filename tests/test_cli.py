@@ -3,6 +3,7 @@ import shlex
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from ldm import pipeline
@@ -279,6 +280,7 @@ def test_latent_shape_flags_are_checked(run):
         ("img2img", "give the picture to start from: --init-img FILE"),
         ("img2img --init-img none.png", "there is no picture 'none.png'"),
         ("img2img --init-img empty.txt", "'empty.txt' cannot be read as a picture"),
+        ("inpaint --image in.png --mask none.png", "there is no picture 'none.png'"),
         ("img2img --init-img in.png --strength 2", "strength must be a number from 0 to 1, not 2"),
         ("paint", "argument COMMAND: invalid choice: 'paint'"),
         ("", "the following arguments are required: COMMAND"),
@@ -309,10 +311,10 @@ def test_a_folder_without_permission(tmp_path, monkeypatch):
 
 
 def test_mistakes_that_only_the_model_knows(run, tmp_path):
-    code, _, error = run("txt2img --W 18")
+    code, _, error = run("txt2img --W 17")
     assert (code, error) == (
         2,
-        "ldm txt2img: error: a side of 18 pixels does not fit this model: give a multiple of 4\n",
+        "ldm txt2img: error: a side of 17 pixels does not fit this model: give a multiple of 2\n",
     )
     (tmp_path / "x.ckpt").write_text("<html>")
     code, _, error = run("txt2img --ckpt x.ckpt", ckpt=False)
@@ -329,6 +331,36 @@ def test_no_picture_is_kept_of_a_model_that_breaks_down(run, monkeypatch, tmp_pa
     assert code == 1
     assert "step 1 of 4: unet.stem gives NaN or infinity" in error.splitlines()[-1]
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.\nMore about it"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+        MemoryError(),
+    ],
+)
+def test_too_little_memory_is_said_in_one_line(run, monkeypatch, own_tiny, error):
+    def forward(*inputs):
+        raise error
+
+    own_tiny.unet.forward = forward
+    monkeypatch.setattr("ldm.cli.drawing.load", lambda *arguments: own_tiny)
+    code, _, complaint = run("txt2img", ckpt=False)
+    assert code == 1
+    said = "ldm txt2img: error: memory does not suffice: give smaller --W and --H, or --tile ("
+    assert said in complaint.splitlines()[-1]
+    assert "More about it" not in complaint
+
+
+def test_a_mistake_of_ours_is_not_hidden(run, monkeypatch):
+    def broken(options, pictures):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr("ldm.cli.draw", broken)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        run("txt2img")
 
 
 def test_without_a_built_in_model(monkeypatch, tmp_path):

@@ -137,6 +137,12 @@ def test_batches_are_the_inverse_of_split():
         assert [picture for part in made for picture in part.split(1)] == request.split(1)
 
 
+def test_the_greatest_seed():
+    assert one(f"txt2img --seed {2**64 - 1}").seed == 2**64 - 1
+    last, first = Request("a", seed=2**64 - 1), Request("a", seed=0)
+    assert batches([last, first], 9) == [last, first]
+
+
 def test_pictures_that_differ_in_more_than_prompt_and_seed_are_apart():
     base = Request("a", seed=1, steps=5)
     others = [Request("b", seed=2, steps=5), Request("c", seed=3, steps=6), Request("d", seed=5, steps=6)]

@@ -22,8 +22,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-import torch
-
 from ..finite import NotFinite
 from ..samplers import SAMPLERS, SCHEDULES
 from ..weights import inspect
@@ -83,6 +81,12 @@ def on_files(command: Parser, run: Callable[[argparse.Namespace], None]) -> Pars
     return command
 
 
+def short_of_memory(error: Exception) -> bool:
+    """Only CUDA has an error of its own for that; a CPU and MPS say it in words."""
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError) or any(part in str(error) for part in words)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; None: the one this program was started with.
 
@@ -96,8 +100,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             options.run(options)
         return 0
-    except (NotFinite, torch.cuda.OutOfMemoryError) as error:
-        code, message = 1, str(error).split("\n")[0]
+    except NotFinite as error:
+        code, message = 1, str(error)
+    except (MemoryError, RuntimeError) as error:
+        if not short_of_memory(error):
+            raise
+        what = str(error).split("\n")[0] or type(error).__name__
+        code, message = 1, f"memory does not suffice: give smaller --W and --H, or --tile ({what})"
     except (ValueError, OSError) as error:
         code, message = 2, str(error)
     except KeyboardInterrupt:

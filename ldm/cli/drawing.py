@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 def draw(options: argparse.Namespace, pictures: Sequence[Request]) -> None:
     """Draw and save pictures; `options` are those of `add_flags`."""
-    for path in {picture.image for picture in pictures if picture.image is not None}:
+    for path in {path for picture in pictures for path in (picture.image, picture.mask) if path is not None}:
         open_image(path)
     names = () if options.indir is None else [Path(str(picture.image)).name for picture in pictures]
     folder = Folder(options.outdir, names if len(set(names)) == len(names) else (), options.format)

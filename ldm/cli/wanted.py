@@ -79,8 +79,8 @@ def batches(pictures: Sequence[Request], size: int) -> list[Request]:
     made: list[Request] = []
     for picture in pictures:
         last = made[-1] if made else picture
-        after = last.seed + last.total
-        follows = picture == replace(last, prompt=picture.prompt, negative=picture.negative, seed=after, count=1)
+        alike = replace(last, prompt=picture.prompt, negative=picture.negative, seed=picture.seed, count=1)
+        follows = picture == alike and picture.seed == last.seed + last.total
         if made and follows and last.total < size:
             negatives = plain(last.negatives + picture.negatives)
             made[-1] = replace(last, prompt=last.prompts + picture.prompts, negative=negatives)
