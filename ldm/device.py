@@ -14,7 +14,7 @@ def choose_device(name: str | torch.device | None = None) -> torch.device:
         return torch.device(next(kind for kind in there if there[kind]))
     try:
         device = torch.device(name)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         device = None
     if device is None or not there.get(device.type) or (device.type == "cuda" and not has_cuda(device)):
         usable = [kind for kind in there if there[kind]]
@@ -34,7 +34,7 @@ def choose_dtype(device: torch.device, dtype: torch.dtype | None = None) -> tupl
     """
     if dtype is not None:
         if not computes(device, dtype):
-            raise ValueError(f"this {device.type} device cannot compute in {dtype}: use torch.float32")
+            raise ValueError(f"this {device.type} device cannot compute in {dtype!r}: use torch.float32")
         slow = device.type == "cpu" and dtype == torch.float16
         return dtype, "as asked; on a CPU float32 and bfloat16 are many times faster" if slow else "as asked"
     if device.type != "cuda":
@@ -52,7 +52,7 @@ def computes(device: torch.device, dtype: torch.dtype) -> bool:
         middle = F.conv2d(ones, torch.ones(16, 16, 3, 3, device=device, dtype=dtype), padding=1)[..., 1:-1, 1:-1]
     except (RuntimeError, TypeError):  # not implemented for this device and format
         return False
-    return bool((middle == 9 * 16).all())
+    return dtype.is_floating_point and bool((middle == 9 * 16).all())
 
 
 def layout(device: torch.device) -> torch.memory_format:

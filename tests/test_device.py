@@ -11,7 +11,7 @@ def test_the_cpu_is_always_there():
     assert choose_device().type in ("cuda", "mps", "cpu")
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:99", "meta", "", "cpu:x"])
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "meta", "", "cpu:x", torch.float16])
 def test_other_devices_are_refused_with_what_there_is(name):
     with pytest.raises(ValueError, match=rf"device '{name}' is not to be had here: give .*cpu"):
         choose_device(name)
@@ -30,9 +30,10 @@ def test_float16_on_a_cpu_is_allowed_where_torch_can_and_called_slow():
             choose_dtype(CPU, torch.float16)
 
 
-def test_a_format_without_convolutions_is_refused():
-    with pytest.raises(ValueError, match=r"this cpu device cannot compute in torch\.bool"):
-        choose_dtype(CPU, torch.bool)
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int8, "float16"])
+def test_what_is_no_format_of_a_network_is_refused(dtype):
+    with pytest.raises(ValueError, match=f"this cpu device cannot compute in {dtype!r}: use torch.float32"):
+        choose_dtype(CPU, dtype)
 
 
 def test_a_gpu_that_computes_wrongly_in_half_precision_gets_another_format(monkeypatch):
