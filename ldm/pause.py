@@ -27,6 +27,7 @@ from .request import Request
 from .weights import CheckpointError
 from .weights.opening import open_checkpoint
 from .weights.safetensors import write_safetensors
+from .weights.saving import replacing
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -54,7 +55,8 @@ def save_paused(path: str | Path, paused: Paused) -> None:
     for name, picture in (("image", paused.image), ("mask", paused.mask)):
         if picture is not None:
             tensors[name] = torch.from_numpy(np.array(picture.convert("RGB")))
-    write_safetensors(Path(path), tensors, {"request": paused.request.to_json(), "model": paused.model})
+    with replacing(Path(path)) as temporary:
+        write_safetensors(temporary, tensors, {"request": paused.request.to_json(), "model": paused.model})
 
 
 def read_paused(path: str | Path) -> Paused:

@@ -63,6 +63,17 @@ def test_a_pause_within_the_second_pass_of_a_larger_size(tiny, tmp_path):
     assert torch.equal([step.x for step in tiny.steps(request, canvas, paused.record)][-1], whole[-1])
 
 
+def test_a_pause_that_cannot_be_written_leaves_nothing(tiny, tmp_path, monkeypatch):
+    def half(path, *rest):
+        path.write_bytes(b"half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr("ldm.pause.write_safetensors", half)
+    with pytest.raises(OSError, match="no space left"):
+        save_paused(tmp_path / "half", Paused(Request(), "tiny", [torch.zeros(1, 4, 8, 8)]))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_without_an_image(tiny, tmp_path):
     record = left_after(tiny, 1, Request("a cat"))
     save_paused(tmp_path / "half", Paused(Request("a cat"), "tiny", record))
