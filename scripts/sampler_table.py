@@ -7,6 +7,7 @@ The data are one Gaussian N(MU, 1). For them the exact denoiser and the end of t
     D(x, sigma) = MU + (x - MU) / (1 + sigma^2)          x(0) = MU + (x - MU) / sqrt(1 + sigma^2)
 """
 
+import argparse
 import inspect
 import math
 from itertools import pairwise
@@ -194,5 +195,6 @@ def page() -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     README.write_text(page(), encoding="utf-8")
     print(README)

@@ -64,6 +64,14 @@ def test_several_processes_plan_and_pause_once(tmp_path, tiny_file):
     assert seeds == [42, 43]
 
 
+def test_asking_for_help_changes_nothing(tmp_path):
+    page = ROOT / "ldm/samplers/README.md"
+    before = page.stat().st_mtime_ns
+    done = run(tmp_path, ROOT / "scripts/sampler_table.py", "--help")
+    assert (done.returncode, done.stdout[:6]) == (0, "usage:"), done.stderr
+    assert page.stat().st_mtime_ns == before
+
+
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path):
     done = run(tmp_path, ROOT / "scripts/img2img.py", "--init-img", "nowhere.png")
     assert (done.returncode, done.stdout) == (2, "")
