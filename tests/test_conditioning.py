@@ -175,6 +175,16 @@ def test_grammar_of_comfyui(prompt, runs):
     assert weigh_comfyui(prompt) == runs
 
 
+def test_comfyui_divides_no_short_word_and_knows_no_rule_for_commas():
+    word = "zqxjk"  # of several tokens
+    length = len(CLIP.encode(word))
+    assert 1 < length < 8
+    prompt = "a " * 60 + ", " + "a " * (75 - 61 - length + 1) + word + " end"
+    assert [len(chunk) for chunk in chunks(CLIP, prompt, "comfyui")] == [76 - length, length + 1]
+    assert [len(chunk) for chunk in chunks(CLIP, prompt, "a1111")] == [61, 77 - 61]
+    assert chunks(CLIP, "", "comfyui") == [[]]
+
+
 @given(st.text(st.sampled_from("ab()\\: .1[]"), max_size=30))
 def test_grammar_of_comfyui_never_loses_text(prompt):
     def letters(text):

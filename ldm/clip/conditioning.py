@@ -25,6 +25,7 @@ Emphasis = str  # whose grammar and weights, one of EMPHASES; off: all is text
 Chunk = list[tuple[int, float]]  # the tokens that are read together, at most 75, and how much each counts
 
 EMPHASES = ("a1111", "comfyui", "off")
+UNDIVIDED = 7  # tokens of the longest word that ComfyUI keeps in one chunk
 BACKTRACK = 20  # tokens that may move to the next chunk so that it begins after a comma; A1111's number
 
 
@@ -148,15 +149,19 @@ def emphasised(z: Tensor, weights: Tensor, empty: Tensor | None = None) -> Tenso
 def chunks(tokenizer: Tokenizer, text: str, emphasis: Emphasis = "a1111") -> list[Chunk]:
     """The chunks of a text, at least one; their lengths are its numbers of tokens.
 
-    A BREAK ends a chunk; at the very end of a text it does nothing.
+    A BREAK ends a chunk; at the very end of a text it does nothing. ComfyUI's grammar has chunks of its own.
     """
+    size = tokenizer.length - 2
+    if emphasis == "comfyui":
+        words = [(word, weight) for run, weight in weigh_comfyui(text) for word in run.split()]
+        return fill([[(token, weight) for token in tokenizer.encode(word)] for word, weight in words], size)
     parts = [
         [(token, weight) for run, weight in part for token in tokenizer.encode(run)] for part in read(text, emphasis)
     ]
     if len(parts) > 1 and not parts[-1]:
         parts.pop()
     comma = tokenizer.encode(",")[0]
-    return [chunk for part in parts for chunk in cut(part, tokenizer.length - 2, comma)]
+    return [chunk for part in parts for chunk in cut(part, size, comma)]
 
 
 def cut(tokens: Chunk, size: int, comma: int) -> list[Chunk]:
@@ -176,12 +181,27 @@ def cut(tokens: Chunk, size: int, comma: int) -> list[Chunk]:
     return [*result, tokens]
 
 
+def fill(words: Sequence[Chunk], size: int) -> list[Chunk]:
+    """Chunks of at most `size` tokens as ComfyUI makes them: only long words are divided, and commas are like others.
+
+    >>> [len(chunk) for chunk in fill([[(7, 1.0)] * 4] * 20 + [[(7, 1.0)] * 80], size=75)]
+    [72, 75, 13]
+    """
+    result: list[Chunk] = [[]]
+    for word in words:
+        if len(result[-1]) + len(word) > size and len(word) <= min(UNDIVIDED, size):
+            result.append([])
+        for token in word:
+            if len(result[-1]) == size:
+                result.append([])
+            result[-1].append(token)
+    return result
+
+
 def read(text: str, emphasis: Emphasis) -> list[list[Weighted]]:
-    """The texts and weights between BREAKs, in this grammar."""
+    """The texts and weights between BREAKs, in A1111's grammar or in none."""
     if emphasis == "a1111":
         return weigh(text)
-    if emphasis == "comfyui":
-        return [weigh_comfyui(text)]
     if emphasis == "off":
         return [[(text, 1.0)]]
     raise ValueError(f"emphasis {emphasis!r} is unknown: choose one of {', '.join(EMPHASES)}")
