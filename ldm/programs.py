@@ -111,6 +111,10 @@ DIFFUSERS_IN_SIGMA = ("euler", "euler_ancestral", "heun", "lms", "dpm2", "dpm2_a
 DIFFUSERS_SOLVERS = ("dpmpp_2m", "dpmpp_2m_sde", "unipc", "unipc_bh2", "deis")  # not near the first training step
 
 
+def rounded(steps: int, strength: float) -> int:
+    return round(steps * strength)
+
+
 def truncated(steps: int, strength: float) -> int:
     return int(steps * strength)
 
@@ -125,7 +129,7 @@ OURS = Program(
     start=full_variance,
     linear=False,
     emphasis="a1111",
-    share=truncated,
+    share=rounded,
     whole=lambda steps, strength: round(steps / strength),
     exact=False,
     truncate=False,

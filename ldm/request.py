@@ -51,7 +51,7 @@ class Request:
     image: str | None = option(None, "the picture file to start from", "--init-img", "--image", from_image=True)
     strength: float | None = option(None, "how far to leave the picture", "--strength", bounds=(0, 1), from_image=True)
     exact_steps: bool = option(
-        False, "run all the steps, not steps * strength of them", "--exact_steps", from_image=True
+        False, "run all the steps, not round(steps * strength) of them", "--exact_steps", from_image=True
     )
     emphasis: str = option(None, "whose prompt grammar is used: a1111, comfyui or off", "--emphasis")
     clip_skip: int = option(
