@@ -180,8 +180,8 @@ def noise_schedule(request: Request, family: Family) -> NoiseSchedule:
 def noise_levels(request: Request, family: Family) -> list[float]:
     """The sigmas of a settled request: all of them, or the end of them that its strength leaves.
 
-    Of n steps the last int(n * strength) run, as in CompVis's scripts. With exact_steps n run, the last of
-    round(n / strength). Other programs have other rules, see `Program`.
+    Of n steps the last round(n * strength) run. With exact_steps n run, the last of round(n / strength). Other programs
+    have other rules, see `Program`.
     """
     program, steps, strength = PROGRAMS[request.compat], request.steps, request.strength
     exact = request.exact_steps or program.exact
