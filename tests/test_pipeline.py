@@ -42,7 +42,7 @@ def test_every_strength_runs_the_steps_it_says(tiny, sampler, strength, steps):
     request = Request("a cat", sampler=sampler, strength=strength, steps=steps)
     done = list(tiny.steps(request, PICTURE))
     if not SAMPLERS[sampler].own_levels:
-        assert len(done) == max(1, int(steps * strength))
+        assert len(done) == max(1, round(steps * strength))
     assert done[-1].sigma == 0
     assert done[-1].x.shape == (1, 4, 8, 10)
     assert done[-1].x.isfinite().all()
