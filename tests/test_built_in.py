@@ -9,9 +9,13 @@ from ldm.training.judge import read
 from ldm.weights import inspect
 
 PROMPTS = {
-    "a large red heart on a yellow background": ("red", "large", "yellow"),
-    "a small white star on a blue background": ("white", "small", "blue"),
-    "on a black background, there is a large cyan circle": ("cyan", "large", "black"),
+    "a large red heart on a yellow background": ([("large", "red", "heart")], "yellow"),
+    "a small white star on a blue background": ([("small", "white", "star")], "blue"),
+    "on a black background, there is a large cyan circle": ([("large", "cyan", "circle")], "black"),
+    "a large orange cross to the left of a small green ring on a white background": (
+        [("large", "orange", "cross"), ("small", "green", "ring")],
+        "white",
+    ),
 }
 
 
@@ -26,11 +30,12 @@ def test_it_is_small_and_whole():
     assert "float16" in str(inspect(built_in()))
 
 
-def test_it_draws_the_colour_the_size_and_the_background(model):
-    for picture, (colour, size, background) in zip(model.txt2img(list(PROMPTS), seed=1), PROMPTS.values(), strict=True):
+def test_it_draws_what_the_prompt_says(model):
+    for picture, (things, background) in zip(model.txt2img(list(PROMPTS), seed=1), PROMPTS.values(), strict=True):
         reading = read(np.asarray(picture))
         assert reading.background == background
-        assert [(placed.thing.colour, placed.thing.size) for placed in reading.things] == [(colour, size)]
+        placed = sorted(reading.things, key=lambda placed: placed.x)
+        assert [(one.thing.size, one.thing.colour, one.thing.shape) for one in placed] == things
 
 
 def test_a_seed_is_a_picture(model):

@@ -56,7 +56,7 @@ def test_every_number_of_steps_at_every_strength(tiny, sampler):
         there = SAMPLERS[sampler].sigmas(tiny.family.noise_schedule(), steps, settled.schedule)
         for strength in (0, 0.004, 0.03, 0.5, 0.999, 1):
             sigmas = noise_levels(dataclasses.replace(settled, strength=strength), tiny.family)
-            assert len(sigmas) - 1 == int((len(there) - 1) * strength)
+            assert len(sigmas) - 1 == round((len(there) - 1) * strength)
             assert sigmas[-1] == 0
             assert all(a > b for a, b in pairwise(sigmas))
         x = 2 + torch.full((1, 1, 1, 2), sigmas[0])
