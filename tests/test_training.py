@@ -36,7 +36,7 @@ from ldm.training.stages import (
 )
 
 PLAN = Plan(steps=40, batch=8, learning_rate=0.1, warmup=4, weight_decay=0.0, clip=10.0, ema=0.9, seed=3, save_every=10)
-STAGES = ("vae", "text", "unet", "decoder")
+STAGES = ("vae", "text", "unet", "reading", "decoder")
 TINY = [
     "family.text.width=32",
     "family.text.heads=2",

@@ -18,7 +18,7 @@ class Recipe:
     scenes                how many procedural scenes to train on, where no folder of pictures is given
     crop, crops           see AutoencoderStage, as perceptual and kl
     noise                 see DecoderStage
-    vae, text, unet, decoder   the plans of the stages
+    vae, text, unet, reading, decoder   the plans of the stages
     dropped, logit_normal, gamma   see DiffusionStage
     """
 
@@ -32,6 +32,7 @@ class Recipe:
     vae: Plan
     text: Plan
     unet: Plan
+    reading: Plan
     decoder: Plan
     dropped: float
     logit_normal: bool
@@ -95,7 +96,7 @@ SHAPES64 = Recipe(
         save_every=200,
     ),
     unet=Plan(
-        steps=8400,
+        steps=5200,
         batch=64,
         learning_rate=1.5e-3,
         warmup=200,
@@ -105,8 +106,19 @@ SHAPES64 = Recipe(
         seed=0,
         save_every=500,
     ),
+    reading=Plan(
+        steps=1400,
+        batch=64,
+        learning_rate=1e-3,
+        warmup=100,
+        weight_decay=0.01,
+        clip=1.0,
+        ema=0.995,
+        seed=1,
+        save_every=350,
+    ),
     decoder=Plan(
-        steps=1000,
+        steps=500,
         batch=8,
         learning_rate=1e-3,
         warmup=100,
@@ -139,7 +151,7 @@ def changed(recipe: Recipe, changes: Iterable[str]) -> Recipe:
             known = f": there are {', '.join(part)}" if isinstance(part, dict) else ""
             raise ValueError(f"a recipe has no {name!r}{known}")
         part[last] = _like(part[last], text, name)
-    plans = {name: Plan(**tree[name]) for name in ("vae", "text", "unet", "decoder")}
+    plans = {name: Plan(**tree[name]) for name in ("vae", "text", "unet", "reading", "decoder")}
     return Recipe(**{**tree, **plans, "family": Family.from_dict(tree["family"])})
 
 

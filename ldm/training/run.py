@@ -2,6 +2,7 @@
 
 import json
 import os
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,11 +39,11 @@ def run(
     autocast: bool = False,
     compile: bool = False,
 ) -> Path:
-    """Trains the VAE, encodes the data with it, trains the U-Net and the text encoder, then the decoder once more.
+    """Trains the VAE, encodes the data with it, trains the text encoder, the U-Net, both, then the decoder once more.
 
     -> the finished model's file.
 
-    Everything is written into `folder`: vae/, unet/ and decoder/ (see `train`), latents.safetensors (the encoded data)
+    Everything is written into `folder`: one folder for each stage (see `train`), latents.safetensors (the encoded data)
     and, in the end, model.safetensors (float16, in this library's own layout). autocast, compile: see `train`.
     """
     device = torch.device(device)
@@ -61,12 +62,26 @@ def run(
         text = TextAndHead(new_text(family.text, recipe.text.seed), latents.shape[1:]).to(device)
     text = train(TextStage(text, vae, latents, ids), recipe.text, folder / "text", autocast)
 
-    module = TextAndUNet(text.text.requires_grad_(True), new_unet(family.unet, recipe.unet.seed).to(device))
     prompts = [prompt for _, prompt in held_out_prompts(32)]
-    diffusion = DiffusionStage(
-        module, family, vae, tokenizer, latents, ids, recipe.dropped, recipe.logit_normal, recipe.gamma, prompts
-    )
-    module = train(diffusion, recipe.unet, folder / "unet", autocast, compile)
+
+    def diffusion(module: TextAndUNet, logit_normal: bool) -> DiffusionStage:
+        return DiffusionStage(
+            module.requires_grad_(True),
+            family,
+            vae,
+            tokenizer,
+            latents,
+            ids,
+            recipe.dropped,
+            logit_normal,
+            recipe.gamma,
+            prompts,
+        )
+
+    module = TextAndUNet(deepcopy(text.text), new_unet(family.unet, recipe.unet.seed).to(device))
+    module = train(diffusion(module, recipe.logit_normal), recipe.unet, folder / "unet", autocast, compile)
+    module = TextAndUNet(text.text, module.unet, text.head)
+    module = train(diffusion(module, False), recipe.reading, folder / "reading", autocast, compile)
     finishing = DecoderStage(vae, data, latents, recipe.noise, recipe.perceptual)
     vae = train(finishing, recipe.decoder, folder / "decoder")
     finished = folder / "model.safetensors"

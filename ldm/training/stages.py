@@ -199,16 +199,19 @@ class TextStage:
 
 
 class TextAndUNet(nn.Module):
-    """The two networks that learn together: one says what the other draws."""
+    """The two networks that learn together: one says what the other draws. head: as in TextAndHead, or None."""
 
-    def __init__(self, text: TextEncoder, unet: UNet) -> None:
+    def __init__(self, text: TextEncoder, unet: UNet, head: nn.Module | None = None) -> None:
         super().__init__()
-        self.text, self.unet = text, unet
+        self.text, self.unet, self.head = text, unet, head
 
 
 @dataclass
 class DiffusionStage:
     """The U-Net learns to predict the noise in a latent from its caption, and the text encoder what to tell it.
+
+    With a head the text encoder goes on foretelling beside, and so keeps what it knows: a U-Net finds what stands where
+    in all but the noisiest latents, and asks so seldom for it that the text encoder forgets to say it.
 
     latents (N, Z, h, w), ids (N, L)   the pictures and captions, encoded
     dropped                            part of the captions that are replaced by "", for classifier-free guidance
@@ -241,7 +244,12 @@ class DiffusionStage:
         t = drawn(batch, len(self.schedule), generator).to(device)
         noise = torch.randn(clean.shape, generator=generator).to(device)
         denoiser = ModelDenoiser(module.unet, self.schedule, self.family.prediction)
-        return {"loss": denoiser.loss(clean, module.text(ids).last, t, noise, self.gamma).mean()}
+        context = module.text(ids).last
+        diffusion = denoiser.loss(clean, context, t, noise, self.gamma).mean()
+        if module.head is None:
+            return {"loss": diffusion}
+        foretold = F.mse_loss(module.head(context.mean(dim=1)).float(), clean)
+        return {"loss": diffusion + foretold, "diffusion": diffusion, "foretold": foretold}
 
     @torch.inference_mode()
     def sample(self, module: TextAndUNet, path: Path) -> None:
