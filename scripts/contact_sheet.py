@@ -21,6 +21,7 @@ def passes(model: ldm.LatentDiffusion, prompt: str, repaint: str, seed: int) -> 
     (picture,) = model.txt2img(prompt, seed=seed)
     mask = Image.new("L", picture.size)
     ImageDraw.Draw(mask).rectangle((0, 0, side - 1, side // 2), fill=255)
+    loose = prompt.partition(",")[0]  # a variation shows in what the prompt leaves open
     grey = picture.convert("L").convert("RGB")
     (joined,) = model.txt2img(prompt, seed=seed, seamless="xy")
     options = {"seed": seed + 1}
@@ -31,14 +32,14 @@ def passes(model: ldm.LatentDiffusion, prompt: str, repaint: str, seed: int) -> 
         "inpaint, soft edge": model.inpaint(repaint, picture, mask, mask_blur=side // 16, **options)[0],
         "outpaint": model.outpaint(prompt, picture, left=margin, right=margin, mask_blur=margin // 2, **options)[0],
         "picture to picture, 0.6": model.img2img(repaint, picture, 0.6, **options)[0],
-        "hires x 2, latent": model.txt2img(prompt, seed=seed, hires=2, hires_strength=0.6)[0],
-        "hires x 2, pixels": model.txt2img(prompt, seed=seed, hires=2, hires_pixels=True, hires_strength=0.4)[0],
-        "enlarge x 3 in tiles": model.img2img(prompt, picture, 0.25, enlarge=3, **options)[0],
+        "hires x 2, latent": model.txt2img(prompt, seed=seed, hires=2, hires_strength=0.25)[0],
+        "hires x 2, pixels": model.txt2img(prompt, seed=seed, hires=2, hires_pixels=True, hires_strength=0.15)[0],
+        "enlarge x 3 in tiles": model.img2img(prompt, picture, 0.15, enlarge=3, **options)[0],
         "seamless, four times": grid([joined] * 4, 2, padding=0),
         "the picture, grey": grey,
         "colourise": model.img2img(prompt, grey, 1.0, colourise=True, **options)[0],
-        "variation 0.1": model.txt2img(prompt, seed=seed, variation=0.1, variation_seed=seed + 1)[0],
-        "variation 0.4": model.txt2img(prompt, seed=seed, variation=0.4, variation_seed=seed + 1)[0],
+        "a loose prompt": model.txt2img(loose, seed=seed)[0],
+        "its variation 0.5": model.txt2img(loose, seed=seed, variation=0.5, variation_seed=seed + 1)[0],
         "the seed, wider": model.txt2img(
             prompt, seed=seed, width=side + 2 * margin, noise_width=side, noise_height=side
         )[0],
@@ -48,8 +49,14 @@ def passes(model: ldm.LatentDiffusion, prompt: str, repaint: str, seed: int) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Every pass on one sheet.")
     parser.add_argument("--ckpt", type=Path, help="a checkpoint or a diffusers folder (the built-in model)")
-    parser.add_argument("--prompt", default="a red circle above a blue square", help="what to draw")
-    parser.add_argument("--repaint", default="a green star above a blue square", help="what its upper half becomes")
+    parser.add_argument(
+        "--prompt", default="a large red heart above a small blue square, on a yellow background", help="what to draw"
+    )
+    parser.add_argument(
+        "--repaint",
+        default="a large green star above a small blue square, on a yellow background",
+        help="what its upper half becomes",
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--cell", type=int, default=160, help="of a picture on the sheet, in pixels")
     parser.add_argument("--out", type=Path, default=Path("passes.png"))
