@@ -12,9 +12,9 @@ PROMPTS = {
     "a large red heart on a yellow background": ([("large", "red", "heart")], "yellow"),
     "a small white star on a blue background": ([("small", "white", "star")], "blue"),
     "on a black background, there is a large cyan circle": ([("large", "cyan", "circle")], "black"),
-    "a large orange cross to the left of a small green ring on a white background": (
-        [("large", "orange", "cross"), ("small", "green", "ring")],
-        "white",
+    "a large red heart to the left of a small blue star, on a yellow background": (
+        [("large", "red", "heart"), ("small", "blue", "star")],
+        "yellow",
     ),
 }
 

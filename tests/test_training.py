@@ -20,6 +20,7 @@ import ldm
 from ldm.clip.tokenizer import Tokenizer
 from ldm.training.data import Scenes
 from ldm.training.ema import EMA
+from ldm.training.encoding import encode_data, latent_scale
 from ldm.training.initial import new_text, new_unet, new_vae
 from ldm.training.loop import Plan, step_generator, train
 from ldm.training.losses import kl_loss, perceptual_loss, reconstruction_loss
@@ -31,8 +32,6 @@ from ldm.training.stages import (
     TextAndHead,
     TextStage,
     draw_steps,
-    encode_data,
-    latent_scale,
 )
 
 PLAN = Plan(steps=40, batch=8, learning_rate=0.1, warmup=4, weight_decay=0.0, clip=10.0, ema=0.9, seed=3, save_every=10)

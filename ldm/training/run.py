@@ -1,20 +1,15 @@
 """From a recipe to a model file: stage after stage, each of which goes on where it was if it was killed."""
 
-import json
-import os
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 
 from ..clip.tokenizer import Tokenizer
-from ..vae import VAE
 from ..weights import Checkpoint, save
 from .data import Data
+from .encoding import encoded, latent_scale
 from .evaluation import held_out_prompts
 from .initial import new_text, new_unet, new_vae, seeded
 from .loop import train
@@ -26,8 +21,6 @@ from .stages import (
     TextAndHead,
     TextAndUNet,
     TextStage,
-    encode_data,
-    latent_scale,
 )
 
 
@@ -87,15 +80,3 @@ def run(
     finished = folder / "model.safetensors"
     save(finished, Checkpoint(family, module.text.half(), module.unet.half(), vae.half(), tokenizer.merges))
     return finished
-
-
-def encoded(vae: VAE, data: Data, folder: Path, autocast: bool) -> tuple[Tensor, list[str]]:
-    """See encode_data; kept in latents.safetensors."""
-    path = folder / "latents.safetensors"
-    if not path.exists():
-        latents, captions = encode_data(vae, data, autocast)
-        partial = path.with_suffix(".partial")
-        save_file({"latents": latents}, partial, {"captions": json.dumps(captions)})
-        os.replace(partial, path)
-    with safe_open(path, "pt") as file:
-        return file.get_tensor("latents"), json.loads(file.metadata()["captions"])

@@ -130,29 +130,6 @@ class DecoderStage:
         write_grid(torch.cat([images, decoded]), len(images), path)
 
 
-@torch.inference_mode()
-def latent_scale(vae: VAE, data: Data, count: int = 256) -> float:
-    """1 / the standard deviation of the unscaled latents: what VAEConfig.scale should be."""
-    images, _ = examples(data, range(min(count, len(data))), vae.post_quant.weight.device)
-    return vae.config.scale / float(vae.encode(images).std())
-
-
-@torch.inference_mode()
-def encode_data(vae: VAE, data: Data, autocast: bool = False, batch: int = 64) -> tuple[Tensor, list[str]]:
-    """Every picture as the mean of its scaled latent, (N, Z, h, w) float16; and every caption."""
-    from tqdm import tqdm
-
-    device = vae.post_quant.weight.device
-    latents: list[Tensor] = []
-    captions: list[str] = []
-    for start in tqdm(range(0, len(data), batch), desc="encoding", dynamic_ncols=True):
-        images, texts = examples(data, range(start, min(start + batch, len(data))), device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-            latents.append(vae.encode(images.contiguous(memory_format=torch.channels_last)).half().cpu())
-        captions += texts
-    return torch.cat(latents).contiguous(), captions
-
-
 class TextAndHead(nn.Module):
     """A text encoder, and a small network that makes a latent of what it says on average."""
 
