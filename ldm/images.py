@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .exif import from_exif, to_exif
+from .files import replacing
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -99,10 +99,7 @@ def grid(images: Sequence[Image], columns: int, padding: int = 2) -> Image:
 
 
 def save_image(path: str | Path, image: Image, text: Mapping[str, str] | None = None) -> None:
-    """Write a picture with its text, as PNG, JPEG or lossless WebP, as its name ends.
-
-    It appears under its name when it is whole: first a temporary file, then a rename.
-    """
+    """Write a picture with its text, as PNG, JPEG or lossless WebP, as its name ends."""
     from PIL.PngImagePlugin import PngInfo
 
     path, text, info = Path(path), text or {}, PngInfo()
@@ -115,12 +112,8 @@ def save_image(path: str | Path, image: Image, text: Mapping[str, str] | None = 
     }
     if path.suffix not in ways:
         raise ValueError(f"a picture cannot be saved as {path.name!r}: let its name end in {', '.join(ways)}")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as temporary:
         image.save(temporary, **ways[path.suffix])
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_text(path: str | Path) -> dict[str, str]:

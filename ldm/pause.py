@@ -23,11 +23,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .files import replacing
 from .request import Request
 from .weights import CheckpointError
 from .weights.opening import open_checkpoint
 from .weights.safetensors import write_safetensors
-from .weights.saving import replacing
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -124,12 +124,12 @@ class LatentDiffusion:
     ) -> list[Image]:
         """The pictures of a request, `batch` of them at once; None: as many as memory has room for."""
         request, canvas = self.settle(request, image, mask)
-        pictures = []
+        pictures: list[Image] = []
         for part in request.split(self.batch_size(request) if batch is None else batch):
             for step in self.steps(part, canvas):
                 latents = step.x
             pictures += self.pictures(latents, request, canvas)
-        return pictures if request.only is None else [pictures[request.only]]
+        return list(request.kept(pictures))
 
     def steps(self, request: Request, image: Start = None, record: list[Tensor] | None = None) -> Iterator[Step]:
         """Step after step of all the pictures of a request in one batch; `decode(step.denoised)` is a preview.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def multiple(family: Family) -> int:
     """Of what width and height are multiples where they are ours to choose, in pixels: every level of the U-Net then
     is exactly half the one before."""
-    return int(2 ** (len(family.vae.channels) - 1 + len(family.unet.channels) - 1))
+    return int(family.vae.factor * 2 ** (len(family.unet.channels) - 1))
 
 
 OPTIONS = ("eta", "s_churn", "s_tmin", "s_tmax", "s_noise")  # fields of a request that are a sampler's own
@@ -152,7 +152,7 @@ def settle(request: Request, family: Family, canvas: Canvas | None) -> Request:
     elif request.strength is not None:
         raise ValueError(f"strength {request.strength:g} needs an image to start from")
     request = request.with_defaults({"width": width, "height": height})
-    pixel = 2 ** (len(family.vae.channels) - 1)  # of a latent, in pixels
+    pixel = family.vae.factor  # of a latent, in the picture's
     for side, grid in ((request.width, pixel), (request.height, pixel), (request.tile, multiple(family))):
         if side is not None and side % grid:
             raise ValueError(f"a side of {side} pixels does not fit this model: give a multiple of {grid}")

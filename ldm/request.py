@@ -5,12 +5,14 @@ a new flag needs: the command line, the checks and the JSON are read off the fie
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import Field, asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from functools import cache
 from numbers import Integral, Real
-from typing import Any, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
+
+T = TypeVar("T")
 
 
 def option(
@@ -152,6 +154,10 @@ class Request:
             return replace(self, prompt=prompts[own], negative=plain(negatives[own]), seed=seed, count=1, only=None)
 
         return [part(i) for i in range(0, len(prompts), size)]
+
+    def kept(self, pictures: Sequence[T]) -> Sequence[T]:
+        """Of all its pictures, or of something for each of them, what is wanted: all, or the one that is `only`."""
+        return pictures if self.only is None else pictures[self.only : self.only + 1]
 
     def with_defaults(self, defaults: Mapping[str, Any]) -> "Request":
         """Every field that is None takes its default, where there is one."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from .files import replacing
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -53,16 +54,8 @@ def broken(pen: ImageDraw, label: str, width: int) -> str:
 
 
 def save_gif(path: str | Path, frames: Sequence[Image], seconds: float = 0.1, last: float = 2.0) -> None:
-    """Frames one after the other, for ever: each for so many seconds, the last for longer, and all at the last's size.
-
-    As with `save_image`, the file appears under its name when it is whole.
-    """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """Frames one after the other, for ever: each for so many seconds, the last for longer, all at the last's size."""
     frames = [frame if frame.size == frames[-1].size else frame.resize(frames[-1].size) for frame in frames]
     times = [round(1000 * seconds)] * (len(frames) - 1) + [round(1000 * last)]
-    try:
+    with replacing(Path(path)) as temporary:
         frames[0].save(temporary, "GIF", save_all=True, append_images=frames[1:], duration=times, loop=0)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

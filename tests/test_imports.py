@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "ldm"
 
 LAYERS = (  # a module may import those of the rows above its own
-    ("exif",),
+    ("exif", "files"),
     ("layers", "request", "images", "sheets", "watermark", "device", "finite", "tiles", "colour"),
     ("vae", "unet", "clip", "samplers", "canvas"),
     ("families", "programs", "prompts", "seamless", "metadata"),

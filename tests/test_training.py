@@ -118,7 +118,7 @@ def test_training_learns_and_writes_what_it_says(tmp_path):
     rows = [json.loads(row) for row in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [50, 100, 150, 200]
     assert len(list((tmp_path / "samples").iterdir())) == 20
-    assert not list(tmp_path.glob("*.partial"))
+    assert {path.name for path in tmp_path.iterdir()} == {"state.pt", "log.jsonl", "samples"}
 
 
 def test_another_plan_does_not_take_over_a_folder(tmp_path):

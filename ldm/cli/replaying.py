@@ -27,7 +27,7 @@ def replay(options: argparse.Namespace) -> None:
     origins = [(path, read_origin(path)) for path in options.files]
     folder, model = Folder(options.outdir), open_model(options)
     wanted = [settled(model, path, replace(origin.request, **changes)) for path, origin in origins]
-    starts = accumulate((request.total if request.only is None else 1 for request in wanted), initial=0)
+    starts = accumulate((len(request.kept(range(request.total))) for request in wanted), initial=0)
     with ranks() as team:
         folder = team.agree(folder)
         for start, (path, origin), request in team.share(list(zip(starts, origins, wanted))):
@@ -60,4 +60,4 @@ def drawn(
     for part in request.split(model.batch_size(request)):
         pictures, _ = draw_batch(model, part, start + len(pairs), folder, model.decode, options, quiet=False)
         pairs += zip(pictures, model.singles(part))
-    yield from pairs if request.only is None else [pairs[request.only]]
+    yield from request.kept(pairs)

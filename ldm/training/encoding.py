@@ -4,7 +4,6 @@ N pictures, Z latent channels, h x w size of a latent.
 """
 
 import json
-import os
 from pathlib import Path
 
 import torch
@@ -12,6 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..files import replacing
 from ..vae import VAE
 from .data import Data
 from .stages import examples
@@ -45,8 +45,7 @@ def encoded(vae: VAE, data: Data, folder: Path, autocast: bool) -> tuple[Tensor,
     path = folder / "latents.safetensors"
     if not path.exists():
         latents, captions = encode_data(vae, data, autocast)
-        partial = path.with_suffix(".partial")
-        save_file({"latents": latents}, partial, {"captions": json.dumps(captions)})
-        os.replace(partial, path)
+        with replacing(path) as temporary:
+            save_file({"latents": latents}, temporary, {"captions": json.dumps(captions)})
     with safe_open(path, "pt") as file:
         return file.get_tensor("latents"), json.loads(file.metadata()["captions"])

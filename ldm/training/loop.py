@@ -6,18 +6,18 @@ their average, the optimizer's moments and k; and a run that is resumed takes th
 
 import json
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from ..files import replacing
 from .ema import EMA
 
 
@@ -78,13 +78,6 @@ def computing(device: torch.device, autocast: bool) -> Iterator[None]:
         yield
 
 
-def write_atomically(state: Any, path: Path) -> None:
-    """Under a temporary name first: whoever reads `path`, also after a kill, finds a whole file."""
-    partial = path.with_name(path.name + ".partial")
-    torch.save(state, partial)
-    os.replace(partial, path)
-
-
 def train(stage: Stage[M], plan: Plan, folder: Path, autocast: bool = False, compile: bool = False) -> M:
     """Trains stage.module, or goes on with what lies in `folder`; returns the average of its weights.
 
@@ -143,6 +136,7 @@ def train(stage: Stage[M], plan: Plan, folder: Path, autocast: bool = False, com
                 "average": average.module.state_dict(),
                 "optimizer": optimizer.state_dict(),
             }
-            write_atomically(state, path)
+            with replacing(path) as temporary:
+                torch.save(state, temporary)
             stage.sample(average.module, folder / "samples" / f"{done:06}.png")
     return average.module

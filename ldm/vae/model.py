@@ -32,6 +32,11 @@ class VAEConfig:
     groups: int
     scale: float
 
+    @property
+    def factor(self) -> int:
+        """How much smaller a latent is than its picture, in each direction."""
+        return int(2 ** (len(self.channels) - 1))
+
 
 class Attention(nn.Module):
     """Every pixel of a feature map looks at every other, with a single head."""
@@ -182,8 +187,7 @@ class VAE(nn.Module):
 
     @property
     def factor(self) -> int:
-        """How much smaller a latent is than its picture, in each direction."""
-        return int(2 ** (len(self.config.channels) - 1))
+        return self.config.factor
 
     def moments(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance of the unscaled latents. (B, 3, H, W) -> two of (B, Z, H/f, W/f)"""

@@ -120,7 +120,7 @@ def configs_of(family: Family) -> dict[str, dict[str, Any]]:
             "attention_head_dim": unet.heads or [unet.heads_at(width) for width in unet.channels],
             "transformer_layers_per_block": unet.depth,
             "use_linear_projection": unet.linear_projection,
-            "sample_size": family.size // 2 ** (len(vae.channels) - 1),
+            "sample_size": family.size // vae.factor,
         },
         "vae": {
             "_class_name": "AutoencoderKL",

@@ -2,15 +2,13 @@
 
 import json
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from ..clip.tokenizer import Tokenizer
+from ..files import replacing
 from ..keymaps import Naming, table
 from .folder import configs_of
 from .loading import Checkpoint
@@ -86,15 +84,3 @@ def write_folder(path: Path, checkpoint: Checkpoint) -> None:
 def write_json(path: Path, values: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A name beside `path` for a file or a folder that takes its place once everything is written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        new, old = Path(folder) / "new", Path(folder) / "old"
-        yield new
-        if path.is_dir():
-            os.replace(path, old)  # goes with the temporary folder
-        os.replace(new, path)
