@@ -16,6 +16,20 @@ def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, causal: bool = False)
     return F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2).flatten(2)
 
 
+class Linear(nn.Linear):
+    """A linear layer on rows of tokens; a wide one, on a CPU, is a 1x1 convolution of pictures that are one row high.
+
+    Torch leaves matrix products there to MKL and convolutions to oneDNN, which takes a fifth less time for the same.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, D) -> (B, L, out)"""
+        if x.device.type != "cpu" or self.in_features < 256:
+            return super().forward(x)
+        row = x.transpose(1, 2).unsqueeze(2)  # (B, D, 1, L)
+        return F.conv2d(row, self.weight[:, :, None, None], self.bias).squeeze(2).transpose(1, 2)
+
+
 class ResBlock(nn.Module):
     """Two 3x3 convolutions around which the input is added back; a U-Net's also hears the time of diffusion.
 

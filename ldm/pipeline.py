@@ -155,11 +155,15 @@ class LatentDiffusion:
     def denoiser(self, request: Request, steps: int, earlier: int = 0) -> Callable[[int], Denoiser]:
         """D(x, sigma) for the pictures of a settled request in each of its steps, counted from 1: the U-Net, guided by
         the prompts, which may change from step to step. earlier: the steps of a first pass."""
-        model = ModelDenoiser(self.unet, noise_schedule(request, self.family), self.family.prediction)
+
+        def network(x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+            """One time for all pictures: then no rounding in its embedding tells how many they are."""
+            return self.unet(x, t[:1], context)  # type: ignore[no-any-return]
 
         def encode(texts: Sequence[str]) -> Tensor:
             return self.conditioning(texts, request.emphasis, request.clip_skip, repeats)
 
+        model = ModelDenoiser(network, noise_schedule(request, self.family), self.family.prediction)
         repeats = PROGRAMS[request.compat].repeats
         own = groups(request, self.tokenizer, steps, earlier, repeats)
         return tempered(request, lambda scale: guidance(model, own, encode, scale))
@@ -176,12 +180,20 @@ class LatentDiffusion:
         )
 
     @torch.inference_mode()
-    def encode(self, images: Tensor, tile: int | None = None, axes: str | None = None) -> Tensor:
-        """(B, 3, H, W) in [-1, 1] -> latents, float32. tile, axes: `tile` and `seamless` of a Request."""
+    def encode(
+        self, images: Tensor, tile: int | None = None, axes: str | None = None, noise: Tensor | None = None
+    ) -> Tensor:
+        """(B, 3, H, W) in [-1, 1] -> latents, float32. tile, axes: `tile` and `seamless` of a Request.
+
+        noise: see `VAE.encode`; of one image several latents may be picked. In tiles there is no choice.
+        """
         images, vae = images.to(self.device, self.vae.quant.weight.dtype, memory_format=layout(self.device)), self.vae
-        encode = vae.encode if tile is None else lambda x: tiled_encode(vae, x, tile, overlap(tile, vae.factor))
         with seamless(vae, axes):
-            return finite(lambda: encode(images), {"vae": vae}, "encoding the image").float()
+            if tile is not None:
+                encode = partial(tiled_encode, vae, images, tile, overlap(tile, vae.factor))
+            else:
+                encode = partial(vae.encode, images, noise)
+            return finite(encode, {"vae": vae}, "encoding the image").float()
 
     @torch.inference_mode()
     def decode(self, latents: Tensor, tile: int | None = None, axes: str | None = None) -> Tensor:

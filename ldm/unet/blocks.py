@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import attention
+from ..layers import Linear, attention
 
 
 def timestep_embedding(t: Tensor, width: int) -> Tensor:
@@ -43,10 +43,10 @@ class CrossAttention(nn.Module):
     def __init__(self, width: int, context_width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.q = nn.Linear(width, width, bias=False)
-        self.k = nn.Linear(context_width, width, bias=False)
-        self.v = nn.Linear(context_width, width, bias=False)
-        self.out = nn.Linear(width, width)
+        self.q = Linear(width, width, bias=False)
+        self.k = Linear(context_width, width, bias=False)
+        self.v = Linear(context_width, width, bias=False)
+        self.out = Linear(width, width)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """x (B, L, D), context (B, M, context_width) -> (B, L, D)"""
@@ -58,12 +58,12 @@ class GEGLU(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.up = nn.Linear(width, 8 * width)
-        self.down = nn.Linear(4 * width, width)
+        self.up = Linear(width, 8 * width)
+        self.down = Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         value, gate = self.up(x).chunk(2, dim=-1)
-        return self.down(value * F.gelu(gate))  # type: ignore[no-any-return]
+        return self.down(F.gelu(gate).mul_(value))  # type: ignore[no-any-return]
 
 
 class TransformerBlock(nn.Module):
@@ -97,9 +97,9 @@ class SpatialTransformer(nn.Module):
         super().__init__()
         self.norm = nn.GroupNorm(groups, width, eps=1e-6)
         self.linear_projection = linear_projection
-        self.proj_in = nn.Linear(width, width) if linear_projection else nn.Conv2d(width, width, 1)
+        self.proj_in = Linear(width, width) if linear_projection else nn.Conv2d(width, width, 1)
         self.blocks = nn.ModuleList(TransformerBlock(width, context_width, heads) for _ in range(depth))
-        self.proj_out = nn.Linear(width, width) if linear_projection else nn.Conv2d(width, width, 1)
+        self.proj_out = Linear(width, width) if linear_projection else nn.Conv2d(width, width, 1)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """x (B, C, H, W), context (B, M, D) -> (B, C, H, W)"""

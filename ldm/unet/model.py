@@ -137,7 +137,7 @@ class UNet(nn.Module):
     def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
         """The network's raw prediction.
 
-        x (B, in_channels, H, W) noisy latent of any size; t (B,) training step, possibly fractional;
+        x (B, in_channels, H, W) noisy latent of any size; t (B,) training step, possibly fractional, or (1,) for all;
         context (B, M, context_width) text -> (B, out_channels, H, W)
         """
         time = self.time(t)
