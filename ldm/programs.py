@@ -179,7 +179,7 @@ PROGRAMS: dict[str | None, Program] = {
         noisy=("ddim", "plms"),
         schedules={
             **dict.fromkeys(DIFFUSERS_IN_SIGMA, "uniform"),
-            **dict.fromkeys(DIFFUSERS_SOLVERS, "sgm_uniform"),
+            **dict.fromkeys(DIFFUSERS_SOLVERS, "sgm_linspace"),
         },
     ),
     "compvis": Program(

@@ -41,7 +41,9 @@ class Model(Protocol):
     def device(self) -> torch.device: ...
     @property
     def dtype(self) -> torch.dtype: ...
-    def encode(self, images: Tensor, tile: int | None = None, axes: str | None = None) -> Tensor: ...
+    def encode(
+        self, images: Tensor, tile: int | None = None, axes: str | None = None, noise: Tensor | None = None
+    ) -> Tensor: ...
     def decode(self, latents: Tensor, tile: int | None = None, axes: str | None = None) -> Tensor: ...
     def denoiser(self, request: Request, steps: int, earlier: int = 0) -> Stepwise: ...
 
@@ -53,7 +55,7 @@ def sample(model: Model, request: Request, canvas: Canvas | None, record: list[T
     """
     encode = partial(model.encode, tile=request.tile, axes=request.seamless)
     decode = partial(model.decode, tile=request.tile, axes=request.seamless)
-    clean = None if canvas is None else encode(canvas.image).expand(request.total, -1, -1, -1)
+    clean: Tensor | None = None
     tile = None if request.tile is None else request.tile // model.vae.factor
     done, before, latents = 0, 0, torch.empty(0)
 
@@ -65,10 +67,13 @@ def sample(model: Model, request: Request, canvas: Canvas | None, record: list[T
 
     denoise = compute if record is None else recorded(compute, record)
     for part in passes(request, model.family):
-        if part is not request:
-            clean = enlarged(latents, part, model.vae.factor, encode, decode)
         sigmas = noise_levels(part, model.family)
         noise = noises(model, part, range(part.seed, part.seed + part.total), sigmas)
+        if part is not request:
+            clean = enlarged(latents, part, model.vae.factor, encode, decode)
+        elif canvas is not None:
+            picking = noise.posterior(blank(model, part))
+            clean = encode(canvas.image, noise=picking).expand(part.total, -1, -1, -1)
         latents = first_latents(model, part, clean, canvas, sigmas, noise)
         if len(sigmas) == 1:
             yield Step(done, 0.0, latents, latents)
@@ -89,6 +94,12 @@ def noises(model: Model, request: Request, seeds: Sequence[int], sigmas: Sequenc
     return program.noises(seeds, sigmas, model.dtype, request.skip, request.ensd)
 
 
+def blank(model: Model, request: Request) -> Tensor:
+    """Zeros of the shape of a settled request's latents. (B, Z, h, w)"""
+    shape = model.unet.config.in_channels, request.height // model.vae.factor, request.width // model.vae.factor
+    return torch.zeros(request.total, *shape, device=model.device)
+
+
 def first_latents(
     model: Model, request: Request, clean: Tensor | None, canvas: Canvas | None, sigmas: Sequence[float], noise: Noise
 ) -> Tensor:
@@ -96,10 +107,7 @@ def first_latents(
     sigma, program, factor = sigmas[0], PROGRAMS[request.compat], model.vae.factor
     if clean is not None and sigma == 0:
         return clean
-    like = clean
-    if like is None:
-        shape = model.unet.config.in_channels, request.height // factor, request.width // factor
-        like = torch.zeros(request.total, *shape, device=model.device)
+    like = blank(model, request) if clean is None else clean
     first = first_noise(request, like, noise, lambda seeds: noises(model, request, seeds, sigmas), factor)
     top = noise_schedule(request, model.family).sigma_max
     unknown = program.start(request.sampler, request.schedule, sigma, top) * first

@@ -99,6 +99,16 @@ def test_increments_of_a_path_are_standard_normal():
     assert torch.allclose(torch.cov(steps), torch.eye(len(steps)), atol=0.023)
 
 
+def test_the_latent_of_a_picture_is_picked_as_in_the_program():
+    mine = {word: foreign(word).posterior(X) for word in NOISES}
+    assert {word for word, picked in mine.items() if picked is not None} == {"compvis", "diffusers"}
+    assert torch.equal(mine["compvis"], *cpu_draws(42, X.shape))
+    once, after = cpu_draws(42, X[:1].shape, X.shape)
+    noise = foreign("diffusers")
+    assert torch.equal(noise.posterior(X), once)
+    assert torch.equal(noise(X), after)
+
+
 @pytest.mark.parametrize("word", NOISES)
 def test_draws_come_in_the_dtype_of_x_and_leave_the_global_generator_alone(word):
     before = torch.random.get_rng_state()

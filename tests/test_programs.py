@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -51,6 +52,18 @@ def test_steps_that_run_on_a_picture(tiny, word, run, whole):
     sigmas = levels(tiny, PICTURE, steps=20, strength=0.75, sampler="euler", schedule="karras", compat=word)
     assert len(sigmas) - 1 == run
     assert sigmas == SAMPLERS["euler"].sigmas(tiny.family.noise_schedule(), whole, "karras")[-run - 1 :]
+
+
+@EACH
+def test_every_number_of_steps_at_every_strength(tiny, word):
+    for steps in range(1, 61):
+        settled, _ = tiny.settle(Request(strength=1, steps=steps, compat=word), PICTURE)
+        whole = noise_levels(settled, tiny.family)
+        for strength in (0.1, 0.5, 0.999, 1):
+            sigmas = noise_levels(replace(settled, strength=strength), tiny.family)
+            assert all(a > b for a, b in pairwise(sigmas))
+            assert PROGRAMS[word].exact or sigmas == whole[len(whole) - len(sigmas) :]
+            assert strength < 1 or len(sigmas) > steps // 2
 
 
 def test_a1111_with_exact_steps(tiny):
@@ -203,7 +216,7 @@ def test_automatic_schedules(tiny):
         ("a1111", "dpmpp_sde", "karras"),
         ("diffusers", "ddim", "leading"),
         ("diffusers", "heun", "uniform"),
-        ("diffusers", "dpmpp_2m", "sgm_uniform"),
+        ("diffusers", "dpmpp_2m", "sgm_linspace"),
     ):
         assert tiny.settle(Request(sampler=sampler, compat=word))[0].schedule == schedule
 

@@ -56,7 +56,7 @@ def test_where_lists_begin_and_end() -> None:
     assert set(SCHEDULES) - at_the_top == {"leading", "ddim_uniform"}
     last = {name: SCHEDULES[name](SCHEDULE, 12)[-2] for name in SCHEDULES}
     above = {name for name, sigma in last.items() if sigma > 0.03}
-    assert above == {"sgm_uniform", "leading", "ddim_uniform", "trailing", "simple"}
+    assert above == {"sgm_uniform", "sgm_linspace", "leading", "ddim_uniform", "trailing", "simple"}
 
 
 def test_spacing_in_the_right_variable() -> None:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from typing import Literal
 
 import numpy as np
 import torch
@@ -42,6 +43,8 @@ class Convention:
     alone  each picture has its own seed; otherwise the whole batch is drawn at once from the seed of its first picture,
            so that a picture depends on its place in the batch, and but for the first noise on the size of the batch
     narrow whether it is drawn in the number format of the network, on the CPU; else in float32
+    picked whether noise picks the latent of a picture from the VAE's posterior: "once" for all, by the first draw of
+           all; or "each", by a stream of its own, on the CPU; None: it is the mean
     """
 
     first: Callable[[int], Stream]
@@ -49,6 +52,7 @@ class Convention:
     path: Callable[[int], Stream] | None
     alone: bool
     narrow: bool = False
+    picked: Literal["once", "each"] | None = None
 
 
 NOISES = {
@@ -56,8 +60,8 @@ NOISES = {
     "a1111_cpu": Convention(first=cpu, later=None, path=cpu, alone=True),  # RNG: CPU
     "comfyui": Convention(first=cpu, later=cuda, path=cpu, alone=False),
     # with a CPU generator, as its manual says
-    "diffusers": Convention(first=cpu, later=None, path=None, alone=False, narrow=True),
-    "compvis": Convention(first=cuda, later=None, path=None, alone=False),
+    "diffusers": Convention(first=cpu, later=None, path=None, alone=False, narrow=True, picked="once"),
+    "compvis": Convention(first=cuda, later=None, path=None, alone=False, picked="each"),
 }
 
 
@@ -97,6 +101,14 @@ class ForeignNoise(Noise):
         self._skip = 0
         streams, self._next = self._next, self._later
         return self._joined([stream(self._shape(x)) for stream in streams]).to(x)
+
+    def posterior(self, x: Tensor) -> Tensor | None:
+        """Called before all else. (B, C, H, W), or (1, C, H, W) for all, see `Noise.posterior`."""
+        if self.convention.picked is None:
+            return None
+        once = self.convention.picked == "once"
+        stream, count = (self._next[0], 1) if once else (cpu(self.seeds[0]), len(x))
+        return stream((count, *x.shape[1:])).to(x)
 
     def path(self, x: Tensor, start: float, end: float) -> Tensor:
         """The normalised increment of `Noise.path`; where the convention has no path, the next standard normals."""

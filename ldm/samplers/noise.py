@@ -30,6 +30,11 @@ class Noise:
         self._check(x)
         return torch.stack([torch.randn(x.shape[1:], generator=g) for g in self._generators]).to(x)
 
+    def posterior(self, x: Tensor) -> Tensor | None:
+        """The standard normal that picks the latents of a picture, like x, from what the VAE says they may be. None:
+        nothing does, they are the most likely ones; so that a picture at strength 0 does not depend on the seed."""
+        return None
+
     def path(self, x: Tensor, start: float, end: float) -> Tensor:
         """The normalised increment  (W(start) - W(end)) / sqrt|start - end|  of each picture's own Brownian path W.
 

@@ -27,6 +27,11 @@ def linspace(schedule: NoiseSchedule, steps: int) -> list[float]:
     return _at(schedule, [round(t) for t in ramp(len(schedule) - 1, 0, steps)])
 
 
+def sgm_linspace(schedule: NoiseSchedule, steps: int) -> list[float]:
+    """As `sgm_uniform`, rounded to whole training steps: what diffusers' multistep solvers start from."""
+    return _at(schedule, [round(t) for t in ramp(len(schedule) - 1, 0, steps + 1)[:-1]])
+
+
 def leading(schedule: NoiseSchedule, steps: int) -> list[float]:
     """DDIM's training steps  i (T // steps) + 1, exactly `steps` of them. Lin et al. 2023, table 2."""
     return _at(schedule, [i * (len(schedule) // steps) + 1 for i in reversed(range(steps))])
@@ -129,6 +134,7 @@ SCHEDULES: dict[str, SigmaList] = {
     "normal": uniform,  # ComfyUI's name
     "sgm_uniform": sgm_uniform,
     "linspace": linspace,
+    "sgm_linspace": sgm_linspace,
     "leading": leading,
     "ddim_uniform": ddim_uniform,
     "trailing": trailing,

@@ -161,7 +161,6 @@ def configs_of(family: Family) -> dict[str, dict[str, Any]]:
             "clip_sample": False,
             "set_alpha_to_one": False,
             "steps_offset": 1,
-            "timestep_spacing": "leading",
         },
         "tokenizer": {
             "bos_token": START,
