@@ -153,8 +153,8 @@ class LatentDiffusion:
         return settle(request, self.family, image), image
 
     def denoiser(self, request: Request, steps: int, earlier: int = 0) -> Callable[[int], Denoiser]:
-        """D(x, sigma) for the pictures of a settled request in each of its steps, counted from 1: the U-Net, guided by
-        the prompts, which may change from step to step. earlier: the steps of a first pass."""
+        """D(x, sigma) for the pictures of a settled request, step by step: the U-Net, guided by the prompts, which may
+        change. steps: how many there are, as `Program.change` counts them; earlier: how many a first pass had."""
 
         def network(x: Tensor, t: Tensor, context: Tensor) -> Tensor:
             """One time for all pictures: then no rounding in its embedding tells how many they are."""
@@ -201,7 +201,9 @@ class LatentDiffusion:
         latents, vae = latents.to(self.device, self.vae.quant.weight.dtype, memory_format=layout(self.device)), self.vae
         decode = vae.decode if tile is None else lambda z: tiled_decode(vae, z, tile, overlap(tile, vae.factor))
         with seamless(vae, axes):
-            images = [finite(partial(decode, z), {"vae": vae}, "decoding the picture") for z in latents[:, None]]
+            images = [
+                finite(partial(decode, z), {"vae": vae}, "decoding the picture") for z in latents.chunk(len(latents))
+            ]
         return torch.cat(images).float().clamp(-1, 1)
 
     def pictures(self, latents: Tensor, request: Request, canvas: Canvas | None = None) -> list[Image]:

@@ -36,6 +36,8 @@ class Program:
     discard    samplers whose levels lack the next-to-last; None: as the samplers themselves say
     draws      of the noise for a batch that goes on with the last one's stream: sampler, steps -> how many that made
     schedules  what "automatic" means for a sampler, where it is not the sampler's own
+    twice      samplers in each of whose steps prompts can change twice: where changes go by the calls of the network,
+               counted from 0, and by all the steps asked for; None: they go by the steps that run, counted from 1
     """
 
     noise: Convention | None
@@ -55,6 +57,7 @@ class Program:
     discard: Collection[str] | None = None
     draws: Callable[[str, int], int] | None = None
     schedules: Mapping[str, str] = field(default_factory=dict)
+    twice: Collection[str] | None = None
 
     def noises(
         self,
@@ -71,6 +74,14 @@ class Program:
         """The sampler as this program has it."""
         own = SAMPLERS[name]
         return own if self.discard is None else replace(own, discard=name in self.discard)
+
+    def changes(self, sampler: str, asked: int, run: int) -> int:
+        """How many times a prompt can change, when so many steps were asked for, and so many run."""
+        return run if self.twice is None else asked * (2 if sampler in self.twice else 1)
+
+    def change(self, step: int, call: int) -> int:
+        """Which of these it is in a step, counted from 1, at a call of the network, counted from 0."""
+        return step if self.twice is None else call
 
     @property
     def alone(self) -> bool:
@@ -147,7 +158,8 @@ A1111 = Program(
     repeats=True,
     circle=(2,),
     noisy=("ddim", "plms"),
-    schedules=dict.fromkeys(IN_TRAINING_STEPS, "ddim_uniform"),
+    schedules=dict.fromkeys(IN_TRAINING_STEPS, "ddim_clipped"),
+    twice=("dpm2", "dpm2_ancestral", "dpmpp_2s_ancestral", "dpmpp_sde", "heun", "restart"),
 )
 PROGRAMS: dict[str | None, Program] = {
     None: OURS,

@@ -27,7 +27,7 @@ from .unet import UNet
 from .vae import VAE
 
 Map = Callable[[Tensor], Tensor]  # of pictures to latents, or of latents to pictures
-Stepwise = Callable[[int], Denoiser]  # the denoiser of each step, counted from 1
+Stepwise = Callable[[int], Denoiser]  # the denoiser of each step, see `Program.change`
 
 
 class Model(Protocol):
@@ -57,15 +57,23 @@ def sample(model: Model, request: Request, canvas: Canvas | None, record: list[T
     decode = partial(model.decode, tile=request.tile, axes=request.seamless)
     clean: Tensor | None = None
     tile = None if request.tile is None else request.tile // model.vae.factor
-    done, before, latents = 0, 0, torch.empty(0)
+    program = PROGRAMS[request.compat]
+    done, before, calls, changes, latents = 0, 0, 0, 0, torch.empty(0)
 
     def compute(x: Tensor, sigma: float) -> Tensor:
         step = done - before + 1
-        denoise = bounded(denoiser(step), tile, canvas, clean, encode, decode)
+        denoise = bounded(denoiser(program.change(step, calls)), tile, canvas, clean, encode, decode)
         with seamless(model.unet, request.seamless):
             return finite(lambda: denoise(x, sigma), {"unet": model.unet}, f"step {step} of {len(sigmas) - 1}")
 
     denoise = compute if record is None else recorded(compute, record)
+
+    def counted(x: Tensor, sigma: float) -> Tensor:
+        nonlocal calls
+        guess = denoise(x, sigma)
+        calls += 1
+        return guess
+
     for part in passes(request, model.family):
         sigmas = noise_levels(part, model.family)
         noise = noises(model, part, range(part.seed, part.seed + part.total), sigmas)
@@ -78,10 +86,11 @@ def sample(model: Model, request: Request, canvas: Canvas | None, record: list[T
         if len(sigmas) == 1:
             yield Step(done, 0.0, latents, latents)
             continue
-        denoiser, before = model.denoiser(part, len(sigmas) - 1, done), done
+        earlier, changes = changes, program.changes(part.sampler, part.steps, len(sigmas) - 1)
+        denoiser, before, calls = model.denoiser(part, changes, earlier), done, 0
         given = {name: getattr(part, name) for name in OPTIONS if takes(part.sampler, name)}
         options = {name: value for name, value in given.items() if value is not None}
-        for step in SAMPLERS[part.sampler].run(denoise, latents, sigmas, noise, **options):
+        for step in SAMPLERS[part.sampler].run(counted, latents, sigmas, noise, **options):
             done, latents = before + step.index + 1, step.x
             if step.sigma == sigmas[-1] > 0:  # some programs stop a little above 0, and take x_t for the clean latent
                 latents = latents / math.sqrt(1 + step.sigma**2)

@@ -84,7 +84,7 @@ jumps to the end of the flow.
 ## The error that {steps} steps leave
 
 In standard deviations of the data, with every random part switched off; `ddpm` and `lcm` are nothing without theirs, so
-that they only run. Lists of `leading` and `ddim_uniform` begin below the highest noise level, which is no error here.
+that they only run. Lists of `leading` and DDIM's begin below the highest noise level, which is no error here.
 (`normal` is `uniform` under ComfyUI's name.)
 
 {errors}

@@ -212,13 +212,55 @@ def test_automatic_schedules(tiny):
     for word, sampler, schedule in (
         ("compvis", "ddim", "ddim_uniform"),
         ("compvis", "plms", "ddim_uniform"),
-        ("a1111", "unipc", "ddim_uniform"),
+        ("a1111", "unipc", "ddim_clipped"),
         ("a1111", "dpmpp_sde", "karras"),
         ("diffusers", "ddim", "leading"),
         ("diffusers", "heun", "uniform"),
         ("diffusers", "dpmpp_2m", "sgm_linspace"),
     ):
         assert tiny.settle(Request(sampler=sampler, compat=word))[0].schedule == schedule
+
+
+def heard(tiny, request, image=None):
+    """What the U-Net is told at each of its calls: the first numbers of the prompt's context, as letters."""
+    texts, letters = {}, []
+    for letter, text in (("a", "cat"), ("b", "do")):
+        texts[tuple(tiny.conditioning([text])[0, 1, :4].tolist())] = letter
+
+    def listen(module, inputs):
+        letters.append(texts[tuple(inputs[2][-1, 1, :4].tolist())])
+
+    handle = tiny.unet.register_forward_pre_hook(listen)
+    try:
+        list(tiny.steps(request, image))
+    finally:
+        handle.remove()
+    return "".join(letters)
+
+
+@pytest.mark.parametrize(
+    ("word", "sampler", "prompt", "letters"),
+    [
+        (None, "euler", "[cat:do:2]", "aabb"),
+        (None, "heun", "[cat:do:2]", "aaaabbb"),
+        (None, "heun", "[cat|do]", "aabbaab"),
+        ("a1111", "euler", "[cat:do:2]", "aaab"),
+        ("a1111", "euler", "[cat|do]", "aaba"),
+        ("a1111", "heun", "[cat:do:2]", "aaabbbb"),
+        ("a1111", "heun", "[cat:do:.5]", "aaaaabb"),
+        ("a1111", "heun", "[cat|do]", "aababab"),
+    ],
+)
+def test_when_a_prompt_changes(tiny, word, sampler, prompt, letters):
+    """A1111 counts the calls of its network, from 0, and takes a text up to and with the number where it ends."""
+    request = Request(prompt, sampler=sampler, steps=4, compat=word, scale=3)
+    assert heard(tiny, request) == letters
+
+
+def test_a_picture_to_start_from_leaves_a_prompts_changes_where_a1111_has_them(tiny, monkeypatch):
+    options = {"sampler": "euler", "steps": 4, "strength": 0.5, "schedule": "karras"}
+    assert heard(tiny, Request("[cat:do:.5]", **options), PICTURE) == "ab"
+    assert heard(tiny, Request("[cat:do:.5]", **options, compat="a1111"), PICTURE) == "aaa"
 
 
 def test_ddims_steps_are_compviss(tiny):

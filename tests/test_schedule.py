@@ -37,7 +37,7 @@ def test_t_and_sigma_are_inverse_and_clamped() -> None:
 def test_lists_decrease_to_zero_and_have_their_length(name: str, schedule: NoiseSchedule) -> None:
     for steps in (*range(1, 21), 30, 50, 60):
         sigmas = SCHEDULES[name](schedule, steps)
-        assert len(sigmas) == steps + 1 or (name == "ddim_uniform" and len(sigmas) > steps)
+        assert len(sigmas) == steps + 1 or (name in ("ddim_uniform", "ddim_clipped") and len(sigmas) > steps)
         assert all(isinstance(s, float) for s in sigmas)
         assert all(a > b for a, b in pairwise(sigmas))
         assert sigmas[-1] == 0
@@ -53,10 +53,10 @@ def test_lists_of_a_short_schedule(name: str) -> None:
 def test_where_lists_begin_and_end() -> None:
     first = {name: SCHEDULES[name](SCHEDULE, 12)[0] for name in SCHEDULES}
     at_the_top = {name for name, sigma in first.items() if sigma == pytest.approx(SCHEDULE.sigma_max, rel=1e-4)}
-    assert set(SCHEDULES) - at_the_top == {"leading", "ddim_uniform"}
+    assert set(SCHEDULES) - at_the_top == {"leading", "ddim_uniform", "ddim_clipped"}
     last = {name: SCHEDULES[name](SCHEDULE, 12)[-2] for name in SCHEDULES}
     above = {name for name, sigma in last.items() if sigma > 0.03}
-    assert above == {"sgm_uniform", "sgm_linspace", "leading", "ddim_uniform", "trailing", "simple"}
+    assert above == {"sgm_uniform", "sgm_linspace", "leading", "ddim_uniform", "ddim_clipped", "trailing", "simple"}
 
 
 def test_spacing_in_the_right_variable() -> None:
@@ -76,6 +76,8 @@ def test_the_training_steps_of_ddim() -> None:
     assert [round(SCHEDULE.t(s)) for s in SCHEDULES["leading"](SCHEDULE, 5)[:-1]] == [801, 601, 401, 201, 1]
     assert [round(SCHEDULE.t(s)) for s in SCHEDULES["trailing"](SCHEDULE, 5)[:-1]] == [999, 799, 599, 399, 199]
     assert len(SCHEDULES["ddim_uniform"](SCHEDULE, 12)) - 1 == 13  # 1, 84, ..., 997
+    assert SCHEDULES["ddim_clipped"](SCHEDULE, 12) == SCHEDULES["ddim_uniform"](SCHEDULE, 12)
+    assert SCHEDULES["ddim_clipped"](SCHEDULE, 27) == [SCHEDULE.sigma_max, *SCHEDULES["ddim_uniform"](SCHEDULE, 27)]
     assert len(SCHEDULES["leading"](SCHEDULE, 12)) - 1 == 12
 
 

@@ -1,8 +1,10 @@
 """The scripts as a user runs them: in processes of their own."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
@@ -62,6 +64,37 @@ def test_several_processes_plan_and_pause_once(tmp_path, tiny_file):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == paused, done.stderr
     seeds = [read_paused(tmp_path / "out" / name).request.seed for name in paused]
     assert seeds == [42, 43]
+
+
+def test_several_processes_replay_and_resume_what_one_does(tmp_path, tiny_file):
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "-m", "ldm"]
+    flags = ["--prompt", "a cat", "--n_iter", 3, "--n_samples", 1, "--skip_grid", "--ckpt", tiny_file, "--outdir"]
+    run(tmp_path, "-m", "ldm", "txt2img", *flags, "out")
+    run(tmp_path, "-m", "ldm", "txt2img", *flags, "half", "--pause_after", 2)
+    files = {
+        "replay": sorted((tmp_path / "out/samples").glob("*.png")),
+        "resume": sorted((tmp_path / "half").glob("*.safetensors")),
+    }
+    for command, given in files.items():
+        done = run(tmp_path, *torchrun, command, *given, "--ckpt", tiny_file, "--outdir", command)
+        assert done.returncode == 0, done.stderr
+        made = sorted((tmp_path / command / "samples").glob("*.png"))
+        assert [path.read_bytes() for path in made] == [path.read_bytes() for path in files["replay"]]
+
+
+def test_the_losses_of_a_training_are_drawn(tmp_path):
+    done = run(tmp_path, ROOT / "scripts/loss_curves.py", ".")
+    assert (done.returncode, done.stderr) == (1, ". holds no training: give the folder that scripts/train.py wrote\n")
+    (tmp_path / "vae").mkdir()
+    rows = ({"step": step, "seconds": 2 * step, "loss": 10 / step} for step in range(50, 500, 50))
+    (tmp_path / "vae/log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert run(tmp_path, ROOT / "scripts/loss_curves.py", ".").returncode == 0
+    picture = ElementTree.parse(tmp_path / "loss.svg").getroot()
+    texts = [node.text for node in picture.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts == ["VAE", "0.05", "0.1", "450 steps, 15 min"]
+    (curve,) = picture.iter("{http://www.w3.org/2000/svg}polyline")
+    heights = [float(point.partition(",")[2]) for point in curve.get("points").split()]
+    assert heights == sorted(heights)  # down the page
 
 
 def test_asking_for_help_changes_nothing(tmp_path):

@@ -1,7 +1,7 @@
 """The named lists of noise levels a sampler walks: each a function of the noise schedule and the number of steps.
 
-Every list decreases and ends in 0.0, and but for `ddim_uniform` has steps + 1 entries. The first group is spaced in
-training steps t and belongs to the schedule the model was trained with, the second in sigma itself.
+Every list decreases and ends in 0.0, and but for `ddim_uniform` and `ddim_clipped` has steps + 1 entries. The first
+group is spaced in training steps t and belongs to the schedule the model was trained with, the second in sigma itself.
 """
 
 import math
@@ -40,6 +40,13 @@ def leading(schedule: NoiseSchedule, steps: int) -> list[float]:
 def ddim_uniform(schedule: NoiseSchedule, steps: int) -> list[float]:
     """DDIM's training steps  1, 1 + c, 1 + 2 c, ... < T  with c = T // steps: often one or more beyond `steps`."""
     return _at(schedule, range(1, len(schedule), max(len(schedule) // steps, 1))[::-1])
+
+
+def ddim_clipped(schedule: NoiseSchedule, steps: int) -> list[float]:
+    """As `ddim_uniform`, but where one training step more would be T, just beyond the last, it is the last. A1111's."""
+    last = len(schedule) - 1
+    times = [min(t + 1, last) for t in range(0, len(schedule), max(len(schedule) // steps, 1))]
+    return _at(schedule, times[::-1])
 
 
 def trailing(schedule: NoiseSchedule, steps: int) -> list[float]:
@@ -137,6 +144,7 @@ SCHEDULES: dict[str, SigmaList] = {
     "sgm_linspace": sgm_linspace,
     "leading": leading,
     "ddim_uniform": ddim_uniform,
+    "ddim_clipped": ddim_clipped,
     "trailing": trailing,
     "simple": simple,
     "karras": karras,

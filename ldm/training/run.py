@@ -14,14 +14,7 @@ from .evaluation import held_out_prompts
 from .initial import new_text, new_unet, new_vae, seeded
 from .loop import train
 from .recipes import Recipe
-from .stages import (
-    AutoencoderStage,
-    DecoderStage,
-    DiffusionStage,
-    TextAndHead,
-    TextAndUNet,
-    TextStage,
-)
+from .stages import AutoencoderStage, DecoderStage, DiffusionStage, TextAndHead, TextAndUNet, TextStage
 
 
 def run(
@@ -58,18 +51,9 @@ def run(
     prompts = [prompt for _, prompt in held_out_prompts(32)]
 
     def diffusion(module: TextAndUNet, logit_normal: bool) -> DiffusionStage:
-        return DiffusionStage(
-            module.requires_grad_(True),
-            family,
-            vae,
-            tokenizer,
-            latents,
-            ids,
-            recipe.dropped,
-            logit_normal,
-            recipe.gamma,
-            prompts,
-        )
+        module.requires_grad_(True)
+        dropped, gamma = recipe.dropped, recipe.gamma
+        return DiffusionStage(module, family, vae, tokenizer, latents, ids, dropped, logit_normal, gamma, prompts)
 
     module = TextAndUNet(deepcopy(text.text), new_unet(family.unet, recipe.unet.seed).to(device))
     module = train(diffusion(module, recipe.logit_normal), recipe.unet, folder / "unet", autocast, compile)
