@@ -25,12 +25,13 @@ def passes(model: ldm.LatentDiffusion, prompt: str, repaint: str, seed: int) -> 
     grey = picture.convert("L").convert("RGB")
     (joined,) = model.txt2img(prompt, seed=seed, seamless="xy")
     options = {"seed": seed + 1}
+    sides = {"left": margin, "right": margin, "mask_blur": margin // 2, "scale": 1}  # nothing of the prompt is there
     return {
         "text to picture": picture,
         "the mask": mask.convert("RGB"),
         "inpaint": model.inpaint(repaint, picture, mask, **options)[0],
         "inpaint, soft edge": model.inpaint(repaint, picture, mask, mask_blur=side // 16, **options)[0],
-        "outpaint": model.outpaint(prompt, picture, left=margin, right=margin, mask_blur=margin // 2, **options)[0],
+        "outpaint": model.outpaint(prompt, picture, **sides, **options)[0],
         "picture to picture, 0.6": model.img2img(repaint, picture, 0.6, **options)[0],
         "hires x 2, latent": model.txt2img(prompt, seed=seed, hires=2, hires_strength=0.25)[0],
         "hires x 2, pixels": model.txt2img(prompt, seed=seed, hires=2, hires_pixels=True, hires_strength=0.15)[0],
