@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .plan import Picture
 
     Start = Picture | Canvas | None
+    Prompt = str | Sequence[str]
 
 
 class LatentDiffusion:
@@ -82,19 +83,13 @@ class LatentDiffusion:
         self.vae.to(where, torch.float32)
         return self
 
-    def txt2img(self, prompt: str | Sequence[str], *, batch: int | None = None, **options: Any) -> list[Image]:
+    def txt2img(self, prompt: Prompt, *, batch: int | None = None, **options: Any) -> list[Image]:
         """Pictures of a prompt, or of each of several. The options are the fields of `Request`: negative, steps,
         sampler, schedule, scale, eta, seed, width, height, count."""
         return self.generate(Request(prompt, **options), batch=batch)  # type: ignore[arg-type]  # any sequence will do
 
     def img2img(
-        self,
-        prompt: str | Sequence[str],
-        image: Picture,
-        strength: float = 0.75,
-        *,
-        batch: int | None = None,
-        **options: Any,
+        self, prompt: Prompt, image: Picture, strength: float = 0.75, *, batch: int | None = None, **options: Any
     ) -> list[Image]:
         """Pictures of a prompt that start from a picture: strength 0 gives it back, 1 leaves next to nothing of it.
 
@@ -104,7 +99,7 @@ class LatentDiffusion:
         return self.generate(request, image, batch)
 
     def inpaint(
-        self, prompt: str | Sequence[str], image: Picture, mask: Picture, *, batch: int | None = None, **options: Any
+        self, prompt: Prompt, image: Picture, mask: Picture, *, batch: int | None = None, **options: Any
     ) -> list[Image]:
         """A picture repainted where the mask is white, from noise; strength < 1 leaves something of what was there.
 
@@ -113,9 +108,7 @@ class LatentDiffusion:
         """
         return self.generate(Request(prompt, **options), image, batch, mask)  # type: ignore[arg-type]
 
-    def outpaint(
-        self, prompt: str | Sequence[str], image: Picture, *, batch: int | None = None, **options: Any
-    ) -> list[Image]:
+    def outpaint(self, prompt: Prompt, image: Picture, *, batch: int | None = None, **options: Any) -> list[Image]:
         """A picture continued by so many pixels: left, right, top, bottom. Other options as with `inpaint`."""
         return self.generate(Request(prompt, **options), image, batch)  # type: ignore[arg-type]
 
@@ -155,16 +148,11 @@ class LatentDiffusion:
     def denoiser(self, request: Request, steps: int, earlier: int = 0) -> Callable[[int], Denoiser]:
         """D(x, sigma) for the pictures of a settled request, step by step: the U-Net, guided by the prompts, which may
         change. steps: how many there are, as `Program.change` counts them; earlier: how many a first pass had."""
-
-        def network(x: Tensor, t: Tensor, context: Tensor) -> Tensor:
-            """One time for all pictures: then no rounding in its embedding tells how many they are."""
-            return self.unet(x, t[:1], context)  # type: ignore[no-any-return]
-
-        def encode(texts: Sequence[str]) -> Tensor:
-            return self.conditioning(texts, request.emphasis, request.clip_skip, repeats)
-
-        model = ModelDenoiser(network, noise_schedule(request, self.family), self.family.prediction)
+        schedule, prediction = noise_schedule(request, self.family), self.family.prediction
+        # one time for all pictures, so that no rounding in its embedding tells how many they are
+        model = ModelDenoiser(lambda x, t, context: self.unet(x, t[:1], context), schedule, prediction)
         repeats = PROGRAMS[request.compat].repeats
+        encode = partial(self.conditioning, emphasis=request.emphasis, clip_skip=request.clip_skip, repeats=repeats)
         own = groups(request, self.tokenizer, steps, earlier, repeats)
         return tempered(request, lambda scale: guidance(model, own, encode, scale))
 
@@ -183,16 +171,13 @@ class LatentDiffusion:
     def encode(
         self, images: Tensor, tile: int | None = None, axes: str | None = None, noise: Tensor | None = None
     ) -> Tensor:
-        """(B, 3, H, W) in [-1, 1] -> latents, float32. tile, axes: `tile` and `seamless` of a Request.
-
-        noise: see `VAE.encode`; of one image several latents may be picked. In tiles there is no choice.
-        """
+        """(B, 3, H, W) in [-1, 1] -> latents, float32. tile, axes: `tile` and `seamless` of a Request. noise: see
+        `VAE.encode`; of one image several latents may be picked, but not in tiles."""
         images, vae = images.to(self.device, self.vae.quant.weight.dtype, memory_format=layout(self.device)), self.vae
+        encode = partial(vae.encode, images, noise)
+        if tile is not None:
+            encode = partial(tiled_encode, vae, images, tile, overlap(tile, vae.factor))
         with seamless(vae, axes):
-            if tile is not None:
-                encode = partial(tiled_encode, vae, images, tile, overlap(tile, vae.factor))
-            else:
-                encode = partial(vae.encode, images, noise)
             return finite(encode, {"vae": vae}, "encoding the image").float()
 
     @torch.inference_mode()

@@ -72,9 +72,9 @@ the error of the method alone.
   that each draw has in the result.
 - *calls*: of the model, in {steps} steps.
 - *diffusers*: the scheduler that does the same on the same levels, to 1e-4 on a nonlinear denoiser; a test holds it so.
-- *k-diffusion*: the function of its release 0.1.1 that does the same, in float64, with equal noise, on every schedule, at
-  5 and at 12 steps, to 1e-10; a test holds it so where k-diffusion is installed. `dpm_fast` and `dpm_adaptive`, whose
-  levels are float32 there, were compared once, on Karras's levels: to 1e-4.
+- *k-diffusion*: the function of its release 0.1.1 that does the same, in float64, with equal noise, on every schedule,
+  at 5 and at 12 steps, to 1e-10; a test holds it so where k-diffusion is installed. `dpm_fast` and `dpm_adaptive`,
+  whose levels are float32 there, were compared once, on Karras's levels: to 1e-4.
 
 {samplers}
 

@@ -13,10 +13,11 @@ from ldm.samplers import SAMPLERS, SCHEDULES
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("sampler", ["euler", "dpm2"])
 def test_near_the_number_of_training_steps_levels_never_repeat(tiny_family, sampler, schedule):
-    """Where there are not so many, that is said. dpm2 asks for one more than it takes, `leading` begins at 1."""
+    """Where there are not so many, that is said. dpm2 asks for one more than it takes, `leading` begins at 1,
+    `sgm_linspace` leaves out 0."""
     request = settle(Request(sampler=sampler, schedule=schedule), tiny_family, None)
-    whole = schedule in ("linspace", "leading", "trailing", "simple")  # training steps
-    most = (1000 if whole else 1001) - (sampler == "dpm2") - (schedule == "leading")
+    whole = schedule in ("linspace", "sgm_linspace", "leading", "trailing", "simple")  # training steps
+    most = (1000 if whole else 1001) - (sampler == "dpm2") - (schedule in ("leading", "sgm_linspace"))
     for steps in (501, 999, 1000):
         wanted = replace(request, steps=steps)
         if steps > most:
@@ -25,7 +26,7 @@ def test_near_the_number_of_training_steps_levels_never_repeat(tiny_family, samp
         else:
             sigmas = noise_levels(wanted, tiny_family)
             assert all(a > b for a, b in pairwise(sigmas))
-            assert len(sigmas) == steps + 1 or schedule == "ddim_uniform"
+            assert len(sigmas) == steps + 1 or schedule in ("ddim_uniform", "ddim_clipped")
 
 
 @pytest.mark.parametrize(

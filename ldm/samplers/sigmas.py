@@ -44,9 +44,8 @@ def ddim_uniform(schedule: NoiseSchedule, steps: int) -> list[float]:
 
 def ddim_clipped(schedule: NoiseSchedule, steps: int) -> list[float]:
     """As `ddim_uniform`, but where one training step more would be T, just beyond the last, it is the last. A1111's."""
-    last = len(schedule) - 1
-    times = [min(t + 1, last) for t in range(0, len(schedule), max(len(schedule) // steps, 1))]
-    return _at(schedule, times[::-1])
+    count = len(schedule)
+    return _at(schedule, sorted({min(t + 1, count - 1) for t in range(0, count, max(count // steps, 1))}, reverse=True))
 
 
 def trailing(schedule: NoiseSchedule, steps: int) -> list[float]:

@@ -16,6 +16,10 @@ import torch
 
 from ldm.samplers import SAMPLERS, SCHEDULES, Noise, NoiseSchedule, scaled_linear_betas
 
+FOUND = find_spec("k_diffusion")
+if FOUND is None:
+    pytest.skip("k-diffusion is not installed", allow_module_level=True)
+
 FUNCTIONS = {
     "euler": "sample_euler",
     "euler_ancestral": "sample_euler_ancestral",
@@ -36,11 +40,8 @@ SCHEDULE = NoiseSchedule(scaled_linear_betas())
 @pytest.fixture(scope="module")
 def theirs(monkeypatch_module):
     """Its samplers, without the rest of the package, which would want torchvision and more."""
-    found = find_spec("k_diffusion")
-    if found is None:
-        pytest.skip("k-diffusion is not installed")
     package, utils = ModuleType("k_diffusion"), ModuleType("k_diffusion.utils")
-    package.__path__ = found.submodule_search_locations
+    package.__path__ = FOUND.submodule_search_locations
     package.utils = utils
     utils.append_dims = lambda x, dims: x.reshape(x.shape + (1,) * (dims - x.ndim))
     for module in (package, utils):
