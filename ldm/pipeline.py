@@ -28,7 +28,7 @@ from .programs import PROGRAMS
 from .prompts import groups, guidance
 from .request import Request
 from .samplers import SAMPLERS, Denoiser, ModelDenoiser, Step
-from .sampling import overlap, sample, tempered
+from .sampling import always_guided, overlap, sample, tempered
 from .seamless import seamless
 from .unet import UNet
 from .vae import VAE
@@ -171,14 +171,17 @@ class LatentDiffusion:
     def encode(
         self, images: Tensor, tile: int | None = None, axes: str | None = None, noise: Tensor | None = None
     ) -> Tensor:
-        """(B, 3, H, W) in [-1, 1] -> latents, float32. tile, axes: `tile` and `seamless` of a Request. noise: see
-        `VAE.encode`; of one image several latents may be picked, but not in tiles."""
+        """(B, 3, H, W) in [-1, 1] -> latents, float32; one by one. tile, axes: `tile` and `seamless` of a Request.
+        noise: see `VAE.encode`; of one image several latents may be picked, but not in tiles."""
         images, vae = images.to(self.device, self.vae.quant.weight.dtype, memory_format=layout(self.device)), self.vae
-        encode = partial(vae.encode, images, noise)
+        encode = partial(vae.encode, noise=noise)
         if tile is not None:
-            encode = partial(tiled_encode, vae, images, tile, overlap(tile, vae.factor))
+            encode = partial(tiled_encode, vae, tile=tile, overlap=overlap(tile, vae.factor))
         with seamless(vae, axes):
-            return finite(encode, {"vae": vae}, "encoding the image").float()
+            latents = [
+                finite(partial(encode, x), {"vae": vae}, "encoding the image") for x in images.chunk(len(images))
+            ]
+        return torch.cat(latents).float()
 
     @torch.inference_mode()
     def decode(self, latents: Tensor, tile: int | None = None, axes: str | None = None) -> Tensor:
@@ -214,11 +217,11 @@ class LatentDiffusion:
     def batch_size(self, request: Request) -> int:
         """How many pictures of a settled request memory has room for at once; a careful estimate, at most 16.
 
-        All of them where they share their noise, so that they cannot be drawn apart.
+        All of them where they share their noise, and one where its batch would show in it: see `always_guided`.
         """
         if not PROGRAMS[request.compat].alone:
             return request.total
-        if SAMPLERS[request.sampler].adaptive:
+        if SAMPLERS[request.sampler].adaptive or (self.device.type == "cpu" and not always_guided(request)):
             return 1
         area = request.width * request.height * (1 if request.hires is None else request.hires**2)
         pixels = round(min(area, area if request.tile is None else request.tile**2)) // self.vae.factor**2

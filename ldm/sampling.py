@@ -154,11 +154,19 @@ def first_noise(
     return centred(first, own)
 
 
+def always_guided(request: Request) -> bool:
+    """Whether the network is never called on a single latent, but at least on one with its prompt and one without.
+
+    On a CPU a convolution of one is rounded otherwise than of several, which is all that shows of a batch's size.
+    """
+    return request.scale != 1 and request.rescale == 0 and request.guide_low == 0 and request.guide_high is None
+
+
 def tempered(request: Request, guidance: Callable[[float], Stepwise]) -> Stepwise:
     """Guidance at the request's scale, rescaled and in its interval of noise levels. guidance: scale -> denoisers."""
     guided = guidance(request.scale)
     low, high, phi = request.guide_low, request.guide_high, request.rescale
-    if phi == 0 and low == 0 and high is None:
+    if request.scale == 1 or always_guided(request):
         return guided
     plain = guidance(1)
 

@@ -34,7 +34,15 @@ def pixels(path):
 
 
 @pytest.mark.parametrize(
-    "flags", ["--sampler dpmpp_sde", "--sampler euler_ancestral --compat comfyui --ddim_eta 0.5", ""]
+    "flags",
+    [
+        "",
+        "--sampler dpmpp_sde",
+        "--sampler euler_ancestral --compat comfyui --ddim_eta 0.5",
+        "--scale 1",
+        "--guide_high 3",
+        "--guidance_rescale 0.5 --hires 2",
+    ],
 )
 def test_pictures_are_made_again_alone(run, flags):
     run(f"txt2img --prompt 'a cat' --negative_prompt dog --n_iter 1 --n_samples 3 --skip_grid --outdir out {flags}")
