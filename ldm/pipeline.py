@@ -225,9 +225,8 @@ class LatentDiffusion:
             return 1
         area = request.width * request.height * (1 if request.hires is None else request.hires**2)
         pixels = round(min(area, area if request.tile is None else request.tile**2)) // self.vae.factor**2
-        both = 1 if request.scale == 1 else 2
-        maps = 32 * both * pixels * self.unet.config.channels[0] * self.dtype.itemsize  # of the finest level
-        return max(1, min(16, free_memory(self.device) // 2 // maps))
+        maps = (32 if request.scale == 1 else 64) * self.unet.config.channels[0]  # of the finest level
+        return max(1, min(16, free_memory(self.device) // 2 // (maps * pixels * self.dtype.itemsize)))
 
 
 def load(
