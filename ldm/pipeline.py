@@ -173,26 +173,24 @@ class LatentDiffusion:
     ) -> Tensor:
         """(B, 3, H, W) in [-1, 1] -> latents, float32; one by one. tile, axes: `tile` and `seamless` of a Request.
         noise: see `VAE.encode`; of one image several latents may be picked, but not in tiles."""
-        images, vae = images.to(self.device, self.vae.quant.weight.dtype, memory_format=layout(self.device)), self.vae
-        encode = partial(vae.encode, noise=noise)
+        run = partial(self.vae.encode, noise=noise)
         if tile is not None:
-            encode = partial(tiled_encode, vae, tile=tile, overlap=overlap(tile, vae.factor))
-        with seamless(vae, axes):
-            latents = [
-                finite(partial(encode, x), {"vae": vae}, "encoding the image") for x in images.chunk(len(images))
-            ]
-        return torch.cat(latents).float()
+            run = partial(tiled_encode, self.vae, tile=tile, overlap=overlap(tile, self.vae.factor))
+        return self._one_by_one(run, images, axes, "encoding the image")
 
     @torch.inference_mode()
     def decode(self, latents: Tensor, tile: int | None = None, axes: str | None = None) -> Tensor:
         """Latents -> (B, 3, H, W) in [-1, 1], float32; one by one, to save memory. tile, axes: as in `encode`."""
-        latents, vae = latents.to(self.device, self.vae.quant.weight.dtype, memory_format=layout(self.device)), self.vae
-        decode = vae.decode if tile is None else lambda z: tiled_decode(vae, z, tile, overlap(tile, vae.factor))
-        with seamless(vae, axes):
-            images = [
-                finite(partial(decode, z), {"vae": vae}, "decoding the picture") for z in latents.chunk(len(latents))
-            ]
-        return torch.cat(images).float().clamp(-1, 1)
+        run: Callable[[Tensor], Tensor] = self.vae.decode
+        if tile is not None:
+            run = partial(tiled_decode, self.vae, tile=tile, overlap=overlap(tile, self.vae.factor))
+        return self._one_by_one(run, latents, axes, "decoding the picture").clamp(-1, 1)
+
+    def _one_by_one(self, run: Callable[[Tensor], Tensor], x: Tensor, axes: str | None, doing: str) -> Tensor:
+        """run(x), a function of the VAE, float32: of each of B by itself, to save memory."""
+        parts = x.to(self.device, self.vae.quant.weight.dtype, memory_format=layout(self.device)).chunk(len(x))
+        with seamless(self.vae, axes):
+            return torch.cat([finite(partial(run, part), {"vae": self.vae}, doing) for part in parts]).float()
 
     def pictures(self, latents: Tensor, request: Request, canvas: Canvas | None = None) -> list[Image]:
         """Finished latents of a settled request as 8-bit pictures. One that is black all over is an error.

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ..clip.model import TextConfig
@@ -151,7 +151,7 @@ def changed(recipe: Recipe, changes: Iterable[str]) -> Recipe:
             known = f": there are {', '.join(part)}" if isinstance(part, dict) else ""
             raise ValueError(f"a recipe has no {name!r}{known}")
         part[last] = _like(part[last], text, name)
-    plans = {name: Plan(**tree[name]) for name in ("vae", "text", "unet", "reading", "decoder")}
+    plans = {f.name: Plan(**tree[f.name]) for f in fields(Recipe) if f.type is Plan}
     return Recipe(**{**tree, **plans, "family": Family.from_dict(tree["family"])})
 
 
