@@ -5,7 +5,7 @@ model = ldm.load()
 images = model.txt2img("a red star above a blue ring", seed=1, count=4)
 """
 
-from .families import FAMILIES
+from .models.families import FAMILIES
 from .pipeline import LatentDiffusion, load
 from .request import Request
 from .samplers import SAMPLERS, SCHEDULES

@@ -1,26 +1,36 @@
-"""What the U-Net, the VAE and the text encoder share.
+"""What the U-Net, the VAE and the text encoders share.
 
 B batch, C channels, H x W height and width, L tokens, D width of a token.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+Sides = tuple[int, int, int, int]  # left, right, top, bottom, as torch's `pad` counts
+
 
 def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, causal: bool = False) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v, with `heads` heads of width d = D / heads. Vaswani et al. 2017, eq. 1.
+    """softmax(q k^T / sqrt(d)) v, with `heads` heads of width d = D / heads. Vaswani et al. 2017,
+    eq. 1.
 
     q (B, L, D), k and v (B, M, D) -> (B, L, D). causal: token i sees tokens 0..i only.
     """
-    q, k, v = (x.reshape(*x.shape[:2], heads, -1).transpose(1, 2) for x in (q, k, v))  # (B, heads, L, d)
+    q, k, v = (x.reshape(*x.shape[:2], heads, -1).transpose(1, 2) for x in (q, k, v))
     return F.scaled_dot_product_attention(q, k, v, is_causal=causal).transpose(1, 2).flatten(2)
 
 
 class Linear(nn.Linear):
-    """A linear layer on rows of tokens; a wide one, on a CPU, is a 1x1 convolution of pictures that are one row high.
+    """A linear layer on rows of tokens; a wide one, on a CPU, is a 1x1 convolution of pictures that
+    are one row high.
 
-    Torch leaves matrix products there to MKL and convolutions to oneDNN, which takes a fifth less time for the same.
+    Torch leaves matrix products there to MKL and convolutions to oneDNN, which takes a fifth less
+    time for the same.
     """
+
+    __call__: Callable[..., Tensor]
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, D) -> (B, L, out)"""
@@ -30,27 +40,114 @@ class Linear(nn.Linear):
         return F.conv2d(row, self.weight[:, :, None, None], self.bias).squeeze(2).transpose(1, 2)
 
 
-class ResBlock(nn.Module):
-    """Two 3x3 convolutions around which the input is added back; a U-Net's also hears the time of diffusion.
+class Conv2d(nn.Conv2d):
+    """A convolution that can wrap around.
 
-    He et al. 2016 with group norm before each convolution; the time is added between the two (Ho et al. 2020, app. B).
+    padding   the same on all sides, or left, right, top and bottom
+    wrap      what lies beyond an edge: along "x" (left and right), "y" (top and bottom) or "xy" the
+              opposite edge; zeros along the others. A picture made so joins itself.
     """
 
+    __call__: Callable[..., Tensor]
+
     def __init__(
-        self, channels: int, out_channels: int, groups: int, eps: float, time_width: int | None = None
+        self, channels: int, out: int, kernel: int, stride: int = 1, padding: int | Sides = 0
+    ) -> None:
+        self.even, self.wrap = isinstance(padding, int), ""
+        super().__init__(channels, out, kernel, stride, padding if isinstance(padding, int) else 0)
+        self.sides: Sides = (padding,) * 4 if isinstance(padding, int) else padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, out, H / stride, W / stride), where the padding makes up for the
+        kernel"""
+        if self.even and not self.wrap:
+            return super().forward(x)
+        return F.conv2d(pad(x, self.sides, self.wrap), self.weight, self.bias, self.stride)
+
+
+@contextmanager
+def seamless(network: nn.Module, axes: str | None) -> Iterator[None]:
+    """While it lasts, the network's convolutions wrap around along the axes, see `Conv2d`; None:
+    not.
+
+    Shifting the input around such an edge then shifts the output alike, so that a picture joins
+    itself.
+    """
+    convs = [module for module in network.modules() if isinstance(module, Conv2d)] if axes else []
+    try:
+        for conv in convs:
+            conv.wrap = axes or ""
+        yield
+    finally:
+        for conv in convs:
+            conv.wrap = ""
+
+
+def pad(x: Tensor, sides: Sides, wrap: str = "") -> Tensor:
+    """x with margins: of the opposite edge along the axes in `wrap`, of zeros along the others."""
+    left, right, top, bottom = sides
+    if not wrap:
+        return F.pad(x, sides)
+    x = F.pad(x, (left, right, 0, 0), "circular" if "x" in wrap else "constant")
+    return F.pad(x, (0, 0, top, bottom), "circular" if "y" in wrap else "constant")
+
+
+class GroupNorm(nn.GroupNorm):
+    """Wu & He 2018, eq. 1 and 2. Its statistics can be those of another map, see `vae.tiled`.
+
+    shared   None: of each map its own. Empty: the next map's are kept there; then these.
+    """
+
+    __call__: Callable[..., Tensor]
+
+    def __init__(self, groups: int, channels: int, eps: float) -> None:
+        super().__init__(groups, channels, eps)
+        self.shared: list[Tensor] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same"""
+        if self.shared is None:
+            return super().forward(x)
+        groups = x.reshape(len(x), self.num_groups, -1)
+        if not self.shared:
+            self.shared += [groups.mean(2, keepdim=True), groups.var(2, keepdim=True, correction=0)]
+        mean, variance = self.shared
+        groups = (groups - mean) * (variance + self.eps).rsqrt()
+        return groups.view_as(x) * self.weight[:, None, None] + self.bias[:, None, None]
+
+
+class ResBlock(nn.Module):
+    """Two 3x3 convolutions around which the input is added back; a U-Net's is also conditioned on
+    t.
+
+    He et al. 2016b ("Identity mappings in deep residual networks", fig. 4e: normalise and activate
+    before each convolution), with group norm; the embedded t is added between the two (Ho et al.
+    2020, app. B).
+    """
+
+    __call__: Callable[..., Tensor]
+    skip: Callable[[Tensor], Tensor]
+
+    def __init__(
+        self,
+        channels: int,
+        out_channels: int,
+        groups: int,
+        eps: float,
+        time_width: int | None = None,
     ) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(groups, channels, eps)
-        self.conv1 = nn.Conv2d(channels, out_channels, 3, padding=1)
+        self.norm1 = GroupNorm(groups, channels, eps)
+        self.conv1 = Conv2d(channels, out_channels, 3, padding=1)
         self.time = nn.Linear(time_width, out_channels) if time_width is not None else None
-        self.norm2 = nn.GroupNorm(groups, out_channels, eps)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
-        self.skip = nn.Conv2d(channels, out_channels, 1) if channels != out_channels else nn.Identity()
+        self.norm2 = GroupNorm(groups, out_channels, eps)
+        self.conv2 = Conv2d(out_channels, out_channels, 3, padding=1)
+        self.skip = Conv2d(channels, out_channels, 1) if channels != out_channels else nn.Identity()
 
-    def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
-        """x (B, C, H, W), time (B, time_width) -> (B, out_channels, H, W)"""
-        h = self.conv1(F.silu(self.norm1(x), inplace=True))  # fresh memory would take longer than the sum
-        if self.time is not None and time is not None:
-            h = h + self.time(F.silu(time))[:, :, None, None]
+    def forward(self, x: Tensor, t_emb: Tensor | None = None) -> Tensor:
+        """x (B, C, H, W), t_emb (B or 1, time_width) -> (B, out_channels, H, W)"""
+        h = self.conv1(F.silu(self.norm1(x), inplace=True))  # fresh memory would cost more time
+        if self.time is not None and t_emb is not None:
+            h = h + self.time(F.silu(t_emb))[:, :, None, None]
         h = self.conv2(F.silu(self.norm2(h), inplace=True))
-        return self.skip(x) + h  # type: ignore[no-any-return]
+        return self.skip(x) + h

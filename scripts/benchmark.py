@@ -1,19 +1,23 @@
-"""How long does it take, beside diffusers? The same random weights of Stable Diffusion 1.5, in one run, by turns.
+"""How long does it take, beside diffusers? The same random weights of Stable Diffusion 1.5, in one
+run, by turns.
 
     python scripts/benchmark.py
     python scripts/benchmark.py --device cuda --dtype float16
     python scripts/benchmark.py --only step decode --size 256 --repeats 3
 
-import    `import ldm`, and of StableDiffusionPipeline; each brings torch along, in a process of its own
-load      from a single .safetensors file to a pipeline that is ready to draw, in a process of its own; its peak memory
+import    `import ldm`, and of StableDiffusionPipeline; each brings torch along, in a process of its
+          own
+load      from a single .safetensors file to a pipeline that is ready to draw, in a process of its
+          own; its peak memory
 step      the U-Net on a batch of two, and guidance
 text      from a prompt to what the U-Net reads
 encode    from a picture to the mean of its latent
 decode    from a latent to a picture
 picture   from a prompt to a picture of half the size, in four steps of DDIM
 
-Theirs is what StableDiffusionPipeline does without any option. Every number is the median of --repeats runs; one more
-before them does not count. The last column is the largest difference between the two results.
+Theirs is what StableDiffusionPipeline does without any option. Every number is the median of
+--repeats runs; one more before them does not count. The last column is the largest difference
+between the two results.
 """
 
 import argparse
@@ -23,6 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +37,12 @@ from torch import Tensor
 
 import ldm
 from ldm.clip.model import TextEncoder
-from ldm.device import choose_device, choose_dtype
-from ldm.families import Family
-from ldm.samplers import ModelDenoiser, guided
+from ldm.models.families import Family
+from ldm.models.weights import Checkpoint, save
+from ldm.runtime.device import choose_device, choose_dtype
+from ldm.samplers import Guided, ModelDenoiser, cfg
 from ldm.unet import UNet
 from ldm.vae import VAE
-from ldm.weights import Checkpoint, save
 
 NAMES = ("import", "load", "step", "text", "encode", "decode", "picture")
 IMPORTS = ("import torch, ldm", "import torch; from diffusers import StableDiffusionPipeline")
@@ -46,9 +51,10 @@ SCALE, T = 7.5, 500
 
 
 def random_checkpoint(family: Family, folder: Path) -> tuple[Path, Path]:
-    """A single file; and a folder with the configs that diffusers wants beside it, which it would else download."""
+    """A single file; and a folder with the configs that diffusers wants beside it, which it would
+    else download."""
     torch.manual_seed(0)
-    model = Checkpoint(family, TextEncoder(family.text), UNet(family.unet), VAE(family.vae))
+    model = Checkpoint(family, (TextEncoder(family.text[0]),), UNet(family.unet), VAE(family.vae))
     file, configs = folder / "random.safetensors", folder / "configs"
     save(file, model, "compvis")
     save(configs, model, "diffusers")
@@ -58,36 +64,46 @@ def random_checkpoint(family: Family, folder: Path) -> tuple[Path, Path]:
 
 
 def in_a_process(imports: str, code: str = "") -> tuple[float, float, float]:
-    """Seconds that the imports take, seconds that the code takes, and the most memory in use, in GB."""
+    """Seconds that the imports take, seconds that the code takes, and the most memory in use, in
+    GB."""
     script = f"""
 import resource, time
 start = time.perf_counter()
 {imports}
 middle = time.perf_counter()
 {code}
-print(middle - start, time.perf_counter() - middle, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(middle - start, time.perf_counter() - middle, peak)
 """
-    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True
+    )
     imported, ran, peak = map(float, done.stdout.split()[-3:])
     return imported, ran, peak / (1e9 if sys.platform == "darwin" else 1e9 / 1024)
 
 
-def by_turns(ours: Callable[[], Any], theirs: Callable[[], Any], repeats: int) -> np.ndarray[Any, Any]:
+def by_turns(
+    ours: Callable[[], Any], theirs: Callable[[], Any], repeats: int
+) -> np.ndarray[Any, Any]:
     """The medians of two measurements, each one or several numbers. -> (2, numbers)"""
     measured = [(ours(), theirs()) for _ in range(1 + repeats)][1:]
     return np.median(np.reshape(measured, (repeats, 2, -1)), axis=0)
 
 
-def beginnings(only: list[str], file: Path, configs: Path, device: str, dtype: str, repeats: int) -> Iterator[str]:
+def beginnings(
+    only: list[str], file: Path, configs: Path, device: str, dtype: str, repeats: int
+) -> Iterator[str]:
     """The rows of what happens once in a process."""
     if "import" in only:
-        ours, theirs = by_turns(*(lambda code=code: in_a_process(code)[0] for code in IMPORTS), repeats)
+        ours, theirs = by_turns(
+            *(lambda code=code: in_a_process(code)[0] for code in IMPORTS), repeats
+        )
         yield row("import", "s", ours[0], theirs[0])
     if "load" in only:
         loads = (
             f"ldm.load({str(file)!r}, {device!r}, {dtype})",
-            f"StableDiffusionPipeline.from_single_file({str(file)!r}, config={str(configs)!r}, torch_dtype={dtype}, "
-            f"local_files_only=True).to({device!r})",
+            f"StableDiffusionPipeline.from_single_file({str(file)!r}, config={str(configs)!r}, "
+            f"torch_dtype={dtype}, local_files_only=True).to({device!r})",
         )
         runs = (lambda code=code: in_a_process(*code)[1:] for code in zip(IMPORTS, loads))
         ours, theirs = by_turns(*runs, repeats)
@@ -105,9 +121,9 @@ def computations(model: ldm.LatentDiffusion, pipe: Any, size: int) -> Runs:
     image = (2 * torch.rand(1, 3, size, size, generator=generator) - 1).to(device)
     scale, schedule = model.family.vae.scale, model.family.noise_schedule()
     sigma = schedule.sigma(T)
-    positive, negative = model.conditioning([PROMPT, ""]).split(1)
-    denoise = guided(ModelDenoiser(model.unet, schedule), positive, negative, SCALE)
-    both = torch.cat([negative, positive])
+    both = model.conditioning(["", PROMPT])
+    denoise = Guided(ModelDenoiser(model.unet, schedule), [both[:1], both[1:]], cfg(SCALE))
+    both = both.context
 
     def their_step() -> Tensor:
         x = (latent / (1 + sigma**2) ** 0.5).to(both.dtype)
@@ -116,20 +132,37 @@ def computations(model: ldm.LatentDiffusion, pipe: Any, size: int) -> Runs:
 
     def our_picture() -> Tensor:
         picture = model.txt2img(
-            PROMPT, sampler="ddim", schedule="leading", steps=4, scale=SCALE, seed=0, width=size // 2, height=size // 2
+            PROMPT,
+            sampler="ddim",
+            schedule="leading",
+            steps=4,
+            guidance_scale=SCALE,
+            seed=0,
+            width=size // 2,
+            height=size // 2,
         )
         return torch.tensor(np.array(picture[0]))
 
     def their_picture() -> Tensor:
         half = size // 2 // factor
         noise = torch.randn(1, 4, half, half, generator=torch.Generator().manual_seed(0))
-        picture = pipe(PROMPT, size // 2, size // 2, 4, guidance_scale=SCALE, latents=noise.to(device, both.dtype))
+        picture = pipe(
+            PROMPT,
+            size // 2,
+            size // 2,
+            4,
+            guidance_scale=SCALE,
+            latents=noise.to(device, both.dtype),
+        )
         return torch.tensor(np.array(picture.images[0]))
 
     precision = pipe.vae.dtype
     return {
         "step": (lambda: denoise(latent, sigma), their_step),
-        "text": (lambda: model.conditioning([PROMPT]), lambda: pipe.encode_prompt(PROMPT, device, 1, False)[0]),
+        "text": (
+            lambda: model.conditioning([PROMPT]).context,
+            lambda: pipe.encode_prompt(PROMPT, device, 1, False)[0],
+        ),
         "encode": (
             lambda: model.encode(image),
             lambda: pipe.vae.encode(image.to(precision)).latent_dist.mode() * scale,
@@ -160,7 +193,12 @@ def row(name: str, unit: str, ours: float, theirs: float, difference: float | No
 
 
 def benchmark(
-    family: Family, only: list[str], device: torch.device, dtype: torch.dtype, size: int, repeats: int
+    family: Family,
+    only: list[str],
+    device: torch.device,
+    dtype: torch.dtype,
+    size: int,
+    repeats: int,
 ) -> Iterator[str]:
     """The rows of the table, each as soon as it is measured."""
     from diffusers import StableDiffusionPipeline
@@ -179,22 +217,45 @@ def benchmark(
             if name in only:
                 ours, theirs = torch.inference_mode()(ours), torch.no_grad()(theirs)
                 difference = (ours().float() - theirs().float()).abs().max()
-                times = by_turns(lambda: seconds(ours, device), lambda: seconds(theirs, device), repeats)  # noqa: B023
+                runs = (partial(seconds, run, device) for run in (ours, theirs))
+                times = by_turns(*runs, repeats)
                 yield row(name, "s", *times.flat, float(difference))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--device", help="cpu, cuda or mps (default: the best there is)")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], help="(default: what suits the device)")
-    parser.add_argument("--size", type=int, default=512, help="of the pictures, in pixels (default: 512)")
+    parser.add_argument(
+        "--dtype",
+        choices=["float32", "bfloat16", "float16"],
+        help="(default: what suits the device)",
+    )
+    parser.add_argument(
+        "--size", type=int, default=512, help="of the pictures, in pixels (default: 512)"
+    )
     parser.add_argument("--repeats", type=int, default=5, help="(default: 5)")
-    parser.add_argument("--only", nargs="+", choices=NAMES, default=list(NAMES), metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=NAMES,
+        default=list(NAMES),
+        metavar="NAME",
+        help=", ".join(NAMES),
+    )
     args = parser.parse_args()
-    os.environ |= {"DIFFUSERS_VERBOSITY": "error", "TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1"}
+    os.environ |= {
+        "DIFFUSERS_VERBOSITY": "error",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "HF_HUB_OFFLINE": "1",
+    }
     device = choose_device(args.device)
     dtype, _ = choose_dtype(device, None if args.dtype is None else getattr(torch, args.dtype))
-    print(f"{device.type}, {dtype}, {args.size} px, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print(
+        f"{device.type}, {dtype}, {args.size} px, {torch.get_num_threads()} threads, "
+        f"torch {torch.__version__}"
+    )
     print(f"{'':10}{'ldm':>8}{'diffusers':>14}{'ratio':>10}{'difference':>12}")
     for line in benchmark(ldm.FAMILIES["sd1"], args.only, device, dtype, args.size, args.repeats):
         print(line, flush=True)

@@ -1,7 +1,8 @@
 """Every pass on one sheet: what each makes of one picture.
 
 python scripts/contact_sheet.py --out passes.png
-python scripts/contact_sheet.py --ckpt v1-5.safetensors --prompt "a red door" --repaint "a blue door"
+python scripts/contact_sheet.py --ckpt v1-5.safetensors --prompt "a red door" --repaint "a blue
+door"
 """
 
 import argparse
@@ -10,11 +11,13 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageOps
 
 import ldm
-from ldm.images import grid
-from ldm.sheets import labelled_grid
+from ldm.images.files import grid
+from ldm.images.sheets import labelled_grid
 
 
-def passes(model: ldm.LatentDiffusion, prompt: str, repaint: str, seed: int) -> dict[str, Image.Image]:
+def passes(
+    model: ldm.LatentDiffusion, prompt: str, repaint: str, seed: int
+) -> dict[str, Image.Image]:
     """A label and a picture for each pass. The first picture is what the others start from."""
     side = model.family.size
     margin = max(8, side // 32 * 8)
@@ -25,22 +28,33 @@ def passes(model: ldm.LatentDiffusion, prompt: str, repaint: str, seed: int) -> 
     grey = picture.convert("L").convert("RGB")
     (joined,) = model.txt2img(prompt, seed=seed, seamless="xy")
     options = {"seed": seed + 1}
-    sides = {"left": margin, "right": margin, "mask_blur": margin // 2, "scale": 1}  # nothing of the prompt is there
+    sides = {
+        "left": margin,
+        "right": margin,
+        "mask_blur": margin // 2,
+        "scale": 1,
+    }  # nothing of the prompt is there
     return {
         "text to picture": picture,
         "the mask": mask.convert("RGB"),
         "inpaint": model.inpaint(repaint, picture, mask, **options)[0],
-        "inpaint, soft edge": model.inpaint(repaint, picture, mask, mask_blur=side // 16, **options)[0],
+        "inpaint, soft edge": model.inpaint(
+            repaint, picture, mask, mask_blur=side // 16, **options
+        )[0],
         "outpaint": model.outpaint(prompt, picture, **sides, **options)[0],
         "picture to picture, 0.6": model.img2img(repaint, picture, 0.6, **options)[0],
         "hires x 2, latent": model.txt2img(prompt, seed=seed, hires=2, hires_strength=0.25)[0],
-        "hires x 2, pixels": model.txt2img(prompt, seed=seed, hires=2, hires_pixels=True, hires_strength=0.15)[0],
+        "hires x 2, pixels": model.txt2img(
+            prompt, seed=seed, hires=2, hires_pixels=True, hires_strength=0.15
+        )[0],
         "enlarge x 3 in tiles": model.img2img(prompt, picture, 0.15, enlarge=3, **options)[0],
         "seamless, four times": grid([joined] * 4, 2, padding=0),
         "the picture, grey": grey,
         "colourise": model.img2img(prompt, grey, 1.0, colourise=True, **options)[0],
         "a loose prompt": model.txt2img(loose, seed=seed)[0],
-        "its variation 0.5": model.txt2img(loose, seed=seed, variation=0.5, variation_seed=seed + 1)[0],
+        "its variation 0.5": model.txt2img(
+            loose, seed=seed, variation=0.5, variation_seed=seed + 1
+        )[0],
         "the seed, wider": model.txt2img(
             prompt, seed=seed, width=side + 2 * margin, noise_width=side, noise_height=side
         )[0],
@@ -49,9 +63,13 @@ def passes(model: ldm.LatentDiffusion, prompt: str, repaint: str, seed: int) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Every pass on one sheet.")
-    parser.add_argument("--ckpt", type=Path, help="a checkpoint or a diffusers folder (the built-in model)")
     parser.add_argument(
-        "--prompt", default="a large red heart above a small blue square, on a yellow background", help="what to draw"
+        "--ckpt", type=Path, help="a checkpoint or a diffusers folder (the built-in model)"
+    )
+    parser.add_argument(
+        "--prompt",
+        default="a large red heart above a small blue square, on a yellow background",
+        help="what to draw",
     )
     parser.add_argument(
         "--repaint",
@@ -59,14 +77,18 @@ def main() -> None:
         help="what its upper half becomes",
     )
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--cell", type=int, default=160, help="of a picture on the sheet, in pixels")
+    parser.add_argument(
+        "--cell", type=int, default=160, help="of a picture on the sheet, in pixels"
+    )
     parser.add_argument("--out", type=Path, default=Path("passes.png"))
     options = parser.parse_args()
     made = passes(ldm.load(options.ckpt), options.prompt, options.repaint, options.seed)
     shown = [ImageOps.contain(image, (options.cell, options.cell)) for image in made.values()]
     labels = list(made)
     rows = [labelled_grid(shown[i : i + 5], labels[i : i + 5]) for i in range(0, len(shown), 5)]
-    sheet = Image.new("RGB", (max(row.width for row in rows), sum(row.height for row in rows)), "white")
+    sheet = Image.new(
+        "RGB", (max(row.width for row in rows), sum(row.height for row in rows)), "white"
+    )
     for i, row in enumerate(rows):
         sheet.paste(row, (0, sum(above.height for above in rows[:i])))
     sheet.save(options.out)

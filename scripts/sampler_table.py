@@ -1,8 +1,10 @@
-"""Write ldm/samplers/README.md: every sampler on every schedule, measured where the answer is known.
+"""Write ldm/samplers/README.md: every sampler on every schedule, measured where the answer is
+known.
 
     python scripts/sampler_table.py
 
-The data are one Gaussian N(MU, 1). For them the exact denoiser and the end of the probability flow are
+The data are one Gaussian N(MU, 1). For them the exact denoiser and the end of the probability flow
+are
 
     D(x, sigma) = MU + (x - MU) / (1 + sigma^2)          x(0) = MU + (x - MU) / sqrt(1 + sigma^2)
 """
@@ -61,31 +63,35 @@ K_DIFFUSION = {
 
 PAGE = """# Every sampler on every schedule
 
-Measured by `scripts/sampler_table.py`, which writes this page; a test measures again and compares. The data are a
-single Gaussian of variance 1, for which the exact denoiser and the exact end point are known, so that what is seen is
-the error of the method alone.
+Measured by `scripts/sampler_table.py`, which writes this page; a test measures again and compares.
+The data are a single Gaussian of variance 1, for which the exact denoiser and the exact end point
+are known, so that what is seen is the error of the method alone.
 
 ## Samplers
 
-- *order*: the error falls as steps^-order. Measured between 96 and 192 steps, with every random part switched off.
-- *variance*: of the pictures after {steps} steps that draw noise; 1 is right. It is computed exactly, from the share
-  that each draw has in the result.
+- *order*: the error falls as steps^-order. Measured between 96 and 192 steps, with every random
+  part switched off.
+- *variance*: of the pictures after {steps} steps that draw noise; 1 is right. It is computed
+  exactly, from the share that each draw has in the result.
 - *calls*: of the model, in {steps} steps.
-- *diffusers*: the scheduler that does the same on the same levels, to 1e-4 on a nonlinear denoiser; a test holds it so.
-- *k-diffusion*: the function of its release 0.1.1 that does the same, in float64, with equal noise, on every schedule,
-  at 5 and at 12 steps, to 1e-10; a test holds it so where k-diffusion is installed. `dpm_fast` and `dpm_adaptive`,
-  whose levels are float32 there, were compared once, on Karras's levels: to 1e-4.
+- *diffusers*: the scheduler that does the same on the same sigmas, to 1e-4 on a nonlinear denoiser;
+  a test holds it so.
+- *k-diffusion*: the function of its release 0.1.1 that does the same, in float64, with equal noise,
+  on every schedule, at 5 and at 12 steps, to 1e-10; a test holds it so where k-diffusion is
+  installed. `dpm_fast` and `dpm_adaptive`, whose sigmas are float32 there, were compared once, on
+  Karras's sigmas: to 1e-4.
 
 {samplers}
 
-`dpm_adaptive` chooses its own steps, to a tolerance; `ddpm` is `ddim` with eta 1; `lcm` is for models whose denoiser
-jumps to the end of the flow.
+`dpm_adaptive` chooses its own steps, to a tolerance; `ddpm` is `ddim` with eta 1; `lcm` is for
+models whose denoiser jumps to the end of the flow.
 
 ## The error that {steps} steps leave
 
-In standard deviations of the data, with every random part switched off; `ddpm` and `lcm` are nothing without theirs, so
-that they only run. Lists of `leading` and DDIM's begin below the highest noise level, which is no error here.
-(`normal` is `uniform` under ComfyUI's name.)
+In standard deviations of the data, with every random part switched off; `ddpm` and `lcm` are
+nothing without theirs, so that they only run. Lists of `leading` and DDIM's begin below the highest
+noise level, which is no error here. `normal` is `uniform` under ComfyUI's name; `beta_sigma` is
+what AUTOMATIC1111's web UI and diffusers call `beta`.
 
 {errors}
 """
@@ -103,7 +109,8 @@ def quiet(sampler: Sampler) -> dict[str, Any]:
 
 
 def end(sampler: Sampler, sigmas: list[float], stop: int = -1) -> float:
-    """How far the step at index `stop` is from the flow that starts one standard deviation above the mean."""
+    """How far the step at index `stop` is from the flow that starts one standard deviation above
+    the mean."""
     start = torch.full((1, 1, 1, 1), MU + math.hypot(1, sigmas[0]), dtype=torch.float64)
     step = list(sampler.run(gaussian, start, sigmas, Noise([0]), **quiet(sampler)))[stop]
     return abs(step.x.item() - MU - math.hypot(1, step.sigma))
@@ -111,15 +118,18 @@ def end(sampler: Sampler, sigmas: list[float], stop: int = -1) -> float:
 
 def order(sampler: Sampler) -> float:
     """Measured at sigma 0.2, since the last step, to 0, is of order 1 in most methods."""
-    errors = [end(sampler, [*karras_ramp(1.0, 0.2, n + 1, rho=3.0), 0.0], stop=-2) for n in (96, 192)]
+    errors = [
+        end(sampler, [*karras_ramp(1.0, 0.2, n + 1, rho=3.0), 0.0], stop=-2) for n in (96, 192)
+    ]
     return math.log2(errors[0] / errors[1])
 
 
 class Pieces(Noise):
-    """Picture k of a batch hears the k-th of the independent pieces of all noise, and picture 0 hears none.
+    """Picture k of a batch hears the k-th of the independent pieces of all noise, and picture 0
+    hears none.
 
-    Draws are pieces, and of a Brownian path the stretches between `cuts`. The denoiser of a Gaussian around 0 is
-    linear, so the squares of where the pictures end add up to the variance.
+    Draws are pieces, and of a Brownian path the stretches between `cuts`. The denoiser of a
+    Gaussian around 0 is linear, so the squares of where the pictures end add up to the variance.
     """
 
     def __init__(self, cuts: list[float]) -> None:
@@ -131,7 +141,9 @@ class Pieces(Noise):
 
     def path(self, x: Tensor, start: float, end: float) -> Tensor:
         inside = [start * 1.0001 > a and b > end * 0.9999 for a, b in self.stretches]
-        shares = [(a - b) / (start - end) * within for (a, b), within in zip(self.stretches, inside)]
+        shares = [
+            (a - b) / (start - end) * within for (a, b), within in zip(self.stretches, inside)
+        ]
         none = [0.0] * (len(x) - 1 - len(shares))
         return torch.tensor([0.0, *shares, *none], dtype=x.dtype).sqrt()[:, None, None, None]
 
@@ -168,7 +180,15 @@ def table(rows: list[list[str]]) -> str:
 
 
 def page() -> str:
-    head = "sampler", "in the web UIs", "automatic schedule", "order", "measured", "variance", "calls"
+    head = (
+        "sampler",
+        "in the web UIs",
+        "automatic schedule",
+        "order",
+        "measured",
+        "variance",
+        "calls",
+    )
     samplers = [[*head, "diffusers", "k-diffusion"]]
     for sampler in SAMPLERS.values():
         fixed = sampler.order is not None and not sampler.adaptive and sampler.name != "ddpm"
@@ -190,11 +210,15 @@ def page() -> str:
     for sampler in SAMPLERS.values():
         ends = [end(sampler, sampler.sigmas(SCHEDULE, STEPS, name)) for name in names]
         random = sampler.name in ("ddpm", "lcm")
-        errors.append([f"`{sampler.name}`", *("runs" if random else f"{error:.1e}" for error in ends)])
+        errors.append(
+            [f"`{sampler.name}`", *("runs" if random else f"{error:.1e}" for error in ends)]
+        )
     return PAGE.format(steps=STEPS, samplers=table(samplers), errors=table(errors))
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     README.write_text(page(), encoding="utf-8")
     print(README)

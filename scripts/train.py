@@ -1,40 +1,84 @@
-"""Train a latent diffusion model, from nothing.
+"""Train a latent diffusion model, from nothing or from another.
 
-    python scripts/train.py --outdir runs/shapes64                         the model that comes with the library
-    python scripts/train.py --outdir runs/mine --data pictures/            on a folder of pictures with captions
-    python scripts/train.py --outdir runs/quick --set unet.steps=500 --set scenes=2000
+python scripts/train.py --outdir runs/shapes64                     the model of the library
+python scripts/train.py --outdir runs/mine --data pictures/        on pictures with captions
+python scripts/train.py --outdir runs/mine --data pictures/ --init built-in
+                                         teach a model one's own pictures, in minutes
+python scripts/train.py --outdir runs/quick --set unet.steps=500 --set scenes=2000
 
-Killed, it goes on where it was when the same command is given again. It ends with OUTDIR/model.safetensors, which
-every other script takes as --ckpt.
+Killed, it goes on where it was when the same command is given again. It ends with
+OUTDIR/model.safetensors, which every other script takes as --ckpt.
 """
 
 import argparse
 import sys
+import warnings
 from pathlib import Path
+from typing import Any
 
-from ldm.device import choose_device
-from ldm.training.data import Folder, Scenes
-from ldm.training.recipes import RECIPES, changed
-from ldm.training.run import run
+# The rest is imported within `train`: torch takes seconds to load, and Ctrl-C should end them, too.
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--outdir", type=Path, required=True, help="where everything is written")
+    add("--recipe", default="shapes64", choices=["shapes64"], help="(default: %(default)s)")
+    add("--data", help="x.png + x.txt, or metadata.jsonl (default: procedural scenes)")
+    add("--init", metavar="MODEL", help='a checkpoint, or "built-in", that is taught --data')
+    add("--set", action="append", default=[], metavar="NAME=VALUE", help="change the recipe")
+    add("--device", help="cpu, cuda or mps (default: the best there is)")
+    add("--autocast", action="store_true", help="compute in bfloat16 where that is safe")
+    add("--compile", action="store_true", help="let torch.compile fuse the U-Net")
+    options = parser.parse_args()
+    if options.init and not options.data:
+        parser.error("--init needs --data, the pictures that the model is to learn")
+    return options
+
+
+def train(options: argparse.Namespace) -> Path:
+    """-> the finished model's file"""
+    from ldm.models.weights import read
+    from ldm.pipeline.loading import built_in
+    from ldm.runtime.device import choose_device
+    from ldm.training.data import Folder
+    from ldm.training.fine_tuning import FINE_TUNING, fine_tune
+    from ldm.training.recipe import changed
+    from ldm.training.run import run
+    from ldm.training.shapes.evaluation import held_out_prompts
+    from ldm.training.shapes.recipe import SHAPES64
+    from ldm.training.shapes.scenes import Scenes
+
+    device = choose_device(options.device)
+    where = options.outdir, device, options.autocast, options.compile
+    if options.init:
+        tuning = changed(FINE_TUNING, options.set)
+        init = read(built_in() if options.init == "built-in" else options.init)
+        return fine_tune(init, Folder(options.data, init.family.size), tuning, *where)
+    recipe = changed(SHAPES64, options.set)
+    size = recipe.family.size
+    if options.data:
+        return run(recipe, Folder(options.data, size), *where)
+    prompts = [prompt for _, prompt in held_out_prompts(32)]
+    return run(recipe, Scenes(recipe.scenes, size, recipe.vae.seed), *where, sample_prompts=prompts)
+
+
+def warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"train.py: warning: {message}", file=sys.stderr)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--outdir", type=Path, required=True, help="where everything is written")
-    parser.add_argument("--recipe", default="shapes64", choices=RECIPES, help="(default: %(default)s)")
-    parser.add_argument("--data", type=Path, help="x.png + x.txt, or metadata.jsonl (default: procedural scenes)")
-    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="change a part of the recipe")
-    parser.add_argument("--device", help="cpu, cuda or mps (default: the best there is)")
-    parser.add_argument("--autocast", action="store_true", help="compute in bfloat16 where that is safe")
-    parser.add_argument("--compile", action="store_true", help="let torch.compile fuse the U-Net")
-    args = parser.parse_args()
+    options = arguments()
+    warnings.showwarning = warn
     try:
-        recipe = changed(RECIPES[args.recipe], args.set)
-        size = recipe.family.size
-        data = Folder(args.data, size) if args.data else Scenes(recipe.scenes, size, recipe.vae.seed)
-        print(run(recipe, data, args.outdir, choose_device(args.device), args.autocast, args.compile))
-    except (ValueError, FloatingPointError) as error:
+        print(train(options))
+    except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(f"train.py: error: {error}")
+    except KeyboardInterrupt:
+        print("\nstopped: the same command goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,10 @@
     python scripts/watermark.py
     python scripts/watermark.py photographs/*.png
 
-Marks each picture, changes it, reads the mark again, and prints a table: the part of the bits that are right (half is
-what chance gives) and the part of the pictures whose whole text is right. Without pictures it takes ten scenes, drawn
-at 512 pixels. The ten pictures of scikit-image 0.26 that are large enough, photographs most of them, gave
+Marks each picture, changes it, reads the mark again, and prints a table: the part of the bits that
+are right (half is what chance gives) and the part of the pictures whose whole text is right.
+Without pictures it takes ten scenes, drawn at 512 pixels. The ten pictures of scikit-image 0.26
+that are large enough, photographs most of them, gave
 
     | what was done to the picture | bits right | whole texts |
     |------------------------------|-----------:|------------:|
@@ -31,9 +32,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from ldm.images import open_image
-from ldm.training.scenes import example
-from ldm.watermark import MARKS, agreement, embed
+from ldm.images.files import open_image
+from ldm.images.watermark import MARKS, agreement, embed
+from ldm.training.shapes.scenes import example
 
 
 def compressed(image: Image.Image, format: str, quality: int) -> Image.Image:
@@ -45,7 +46,9 @@ def compressed(image: Image.Image, format: str, quality: int) -> Image.Image:
 
 def resized(image: Image.Image, factor: float) -> Image.Image:
     """Made smaller or larger, and brought back to its size."""
-    other = image.resize((round(image.width * factor), round(image.height * factor)), Image.Resampling.LANCZOS)
+    other = image.resize(
+        (round(image.width * factor), round(image.height * factor)), Image.Resampling.LANCZOS
+    )
     return other.resize(image.size, Image.Resampling.LANCZOS)
 
 
@@ -58,7 +61,9 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "WebP, quality 90": lambda image: compressed(image, "WEBP", 90),
     "twice as large and back": lambda image: resized(image, 2),
     "half as large and back": lambda image: resized(image, 0.5),
-    "nine tenths as large": lambda image: image.resize((image.width * 9 // 10, image.height * 9 // 10)),
+    "nine tenths as large": lambda image: image.resize(
+        (image.width * 9 // 10, image.height * 9 // 10)
+    ),
     "cut off below": lambda image: image.crop((0, 0, image.width, image.height * 3 // 4)),
     "8 pixels cut off at the left": lambda image: image.crop((8, 0, image.width, image.height)),
     "3 pixels cut off at the top": lambda image: image.crop((0, 3, image.width, image.height)),
@@ -70,7 +75,8 @@ CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
 def robustness(
     pictures: Sequence[Image.Image], message: bytes = MARKS["Stable Diffusion 1"]
 ) -> dict[str, tuple[float, float]]:
-    """For each change: the mean part of bits that are right, and the part of pictures where all are."""
+    """For each change: the mean part of bits that are right, and the part of pictures where all
+    are."""
     marked = [Image.fromarray(embed(np.asarray(picture), message)) for picture in pictures]
     table = {}
     for name, change in CHANGES.items():
@@ -81,13 +87,14 @@ def robustness(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="How much of the invisible watermark is left.")
-    parser.add_argument("pictures", nargs="*", type=Path, help="to mark; at least 256 x 256 pixels each")
+    parser.add_argument(
+        "pictures", nargs="*", type=Path, help="to mark; at least 256 x 256 pixels each"
+    )
     options = parser.parse_args()
     pictures = [open_image(path) for path in options.pictures]
     pictures = pictures or [Image.fromarray(example(0, index, 512)[0]) for index in range(10)]
-    print(
-        f"| {'what was done to the picture':28} | bits right | whole texts |\n|{'-' * 30}|-----------:|------------:|"
-    )
+    print(f"| {'what was done to the picture':28} | bits right | whole texts |")
+    print(f"|{'-' * 30}|-----------:|------------:|")
     for name, (bits, texts) in robustness(pictures).items():
         print(f"| {name:28} | {bits:10.1%} | {texts:11.0%} |")
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import ldm
+from ldm.models.weights import inspect
 from ldm.pipeline import built_in
-from ldm.training.judge import read
-from ldm.weights import inspect
+from ldm.training.shapes.evaluator import read
 
 PROMPTS = {
     "a large red heart on a yellow background": ([("large", "red", "heart")], "yellow"),
@@ -31,7 +31,9 @@ def test_it_is_small_and_whole():
 
 
 def test_it_draws_what_the_prompt_says(model):
-    for picture, (things, background) in zip(model.txt2img(list(PROMPTS), seed=1), PROMPTS.values(), strict=True):
+    for picture, (things, background) in zip(
+        model.txt2img(list(PROMPTS), seed=1), PROMPTS.values(), strict=True
+    ):
         reading = read(np.asarray(picture))
         assert reading.background == background
         placed = sorted(reading.things, key=lambda placed: placed.x)

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ldm.cli import parser
-from ldm.cli.flags import PROMPT, add_request_flags, requested
-from ldm.cli.wanted import Axis, LineParser, axis, batches, pictures, read_line
+from ldm.cli.flags import Axis, add_request_flags, axis
+from ldm.cli.lines import LineParser, read_line
+from ldm.cli.requests import PROMPT, pictures, requested
+from ldm.pipeline.batches import merged
 from ldm.request import Request
 
 
@@ -25,27 +27,43 @@ def one(line):
 def test_defaults_are_compviss():
     options = parser().parse_args(["txt2img"])
     assert requested(options) == Request(PROMPT, seed=42, count=6).split(1)
-    assert (str(options.outdir), options.n_iter, options.n_samples) == ("outputs/txt2img-samples", 2, 3)
+    assert (str(options.outdir), options.n_iter, options.n_samples) == (
+        "outputs/txt2img-samples",
+        2,
+        3,
+    )
     options = parser().parse_args(["img2img", "--init-img", "a.png"])
     assert requested(options) == Request(PROMPT, count=2, image="a.png", strength=0.75).split(1)
-    assert (str(options.outdir), options.n_iter, options.n_samples) == ("outputs/img2img-samples", 1, 2)
+    assert (str(options.outdir), options.n_iter, options.n_samples) == (
+        "outputs/img2img-samples",
+        1,
+        2,
+    )
     assert PROMPT == "a painting of a virus monster playing guitar"
-    assert one("img2img --init-img a.png --ckpt sd.ckpt").scale == 5
-    assert one("img2img --init-img a.png --ckpt sd.ckpt --scale 0").scale == 0
+    assert one("img2img --init-img a.png --ckpt sd.ckpt").guidance_scale == 5
+    assert one("img2img --init-img a.png --ckpt sd.ckpt --scale 0").guidance_scale == 0
 
 
 def test_flags_become_fields():
-    line = "txt2img --prompt 'a cat' --negative_prompt ugly --ddim_steps 7 --scale 0 --ddim_eta 0.5 --seed 0"
-    assert asked(line + " --H 64 --W 128 --sampler ddim --schedule karras --n_iter 2 --n_samples 2") == (
-        Request("a cat", "ugly", 7, "ddim", "karras", 0.0, 0.5, 0, 128, 64, 4).split(1)
+    line = (
+        "txt2img --prompt 'a cat' --negative_prompt ugly --ddim_steps 7 --scale 0 --ddim_eta 0.5 "
+        "--seed 0 --H 64 --W 128 --sampler ddim --schedule karras --n_iter 2 --n_samples 2"
     )
+    request = Request(
+        prompt="a cat", negative="ugly", seed=0, width=128, height=64, count=4, steps=7,
+        sampler="ddim", schedule="karras", eta=0.5, guidance_scale=0.0,
+    )  # fmt: skip
+    assert asked(line) == request.split(1)
     assert one("txt2img --steps 9").steps == 9
-    assert one("img2img --init-img a.png --strength 0 --exact_steps").exact_steps is True
+    assert one("img2img --init-img a.png --strength 0 --exact_steps").full_steps is True
 
 
 def test_old_names_of_samplers():
     assert one("txt2img --plms").sampler == "plms"
-    assert (one("txt2img --dpm_solver").sampler, one("txt2img --dpm_solver").schedule) == ("dpmpp_2m", "uniform")
+    assert (one("txt2img --dpm_solver").sampler, one("txt2img --dpm_solver").schedule) == (
+        "dpmpp_2m",
+        "uniform",
+    )
     assert one("txt2img --dpm_solver --schedule karras").schedule == "karras"
 
 
@@ -71,8 +89,11 @@ def line(text):
     ("text", "fields"),
     [
         ("a red star --steps 30 --seed 7", {"prompt": "a red star", "steps": 30, "seed": 7}),
-        ('the cat\'s "toy" --scale=5', {"prompt": 'the cat\'s "toy"', "scale": 5.0}),
-        ("rock 'n' roll --negative_prompt \"it's ugly\"", {"prompt": "rock 'n' roll", "negative": "it's ugly"}),
+        ('the cat\'s "toy" --scale=5', {"prompt": 'the cat\'s "toy"', "guidance_scale": 5.0}),
+        (
+            "rock 'n' roll --negative_prompt \"it's ugly\"",
+            {"prompt": "rock 'n' roll", "negative": "it's ugly"},
+        ),
         ("  spaces stay  ", {"prompt": "  spaces stay  "}),
         ("a well--known place -- at dusk - 1", {"prompt": "a well--known place -- at dusk - 1"}),
         ('--prompt "one --ar 2" --H 8', {"prompt": "one --ar 2", "height": 8}),
@@ -95,7 +116,10 @@ def test_any_text_without_flags_is_a_prompt(text):
 
 def test_a_line_may_give_the_picture_of_img2img(tmp_path):
     (tmp_path / "p.txt").write_text("one --init-img a.png\ntwo --init-img b.png\n")
-    assert [picture.image for picture in asked(f"img2img --from-file {tmp_path}/p.txt")] == ["a.png", "b.png"]
+    assert [picture.image for picture in asked(f"img2img --from-file {tmp_path}/p.txt")] == [
+        "a.png",
+        "b.png",
+    ]
     (tmp_path / "p.txt").write_text("one --init-img a.png\ntwo\n")
     with pytest.raises(ValueError, match="give the picture to start from: --init-img FILE"):
         asked(f"img2img --from-file {tmp_path}/p.txt")
@@ -120,7 +144,12 @@ def test_axes():
     assert axis("ddim_steps=10, 20") == Axis("steps", (10, 20))
     assert axis("negative_prompt=ugly").labels == ["negative ugly"]
     made = pictures({"prompt": "a"}, [{}], 1, None, [axis("steps=1,2"), axis("scale=3,4")])
-    assert [(picture.steps, picture.scale) for picture in made] == [(1, 3), (2, 3), (1, 4), (2, 4)]
+    assert [(picture.steps, picture.guidance_scale) for picture in made] == [
+        (1, 3),
+        (2, 3),
+        (1, 4),
+        (2, 4),
+    ]
     assert {picture.seed for picture in made} == {42}
 
 
@@ -132,7 +161,7 @@ def test_a_grid_has_one_picture_at_each_point_unless_more_are_asked_for():
 def test_batches_are_the_inverse_of_split():
     request = Request(("a", "b"), "ugly", seed=5, count=3)
     for size in (1, 2, 4, 100):
-        made = batches(request.split(1), size)
+        made = merged(request.split(1), size)
         assert [part.total for part in made] == [part.total for part in request.split(size)]
         assert [picture for part in made for picture in part.split(1)] == request.split(1)
 
@@ -140,10 +169,14 @@ def test_batches_are_the_inverse_of_split():
 def test_the_greatest_seed():
     assert one(f"txt2img --seed {2**64 - 1}").seed == 2**64 - 1
     last, first = Request("a", seed=2**64 - 1), Request("a", seed=0)
-    assert batches([last, first], 9) == [last, first]
+    assert merged([last, first], 9) == [last, first]
 
 
 def test_pictures_that_differ_in_more_than_prompt_and_seed_are_apart():
     base = Request("a", seed=1, steps=5)
-    others = [Request("b", seed=2, steps=5), Request("c", seed=3, steps=6), Request("d", seed=5, steps=6)]
-    assert [part.prompts for part in batches([base, *others], 9)] == [("a", "b"), ("c",), ("d",)]
+    others = [
+        Request("b", seed=2, steps=5),
+        Request("c", seed=3, steps=6),
+        Request("d", seed=5, steps=6),
+    ]
+    assert [part.prompts for part in merged([base, *others], 9)] == [("a", "b"), ("c",), ("d",)]

@@ -7,13 +7,14 @@ import pytest
 from PIL import Image
 
 from ldm.cli import main
-from ldm.images import open_image, read_text
+from ldm.images.files import open_image, read_text
 from ldm.request import Request
 
 
 @pytest.fixture
 def run(tiny_file, tmp_path, monkeypatch, capsys):
-    """Runs a command with the tiny model in a folder with a picture and a mask; gives its exit code and complaint."""
+    """Runs a command with the tiny model in a folder with a picture and a mask; gives its exit code
+    and complaint."""
     monkeypatch.chdir(tmp_path)
     pixels = np.random.default_rng(0).integers(0, 256, (18, 24, 3), dtype=np.uint8)
     Image.fromarray(pixels).save("in.png")
@@ -47,7 +48,10 @@ def test_inpaint_a_folder_as_compvis_does(run, tmp_path):
         open_image("in.png").save(f"{name}.png")
         open_image("mask.png").save(f"{name}_mask.png")
     assert run("inpaint --indir . --outdir done --steps 2 --skip_grid")[0] == 0
-    assert sorted(path.name for path in (tmp_path / "done").iterdir() if path.is_file()) == ["one.png", "two.png"]
+    assert sorted(path.name for path in (tmp_path / "done").iterdir() if path.is_file()) == [
+        "one.png",
+        "two.png",
+    ]
     for name in ("one", "two"):
         assert (pixels(f"done/{name}.png")[12:] == pixels("in.png")[12:]).all()
     assert (pixels("done/one.png") != pixels("done/two.png")).any()  # each picture has its own seed
@@ -65,18 +69,18 @@ def test_upscale(run, tmp_path):
     made = tmp_path / "outputs/upscale-samples/samples/00000.png"
     assert open_image(made).size == (60, 44)
     request = Request.from_json(read_text(made)["ldm"])
-    assert (request.tile, request.strength, request.enlarge) == (16, 0.3, 2.5)
+    assert (request.tile, request.strength, request.upscale) == (16, 0.3, 2.5)
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
         ("inpaint --mask mask.png", "give the picture to start from: --init-img FILE"),
-        ("inpaint --image in.png", "give what is to be repainted, in white: --mask FILE"),
+        ("inpaint --image in.png", "give what is to be inpainted, in white: --mask FILE"),
         ("inpaint --indir nowhere", "has no pictures with masks: put x.png and x_mask.png there"),
         ("outpaint --image in.png", "say where to go on, in pixels"),
         ("upscale", "give the picture to start from"),
-        ("txt2img --prompt x --seamless q", "unknown direction to be seamless in 'q'"),
+        ("txt2img --prompt x --seamless q", "unknown seamless 'q'. There are x, y, xy"),
     ],
 )
 def test_what_is_missing_is_said(run, line, message):

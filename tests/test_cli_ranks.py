@@ -1,27 +1,28 @@
-"""What a process learns of the others from its environment; tests/test_scripts.py has several of them draw."""
+"""What a process learns of the others from its environment; tests/test_scripts.py has several of
+them draw."""
 
 import pytest
 import torch
 
-from ldm.cli.ranks import Ranks, own_gpu, ranks
+from ldm.cli.distributed import Processes, own_gpu, processes
 
 
 def test_alone():
-    with ranks() as team:
+    with processes() as team:
         assert (team.rank, team.size) == (0, 1)
         assert (team.share("abc"), team.agree("a"), team.collect(["a"])) == ("abc", "a", ["a"])
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 def test_each_piece_of_work_is_done_once(size):
-    shares = [Ranks(rank, size).share(list(range(5))) for rank in range(size)]
+    shares = [Processes(rank, size).share(list(range(5))) for rank in range(size)]
     assert sorted(piece for share in shares for piece in share) == list(range(5))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 def test_an_environment_that_makes_no_sense(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "two")
-    with pytest.raises(ValueError, match="must be whole numbers: start with torchrun"), ranks():
+    with pytest.raises(ValueError, match="must be whole numbers: start with torchrun"), processes():
         pass
 
 

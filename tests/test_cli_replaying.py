@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from ldm.cli import main, parser
-from ldm.images import open_image, read_text, save_image
-from ldm.watermark import embed
+from ldm.images.files import open_image, read_text, save_image
+from ldm.images.watermark import embed
 
 ROOT = Path(__file__).parent.parent
 
@@ -40,12 +40,15 @@ def pixels(path):
         "--sampler dpmpp_sde",
         "--sampler euler_ancestral --compat comfyui --ddim_eta 0.5",
         "--scale 1",
-        "--guide_high 3",
+        "--guidance_interval 0 3",
         "--guidance_rescale 0.5 --hires 2",
     ],
 )
 def test_pictures_are_made_again_alone(run, flags):
-    run(f"txt2img --prompt 'a cat' --negative_prompt dog --n_iter 1 --n_samples 3 --skip_grid --outdir out {flags}")
+    run(
+        "txt2img --prompt 'a cat' --negative_prompt dog --n_iter 1 --n_samples 3 --skip_grid "
+        f"--outdir out {flags}"
+    )
     code, out, _ = run("replay out/samples/00001.png out/samples/00002.png --outdir again")
     assert code == 0
     assert out.splitlines()[1:] == [
@@ -64,20 +67,31 @@ def test_pictures_are_made_again_alone(run, flags):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_pictures_are_made_again_in_another_process(run, tiny_file, tmp_path, threads):
     """To the last bit; with another number of threads to a grey level."""
-    run("txt2img --prompt 'a cat' --n_iter 1 --n_samples 2 --skip_grid --outdir out --sampler euler_ancestral")
+    run(
+        "txt2img --prompt 'a cat' --n_iter 1 --n_samples 2 --skip_grid --outdir out "
+        "--sampler euler_ancestral"
+    )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads)}
     command = [sys.executable, "-m", "ldm", "replay", "out/samples/00001.png", "--outdir", "again"]
-    subprocess.run([*command, "--ckpt", tiny_file], env=environment, check=True, capture_output=True)
+    subprocess.run(
+        [*command, "--ckpt", tiny_file], env=environment, check=True, capture_output=True
+    )
     difference = np.abs(pixels("out/samples/00001.png") - pixels("again/samples/00000.png")).max()
     assert difference <= (0 if threads == torch.get_num_threads() else 1)
 
 
 @pytest.mark.parametrize(("kind", "worst"), [("webp", 0), ("jpg", 60)])
 def test_files_of_other_kinds_are_made_again_too(run, kind, worst):
-    run(f"txt2img --prompt 'a cat' --n_iter 1 --n_samples 1 --skip_grid --outdir out --format {kind}")
+    run(
+        "txt2img --prompt 'a cat' --n_iter 1 --n_samples 1 --skip_grid --outdir out "
+        f"--format {kind}"
+    )
     run(f"replay out/samples/00000.{kind} --outdir again")
     assert read_text("again/samples/00000.png") == read_text(f"out/samples/00000.{kind}")
-    assert np.abs(pixels("again/samples/00000.png") - pixels(f"out/samples/00000.{kind}")).max() <= worst
+    assert (
+        np.abs(pixels("again/samples/00000.png") - pixels(f"out/samples/00000.{kind}")).max()
+        <= worst
+    )
 
 
 def test_flags_replace_what_the_file_says(run):
@@ -88,15 +102,18 @@ def test_flags_replace_what_the_file_says(run):
 
 
 A1111 = (
-    "a cat\nNegative prompt: dog\nSteps: 3, Sampler: DPM++ 2M Karras, CFG scale: 2, Seed: 5, Size: 32x16, "
-    "Model: another, VAE: kl.pt, Denoising strength: 0.5, ENSD: 31337, Version: v1.6.0"
+    "a cat\nNegative prompt: dog\nSteps: 3, Sampler: DPM++ 2M Karras, CFG scale: 2, Seed: 5, "
+    "Size: 32x16, Model: another, VAE: kl.pt, Denoising strength: 0.5, ENSD: 31337, Version: v1.6.0"
 )
 
 
 def test_pictures_of_the_web_ui_are_made_again_and_what_is_lost_is_said(run):
     save_image("theirs.png", Image.new("RGB", (32, 16), "red"), {"parameters": A1111})
     code, out, error = run("replay theirs.png")
-    assert (code, error) == (2, "ldm replay: error: theirs.png: strength 0.5 needs an image to start from\n")
+    assert (code, error) == (
+        2,
+        "ldm replay: error: theirs.png: strength 0.5 needs an image to start from\n",
+    )
     code, out, _ = run("replay theirs.png --init-img theirs.png --outdir ours")
     assert code == 0
     assert out.splitlines()[1:] == [
@@ -116,21 +133,33 @@ def test_show(run):
     assert code == 0
     assert out.splitlines() == [
         "theirs.jpg: made by AUTOMATIC1111, model another",
-        *("  prompt: a cat", "  negative: dog", "  steps: 3", "  sampler: dpmpp_2m", "  schedule: karras"),
-        *("  scale: 2.0", "  seed: 5", "  width: 32", "  height: 16", "  strength: 0.5"),
-        *("  compat: a1111", "  ensd: 31337"),
+        *("  prompt: a cat", "  negative: dog", "  seed: 5", "  width: 32", "  height: 16"),
+        *("  steps: 3", "  sampler: dpmpp_2m", "  schedule: karras", "  guidance_scale: 2.0"),
+        *("  strength: 0.5", "  compat: a1111", "  ensd: 31337"),
         "  not honoured: VAE, kl.pt: it has no counterpart here",
         "  not honoured: Init image, it is not in the file, and must be given",
     ]
     save_image("silent.png", Image.new("RGB", (8, 8)))
     code, _, error = run("show silent.png", ckpt=False)
-    assert (code, error.startswith("ldm show: error: 'silent.png' says nothing about its making")) == (2, True)
+    assert (
+        code,
+        error.startswith("ldm show: error: 'silent.png' says nothing about its making"),
+    ) == (2, True)
 
 
 def test_watermark(run):
-    drawing = "txt2img --prompt 'a cat' --n_iter 1 --n_samples 1 --skip_grid --steps 1 --scale 1 --W 256 --H 256"
-    assert run(f"{drawing} --outdir plain")[0] == run(f"{drawing} --outdir marked --watermark 'my own'")[0] == 0
-    plain, marked = (pixels(f"{folder}/samples/00000.png").astype(np.uint8) for folder in ("plain", "marked"))
+    drawing = (
+        "txt2img --prompt 'a cat' --n_iter 1 --n_samples 1 --skip_grid --steps 1 --scale 1 "
+        "--W 256 --H 256"
+    )
+    assert (
+        run(f"{drawing} --outdir plain")[0]
+        == run(f"{drawing} --outdir marked --watermark 'my own'")[0]
+        == 0
+    )
+    plain, marked = (
+        pixels(f"{folder}/samples/00000.png").astype(np.uint8) for folder in ("plain", "marked")
+    )
     assert np.array_equal(marked, embed(plain, b"my own"))
     run("replay marked/samples/00000.png --outdir again")
     assert np.array_equal(marked, pixels("again/samples/00000.png"))
@@ -141,7 +170,9 @@ def test_watermark(run):
 
 def test_watermarks_are_found(run):
     dotted = np.full((256, 256, 3), 110, np.uint8)
-    dotted[2::8, 4::8, 2] = dotted[3::8, 4::8, 2] = dotted[2::8, 5::8, 2] = dotted[3::8, 5::8, 2] = 190
+    dotted[2::8, 4::8, 2] = dotted[3::8, 4::8, 2] = dotted[2::8, 5::8, 2] = dotted[
+        3::8, 5::8, 2
+    ] = 190
     Image.fromarray(embed(dotted, b"SDV2")).save("marked.png")
     Image.fromarray(dotted).save("plain.png")
     code, out, _ = run("watermark marked.png plain.png", ckpt=False)
@@ -153,4 +184,7 @@ def test_watermarks_are_found(run):
     assert run("watermark marked.png --length 4", ckpt=False)[1] == "marked.png: b'SDV2'\n"
     Image.new("RGB", (64, 64)).save("small.png")
     code, _, error = run("watermark small.png", ckpt=False)
-    assert (code, error.startswith("ldm watermark: error: a picture of 64 x 64 is too small")) == (2, True)
+    assert (code, error.startswith("ldm watermark: error: a picture of 64 x 64 is too small")) == (
+        2,
+        True,
+    )

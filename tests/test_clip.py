@@ -7,8 +7,12 @@ import pytest
 import torch
 
 from ldm.clip.model import TextConfig, TextEncoder
+from ldm.models.families import SD1
 
-CONFIG = TextConfig(vocabulary=50, length=11, width=24, layers=3, heads=3, activation="quick_gelu")
+CONFIG = TextConfig(
+    vocabulary=50, length=11, width=24, layers=3, heads=3, mlp_width=40, activation="quick_gelu",
+    layer=1, final_norm=True, pad=None, projection=None,
+)  # fmt: skip
 END = 49
 
 
@@ -31,7 +35,10 @@ def normed(x, norm):
 
 @pytest.mark.parametrize(
     ("activation", "sigma"),
-    [("quick_gelu", lambda h: 1 / (1 + math.exp(-1.702 * h))), ("gelu", lambda h: (1 + math.erf(h / 2**0.5)) / 2)],
+    [
+        ("quick_gelu", lambda h: 1 / (1 + math.exp(-1.702 * h))),
+        ("gelu", lambda h: (1 + math.erf(h / 2**0.5)) / 2),
+    ],
 )
 def test_one_layer_token_by_token(activation, sigma):
     model = encoder(replace(CONFIG, layers=1, activation=activation))
@@ -50,7 +57,9 @@ def test_one_layer_token_by_token(activation, sigma):
         up = mlp.up(normed(h, layer.norm2))
         h = h + mlp.down(torch.stack([value * sigma(value) for value in up]))
         torch.testing.assert_close(model(ids).hidden[1][0, j], h, rtol=1e-10, atol=1e-10)
-        torch.testing.assert_close(model(ids).last[0, j], normed(h, model.norm), rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(
+            model(ids).last[0, j], normed(h, model.norm), rtol=1e-10, atol=1e-10
+        )
 
 
 @pytest.mark.parametrize("j", range(7))
@@ -60,7 +69,9 @@ def test_a_token_changes_nothing_before_itself(j):
     other[:, j] = (ids[:, j] + 1) % END
     before, after = model(ids).last, model(other).last
     assert before[:, :j].equal(after[:, :j])
-    assert (before[:, j:] - after[:, j:]).abs().amin(dim=0).amax(dim=1).min() > 1e-3  # it reaches every later token
+    assert (before[:, j:] - after[:, j:]).abs().amin(dim=0).amax(
+        dim=1
+    ).min() > 1e-3  # it reaches every later token
 
 
 def test_hidden_states_start_at_the_embedding_and_end_before_the_norm():
@@ -83,6 +94,24 @@ def test_pooled_is_read_at_the_first_end_token():
     assert out.pooled.equal(torch.stack([out.last[0, 2], out.last[1, 5], out.last[2, 7]]))
 
 
+def test_tokens_beyond_the_vocabulary_do_not_move_the_end():
+    """Textual inversion adds tokens, whose ids follow the end's."""
+    model, ids = encoder(), random_ids(1, 6)
+    model.token = torch.nn.Embedding(52, 24, dtype=torch.float64)
+    ids[0, 1], ids[0, 3] = END + 2, END
+    out = model(ids)
+    assert out.pooled.equal(out.last[:, 3])
+
+
+def test_pooled_is_projected_where_there_is_a_projection():
+    model, ids = encoder(replace(CONFIG, projection=10)), random_ids(2, 6)
+    ids[:, 4] = END
+    out = model(ids)
+    assert model.projection.bias is None
+    torch.testing.assert_close(out.pooled, out.last[:, 4] @ model.projection.weight.T)
+    assert out.pooled.shape == (2, 10)
+
+
 def test_rows_of_a_batch_do_not_meet():
     model, ids = encoder(), random_ids(4, 7)
     torch.testing.assert_close(model(ids).last[2:3], model(ids[2:3]).last, rtol=1e-12, atol=1e-12)
@@ -90,5 +119,5 @@ def test_rows_of_a_batch_do_not_meet():
 
 def test_the_clip_of_stable_diffusion_has_its_published_size():
     with torch.device("meta"):
-        model = TextEncoder(TextConfig(49408, 77, 768, 12, 12, "quick_gelu"))
+        model = TextEncoder(SD1.text[0])
     assert sum(p.numel() for p in model.parameters()) == 123_060_480

@@ -1,8 +1,8 @@
 import numpy as np
 import torch
 
-from ldm.colour import luminance, statistics, with_colours_of, with_luminance
-from ldm.images import to_pil
+from ldm.images.colour import luminance, statistics, with_colours_of, with_luminance
+from ldm.images.files import to_pil
 
 
 def pictures(count, seed=0):
@@ -11,14 +11,18 @@ def pictures(count, seed=0):
 
 def test_luminance_is_pils():
     found = ((luminance(pictures(1)) + 1) * 127.5)[0, 0].numpy()
-    assert np.abs(found - np.asarray(to_pil(pictures(1))[0].convert("L")).astype(float)).max() <= 1.5
+    assert (
+        np.abs(found - np.asarray(to_pil(pictures(1))[0].convert("L")).astype(float)).max() <= 1.5
+    )
     assert luminance(torch.full((1, 3, 2, 2), 0.3)).sub(0.3).abs().max() < 1e-6
 
 
 def test_the_luminance_is_the_sources_and_within_range():
     colours, source = pictures(3), pictures(1, seed=1)
     result = with_luminance(colours, source)
-    torch.testing.assert_close(luminance(result), luminance(source).expand(3, -1, -1, -1), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        luminance(result), luminance(source).expand(3, -1, -1, -1), atol=1e-6, rtol=0
+    )
     assert result.abs().max() <= 1 + 1e-6
 
 
@@ -27,7 +31,9 @@ def test_the_colour_is_the_pictures_where_there_is_room():
     grey = torch.full((1, 3, 1, 1), 0.5)
     torch.testing.assert_close(with_luminance(red, grey), red - luminance(red) + 0.5)
     for end in (-1.0, 1.0):
-        torch.testing.assert_close(with_luminance(red, torch.full((1, 3, 1, 1), end)), torch.full((1, 3, 1, 1), end))
+        torch.testing.assert_close(
+            with_luminance(red, torch.full((1, 3, 1, 1), end)), torch.full((1, 3, 1, 1), end)
+        )
     torch.testing.assert_close(with_luminance(grey, -grey), -grey)
 
 
@@ -53,7 +59,9 @@ def test_only_what_is_to_be_compared_counts():
     source, drifted, where = 0.7 * pictures(1), 0.7 * pictures(1) + 0.1, torch.zeros(1, 1, 12, 10)
     where[..., :5] = 1
     drifted[..., 5:] = 0.9
-    torch.testing.assert_close(with_colours_of(drifted, source, where)[..., :5], source[..., :5], atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        with_colours_of(drifted, source, where)[..., :5], source[..., :5], atol=1e-5, rtol=0
+    )
     assert with_colours_of(drifted, source, 0 * where) is drifted
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ldm.training.data import Folder, Scenes
-from ldm.training.scenes import example
+from ldm.training.data import CAPTION, Folder
+from ldm.training.shapes.scenes import Scenes, example
 
 
 def put(folder, name, colour="red", size=(8, 8), caption=None):
@@ -51,11 +51,31 @@ def test_captions_beside_the_pictures(tmp_path):
     assert (data[0][0] == (255, 0, 0)).all()
 
 
+@pytest.mark.parametrize("kind", ["gif", "tif", "tiff", "bmp"])
+def test_every_kind_of_picture_that_has_a_caption_counts(tmp_path, kind):
+    put(tmp_path, f"a.{kind}", "red", caption="red")
+    ((image, caption),) = Folder(tmp_path, 4)
+    assert ((image == (255, 0, 0)).all(), caption) == (True, "red")
+
+
+def test_the_contents_are_names_and_captions_wherever_the_folder_lies(tmp_path):
+    for name in ("one", "two"):
+        put(tmp_path, f"{name}/b.png", caption="a blue square")
+        put(tmp_path, f"{name}/sub/a.png", caption="red: all of it")
+    one, two = (Folder(tmp_path / name, 4).contents() for name in ("one", "two"))
+    assert one == two == ["b.png: a blue square", "sub/a.png: red: all of it"]
+    assert Scenes(5, 16).contents() == Scenes(5, 16).contents() != Scenes(6, 16).contents()
+
+
 def test_captions_in_a_listing(tmp_path):
     put(tmp_path, "one.png", "red", caption="not this")
     put(tmp_path, "train/two.png", "blue")
     put(tmp_path, "unlisted.png")
-    rows = {"file_name": "one.png", "text": "one", "more": 1}, "", {"file_name": "train/two.png", "text": "two"}
+    rows = (
+        {"file_name": "one.png", "text": "one", "more": 1},
+        "",
+        {"file_name": "train/two.png", "text": "two"},
+    )
     listing(tmp_path, *rows)
     data = Folder(str(tmp_path), 4)
     assert [caption for _, caption in data] == ["one", "two"]
@@ -68,7 +88,9 @@ def test_the_middle_square_is_kept(tmp_path, size):
     image.paste(Image.new("RGB", (20, 20), "blue"), ((size[0] - 20) // 2, (size[1] - 20) // 2))
     image.save(tmp_path / "a.png")
     (tmp_path / "a.txt").write_text("blue")
-    assert np.abs(Folder(tmp_path, 10)[0][0] - np.array([0, 0, 255])).max() < 20  # the filter sees over the edge
+    assert (
+        np.abs(Folder(tmp_path, 10)[0][0] - np.array([0, 0, 255])).max() < 20
+    )  # the filter sees over the edge
 
 
 def test_small_pictures_grow(tmp_path):
@@ -101,7 +123,10 @@ def test_a_folder_that_is_not_there_or_empty_is_named(tmp_path):
         ("{broken", r"metadata\.jsonl', line 2 must be .* not \{broken"),
         ({"file_name": "a.png"}, 'line 2 must be {"file_name": ..., "text": ...}'),
         (["a.png", "text"], "line 2 must be"),
-        ({"file_name": "a.png", "text": ["x"]}, r"line 2: file_name and text must be strings, not 'a.png' and \['x'\]"),
+        (
+            {"file_name": "a.png", "text": ["x"]},
+            "line 2: file_name and text must be strings, not str and list",
+        ),
         ({"file_name": "gone.png", "text": "x"}, r"line 2: there is no picture '.*gone\.png'"),
     ],
 )
@@ -119,3 +144,35 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match=r"a\.txt' is not text in UTF-8"):
         Folder(tmp_path, 4)
+
+
+def test_files_with_a_caption_that_are_no_pictures_are_told(tmp_path):
+    put(tmp_path, "a.png", caption="fine")
+    (tmp_path / "a.json").write_text("{}")  # beside a picture
+    for name in ("c.heic", "b.jxl"):
+        (tmp_path / name).write_bytes(b"0")
+        (tmp_path / name).with_suffix(".txt").write_text("left out")
+    with pytest.warns(UserWarning, match=r"^2 files with a caption.*first '.*b\.jxl'$") as told:
+        data = Folder(tmp_path, 4)
+    assert (len(told), len(data)) == (1, 1)
+
+
+def test_a_folder_called_as_a_picture_is_none(tmp_path):
+    put(tmp_path, "a.png", caption="fine")
+    (tmp_path / "b.png").mkdir()
+    assert len(Folder(tmp_path, 4)) == 1
+
+
+def test_of_a_huge_caption_as_much_is_kept_as_an_encoder_reads(tmp_path):
+    put(tmp_path, "a.png", caption="cat " * 100_000)
+    assert Folder(tmp_path, 4)[0][1] == ("cat " * 100_000)[:CAPTION]
+    (tmp_path / "a.txt").write_text("x" * 1_000_001)
+    with pytest.raises(ValueError, match=r"a\.txt' is larger than captions are"):
+        Folder(tmp_path, 4)
+
+
+def test_a_message_shows_the_end_of_a_long_name_and_no_control_characters(tmp_path):
+    folder = tmp_path / ("n" * 200) / "\x1b[2J"
+    put(folder, "a.png")
+    with pytest.raises(ValueError, match=r"^'\.\.\.n+/\\x1b\[2J/a\.png' has no caption"):
+        Folder(folder, 4)

@@ -1,12 +1,15 @@
-"""ModelDenoiser and its loss for networks that are exactly right, and guidance.
+"""ModelDenoiser and its loss for networks that are exactly right.
 
-For Gaussian data N(MU, S^2) the expected clean latent is known:  D(x, sigma) = MU + S^2 / (S^2 + sigma^2) (x - MU).
+For Gaussian data N(MU, S^2) the expected clean latent is known:
+
+    D(x, sigma) = MU + S^2 / (S^2 + sigma^2) (x - MU)
 """
 
 import pytest
 import torch
 
-from ldm.samplers import ModelDenoiser, NoiseSchedule, guided, scaled_linear_betas
+from ldm.conditioning import Conditioning
+from ldm.samplers import ModelDenoiser, NoiseSchedule, scaled_linear_betas
 
 MU, S = 0.7, 1.3
 SCHEDULE = NoiseSchedule(scaled_linear_betas())
@@ -26,7 +29,9 @@ def exact_network(prediction: str, spread: float = S):
     """What a network would say that had learnt N(MU, spread^2) by heart."""
 
     def network(x, t, context):
-        sigma = torch.tensor([SCHEDULE.sigma(float(step)) for step in t], dtype=x.dtype)[:, None, None, None]
+        sigma = torch.tensor([SCHEDULE.sigma(float(step)) for step in t], dtype=x.dtype)[
+            :, None, None, None
+        ]
         a = 1 / (1 + sigma**2)
         clean = gaussian(x / a.sqrt(), sigma, spread)
         noise = (x - a.sqrt() * clean) / (1 - a).sqrt()
@@ -40,7 +45,9 @@ def exact_network(prediction: str, spread: float = S):
 def test_the_exact_network_gives_the_exact_denoiser(prediction, sigma):
     model = ModelDenoiser(exact_network(prediction), SCHEDULE, prediction)
     x = MU + (S**2 + sigma**2) ** 0.5 * normal(3, 4, 5, 6)
-    torch.testing.assert_close(model(x, sigma, CONTEXT), gaussian(x, torch.tensor(sigma)), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        model(x, sigma, CONTEXT), gaussian(x, torch.tensor(sigma)), rtol=1e-4, atol=1e-4
+    )
 
 
 @PREDICTIONS
@@ -48,7 +55,11 @@ def test_the_exact_network_gives_the_exact_denoiser(prediction, sigma):
 def test_no_loss_for_the_network_that_knows_the_only_picture(prediction, gamma):
     """Where the data are one point, its noisy versions tell their noise exactly."""
     model = ModelDenoiser(exact_network(prediction, spread=0), SCHEDULE, prediction)
-    clean, noise, t = torch.full((3, 4, 5, 6), MU, dtype=torch.float64), normal(3, 4, 5, 6), torch.tensor([0, 500, 999])
+    clean, noise, t = (
+        torch.full((3, 4, 5, 6), MU, dtype=torch.float64),
+        normal(3, 4, 5, 6),
+        torch.tensor([0, 500, 999]),
+    )
     assert model.loss(clean, CONTEXT, t, noise, gamma).abs().max() < 1e-12
     assert model(clean + 2.0 * noise, 2.0, CONTEXT).allclose(clean)
 
@@ -70,58 +81,49 @@ def test_the_loss_is_a_mean_of_squares(prediction):
 def test_min_snr_weighs_the_error_of_the_clean_latent(prediction, gamma):
     """By min(snr, gamma), whatever it is that the network predicts."""
     model = ModelDenoiser(exact_network(prediction), SCHEDULE, prediction)
-    clean, noise, t = normal(4, 3, 5, 6, seed=1), normal(4, 3, 5, 6), torch.tensor([0, 150, 500, 999])
+    clean, noise, t = (
+        normal(4, 3, 5, 6, seed=1),
+        normal(4, 3, 5, 6),
+        torch.tensor([0, 150, 500, 999]),
+    )
     sigma = SCHEDULE.sigmas[t][:, None, None, None]
     errors = (gaussian(clean + sigma * noise, sigma) - clean).square().mean((1, 2, 3))
     expected = (SCHEDULE.sigmas[t] ** -2).clamp(max=gamma) * errors
-    torch.testing.assert_close(model.loss(clean, CONTEXT, t, noise, gamma), expected, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(
+        model.loss(clean, CONTEXT, t, noise, gamma), expected, rtol=1e-6, atol=1e-9
+    )
 
 
-def test_the_network_computes_in_the_format_of_the_context():
+def test_the_network_computes_in_the_format_of_the_context_at_one_time_for_all_rows():
     seen = []
 
-    def network(x, t, context):
-        seen.append((x.dtype, x.shape, t.tolist()))
+    def network(x, t, conditioning):
+        seen.append((x.dtype, x.shape, t.tolist(), conditioning))
         return x
 
-    out = ModelDenoiser(network, SCHEDULE)(torch.ones(2, 4, 8, 8), SCHEDULE.sigma(250.5), CONTEXT[:2].bfloat16())
+    model, context = ModelDenoiser(network, SCHEDULE), CONTEXT[:2].bfloat16()
+    given = Conditioning(context, torch.ones(2, 3), torch.ones(2, 1, 8, 8))
+    out = model(torch.ones(2, 4, 8, 8), SCHEDULE.sigma(250.5), given)
     assert out.dtype == torch.float32
-    assert seen == [(torch.bfloat16, (2, 4, 8, 8), [250.5, 250.5])]
+    assert seen == [(torch.bfloat16, (2, 4, 8, 8), [250.5], given)]
+    model(torch.ones(2, 4, 8, 8), 1.0, context)
+    assert seen[1][3] == Conditioning(context)  # a bare context stands for one
+
+
+def test_the_loss_gives_the_network_the_time_of_each_row():
+    seen = []
+
+    def network(x, t, conditioning):
+        seen.append((t, conditioning.context))
+        return x
+
+    t = torch.tensor([0, 500, 999])
+    ModelDenoiser(network, SCHEDULE).loss(normal(3, 4, 5, 6), CONTEXT, t, normal(3, 4, 5, 6))
+    ((time, context),) = seen
+    assert time.equal(t)
+    assert context.equal(CONTEXT)
 
 
 def test_an_unknown_prediction_is_named():
     with pytest.raises(ValueError, match="'x0' is unknown: choose 'eps' or 'v'"):
         ModelDenoiser(exact_network("eps"), SCHEDULE, "x0")
-
-
-class Recorded:
-    """A network whose noise is the mean of its context; it keeps what it was given."""
-
-    def __init__(self):
-        self.calls = []
-
-    def __call__(self, x, t, context):
-        self.calls.append((x, context))
-        return x * 0 + context.mean((1, 2))[:, None, None, None]
-
-
-POSITIVE, NEGATIVE = torch.full((2, 7, 5), 3.0), torch.full((2, 7, 5), 1.0)
-
-
-@pytest.mark.parametrize(("negative", "scale"), [(NEGATIVE, 1), (None, 7.5)])
-def test_without_guidance_only_the_positive_is_asked(negative, scale):
-    network, x = Recorded(), normal(2, 4, 8, 8).float()
-    out = guided(ModelDenoiser(network, SCHEDULE), POSITIVE, negative, scale)(x, 2.0)
-    ((_, context),) = network.calls
-    assert context.equal(POSITIVE)
-    torch.testing.assert_close(out, x - 2.0 * 3)
-
-
-@pytest.mark.parametrize("scale", [-1, 0, 0.5, 7.5])
-def test_guidance_is_linear_in_its_scale_and_asks_for_both_at_once(scale):
-    network, x = Recorded(), normal(2, 4, 8, 8).float()
-    out = guided(ModelDenoiser(network, SCHEDULE), POSITIVE, NEGATIVE, scale)(x, 2.0)
-    ((seen, context),) = network.calls
-    assert context.equal(torch.cat([NEGATIVE, POSITIVE]))
-    assert seen[:2].equal(seen[2:])
-    torch.testing.assert_close(out, x - 2.0 * (1 + scale * (3 - 1)), rtol=1e-5, atol=1e-5)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ldm.device import choose_device, choose_dtype, computes, free_memory, peak_memory
+from ldm.runtime.device import choose_device, choose_dtype, computes, free_memory, peak_memory
 
 CPU = torch.device("cpu")
 
@@ -13,7 +13,7 @@ def test_the_cpu_is_always_there():
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:99", "meta", "", "cpu:x", torch.float16])
 def test_other_devices_are_refused_with_what_there_is(name):
-    with pytest.raises(ValueError, match=rf"device '{name}' is not to be had here: give .*cpu"):
+    with pytest.raises(ValueError, match=rf"device '{name}' is not available: give .*cpu"):
         choose_device(name)
 
 
@@ -26,13 +26,17 @@ def test_float16_on_a_cpu_is_allowed_where_torch_can_and_called_slow():
     if computes(CPU, torch.float16):
         assert "many times faster" in choose_dtype(CPU, torch.float16)[1]
     else:
-        with pytest.raises(ValueError, match=r"cannot compute in torch\.float16: use torch\.float32"):
+        with pytest.raises(
+            ValueError, match=r"cannot compute in torch\.float16: use torch\.float32"
+        ):
             choose_dtype(CPU, torch.float16)
 
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.int8, "float16"])
 def test_what_is_no_format_of_a_network_is_refused(dtype):
-    with pytest.raises(ValueError, match=f"this cpu device cannot compute in {dtype!r}: use torch.float32"):
+    with pytest.raises(
+        ValueError, match=f"this cpu device cannot compute in {dtype!r}: use torch.float32"
+    ):
         choose_dtype(CPU, dtype)
 
 
@@ -42,7 +46,9 @@ def test_a_gpu_that_computes_wrongly_in_half_precision_gets_another_format(monke
         ([torch.float16], torch.bfloat16),
         ([torch.float16, torch.bfloat16], torch.float32),
     ):
-        monkeypatch.setattr("ldm.device.computes", lambda device, dtype, broken=broken: dtype not in broken)
+        monkeypatch.setattr(
+            "ldm.runtime.device.computes", lambda device, dtype, broken=broken: dtype not in broken
+        )
         assert choose_dtype(torch.device("cuda"))[0] == chosen
 
 

@@ -3,8 +3,15 @@ import re
 import numpy as np
 import pytest
 
-from ldm.training.evaluation import ATTRIBUTES, evaluate, failures, held_out_prompts, score, table
-from ldm.training.scenes import Scene, draw, held_out, render
+from ldm.training.shapes.evaluation import (
+    ATTRIBUTES,
+    evaluate,
+    failures,
+    held_out_prompts,
+    score,
+    table,
+)
+from ldm.training.shapes.scenes import Scene, draw, held_out, render
 
 
 def painter(seed, size=64, change=lambda scene: scene):
@@ -20,7 +27,11 @@ def painter(seed, size=64, change=lambda scene: scene):
 
 def other_background(scene):
     taken = {scene.background, *(thing.colour for thing in scene.things)}
-    return Scene(scene.things, scene.relation, next(c for c in ("blue", "cyan", "white", "green") if c not in taken))
+    return Scene(
+        scene.things,
+        scene.relation,
+        next(c for c in ("blue", "cyan", "white", "green") if c not in taken),
+    )
 
 
 def test_prompts_are_held_out_complete_and_the_same_each_time():
@@ -30,7 +41,9 @@ def test_prompts_are_held_out_complete_and_the_same_each_time():
     for scene, prompt in prompts:
         assert held_out(scene)
         words = [scene.background, scene.relation or ""]
-        words += [word for thing in scene.things for word in (thing.shape, thing.colour, thing.size)]
+        words += [
+            word for thing in scene.things for word in (thing.shape, thing.colour, thing.size)
+        ]
         assert all(word in prompt for word in words)
 
 

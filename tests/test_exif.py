@@ -1,9 +1,12 @@
 """Text in JPEG and WebP."""
 
+import doctest
+
 import pytest
 from PIL import Image
 
-from ldm.exif import decoded, from_exif, to_exif
+import ldm.images.exif
+from ldm.images.exif import decoded, from_exif, to_exif
 
 TEXT = {"parameters": "a lighthouse — 灯台 🗼\nSteps: 5", "ldm": '{"prompt": "a lighthouse"}'}
 
@@ -38,3 +41,20 @@ def test_other_tags_are_no_text():
     exif[0x010F], exif[0x0110], exif[0x0112] = "Canon: the camera", "workflow:{}", 1
     assert from_exif(exif) == {"workflow": "{}"}
     assert from_exif(Image.Exif()) == {}
+
+
+def test_doctests():
+    assert doctest.testmod(ldm.images.exif) == (0, 1)
+
+
+@pytest.mark.parametrize("tag", ["Prompt: {}", "prompt:{}", "Prompt:  {}"])
+def test_names_of_tags_may_have_capitals_and_blanks(tag):
+    exif = Image.Exif()
+    exif[0x010F] = tag
+    assert from_exif(exif) == {"prompt": "{}"}
+
+
+def test_only_comments_with_settings_are_parameters():
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x9286] = b"ASCII\0\0\0Screenshot"
+    assert from_exif(exif) == {"UserComment": "Screenshot"}

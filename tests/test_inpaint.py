@@ -1,4 +1,4 @@
-"""Repainting a part of a picture, and continuing it, through the whole model."""
+"""Inpainting a part of a picture, and continuing it, through the whole model."""
 
 import dataclasses
 
@@ -7,18 +7,15 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from ldm.images import to_pil, to_tensor
+from helpers import PICTURE, latents, pixels
+from ldm.images.files import to_pil, to_tensor
+from ldm.metadata import texts
 from ldm.request import Request
 from ldm.samplers import SAMPLERS
 
-PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (19, 22, 3), dtype=np.uint8))
 MASK = Image.new("L", PICTURE.size)
 ImageDraw.Draw(MASK).rectangle((6, 5, 13, 12), fill=255)
 INSIDE = np.asarray(MASK) > 0
-
-
-def pixels(image):
-    return np.asarray(image).astype(int)
 
 
 @pytest.mark.parametrize(
@@ -26,12 +23,12 @@ def pixels(image):
     [
         {},
         {"mask_blur": 3},
-        {"only_masked": True, "padding": 2},
-        {"only_masked": True, "padding": 0, "width": 8, "height": 24},
-        {"repaint_from": "fill", "strength": 0.5},
-        {"repaint_from": "noise"},
+        {"inpaint_only_masked": True, "masked_padding": 2},
+        {"inpaint_only_masked": True, "masked_padding": 0, "width": 8, "height": 24},
+        {"masked_content": "fill", "strength": 0.5},
+        {"masked_content": "noise"},
         {"width": 32, "height": 32},
-        {"match_colours": True, "sampler": "dpmpp_sde"},
+        {"color_correction": True, "sampler": "dpmpp_sde"},
         {"colourise": True},
         {"tile": 8},
         {"seamless": "xy"},
@@ -54,11 +51,11 @@ def test_a_feathered_mask_reaches_outside_but_not_far(tiny):
 
 @pytest.mark.parametrize("sampler", [name for name in SAMPLERS if not SAMPLERS[name].adaptive])
 def test_the_known_latents_end_as_they_were(tiny, sampler):
-    request, canvas = tiny.settle(Request("a cat", sampler=sampler, steps=3), PICTURE, MASK)
-    assert request.strength == 1
-    *_, last = tiny.steps(request, canvas)
-    clean = tiny.encode(canvas.image)
-    known = torch.nn.functional.max_pool2d(canvas.mask, 2).expand_as(clean) == 0
+    job = tiny.resolve(Request("a cat", sampler=sampler, steps=3), PICTURE, MASK)
+    assert job.request.strength == 1
+    *_, last = tiny.steps(job)
+    clean = tiny.encode(job.init.image)
+    known = torch.nn.functional.max_pool2d(job.init.mask, 2).expand_as(clean) == 0
     assert 0 < known.sum() < known.numel()
     torch.testing.assert_close(last.x[known], clean[known], atol=1e-4, rtol=1e-4)
     assert (last.x - clean)[~known].abs().mean() > 0.1
@@ -66,41 +63,49 @@ def test_the_known_latents_end_as_they_were(tiny, sampler):
 
 def test_strength_0_gives_the_picture_back_through_the_vae(tiny):
     (picture,) = tiny.inpaint("a cat", PICTURE, MASK, strength=0)
-    _, canvas = tiny.settle(Request(), PICTURE, MASK)
-    assert (pixels(picture) == pixels(canvas.finish(tiny.decode(tiny.encode(canvas.image)))[0])).all()
+    init = tiny.resolve(Request(), PICTURE, MASK).init
+    (expected,) = init.finish(tiny.decode(tiny.encode(init.image)))
+    assert (pixels(picture) == pixels(expected)).all()
 
 
-def test_what_is_repainted_follows_prompt_and_seed(tiny):
+def test_what_is_inpainted_follows_prompt_and_seed(tiny):
     def draw(prompt="a cat", **options):
         return pixels(tiny.inpaint(prompt, PICTURE, MASK, **options)[0])
 
     assert (draw(seed=1) == draw(seed=1)).all()
-    for changed in ({"seed": 2}, {"prompt": "a dog"}, {"repaint_from": "noise"}, {"repaint_from": "fill"}):
+    for changed in (
+        {"seed": 2},
+        {"prompt": "a dog"},
+        {"masked_content": "noise"},
+        {"masked_content": "fill"},
+    ):
         assert (draw(**({"seed": 1} | changed)) != draw(seed=1)).any()
 
 
 def test_noise_forgets_what_was_there(tiny):
     other = PICTURE.copy()
     other.paste("red", (6, 5, 14, 13))
-    both = [
-        [step.x for step in tiny.steps(*tiny.settle(Request(steps=2, repaint_from="noise"), each, MASK))][-1]
-        for each in (PICTURE, other)
-    ]
+    request = Request(steps=2, masked_content="noise")
+    both = [latents(tiny, tiny.resolve(request, each, MASK)) for each in (PICTURE, other)]
     assert not torch.equal(*both)  # the encoder sees the other picture beyond the mask
-    start = tiny.settle(Request(repaint_from="noise", only_masked=True, padding=0), PICTURE, MASK)
-    same = tiny.settle(Request(repaint_from="noise", only_masked=True, padding=0), other, MASK)
-    assert start[1].mask.eq(1).all()
-    assert torch.equal([s.x for s in tiny.steps(*start)][-1], [s.x for s in tiny.steps(*same)][-1])
+    request = Request(masked_content="noise", inpaint_only_masked=True, masked_padding=0)
+    one, same = (tiny.resolve(request, each, MASK) for each in (PICTURE, other))
+    assert one.init.mask.eq(1).all()
+    assert torch.equal(latents(tiny, one), latents(tiny, same))
 
 
-def test_only_masked_draws_at_the_models_own_size(tiny):
-    request, canvas = tiny.settle(Request(only_masked=True, padding=1), PICTURE, MASK)
-    assert (request.width, request.height) == (16, 16)
-    assert canvas.paste.box == (5, 4, 15, 14)
+def test_inpaint_only_masked_draws_at_the_models_own_size(tiny):
+    request = Request(inpaint_only_masked=True, masked_padding=1)
+    job = tiny.resolve(request, PICTURE, MASK)
+    assert (job.request.width, job.request.height) == (16, 16)
+    assert job.init.overlay.box == (5, 4, 15, 14)
+    assert job.size == PICTURE.size
 
 
 @pytest.mark.parametrize(
-    "sides", [{"left": 4}, {"right": 5}, {"top": 3}, {"bottom": 6}, {"left": 4, "bottom": 7}], ids=str
+    "sides",
+    [{"left": 4}, {"right": 5}, {"top": 3}, {"bottom": 6}, {"left": 4, "bottom": 7}],
+    ids=str,
 )
 def test_outpainting_keeps_the_picture_and_adds_at_the_sides(tiny, sides):
     (picture,) = tiny.outpaint("a cat", PICTURE, seed=1, **sides)
@@ -116,15 +121,23 @@ def test_outpainting_keeps_the_picture_and_adds_at_the_sides(tiny, sides):
 def test_a_request_says_it_all(tiny, tmp_path):
     PICTURE.save(tmp_path / "in.png")
     MASK.save(tmp_path / "mask.png")
-    named = Request("a cat", image=str(tmp_path / "in.png"), mask=str(tmp_path / "mask.png"), mask_blur=2, seed=5)
+    named = Request(
+        "a cat",
+        image=str(tmp_path / "in.png"),
+        mask=str(tmp_path / "mask.png"),
+        mask_blur=2,
+        seed=5,
+    )
     (picture,) = tiny.generate(named)
-    settled = Request.from_json(tiny.metadata(tiny.settle(named)[0])["ldm"])
-    assert (pixels(tiny.generate(settled)[0]) == pixels(picture)).all()
-    assert (pixels(tiny.inpaint("a cat", PICTURE, MASK, mask_blur=2, seed=5)[0]) == pixels(picture)).all()
-    *_, last = tiny.steps(settled)
-    assert (pixels(tiny.pictures(last.x, settled)[0]) == pixels(picture)).all()
+    kept = Request.from_json(texts(tiny.resolve(named).request, tiny.name)["ldm"])
+    assert (pixels(tiny.generate(kept)[0]) == pixels(picture)).all()
+    (same,) = tiny.inpaint("a cat", PICTURE, MASK, mask_blur=2, seed=5)
+    assert (pixels(same) == pixels(picture)).all()
+    job = tiny.resolve(kept)
+    assert (pixels(tiny.finish(job, latents(tiny, job))[0]) == pixels(picture)).all()
+    assert (pixels(tiny.generate(job)[0]) == pixels(picture)).all()
     sides = dataclasses.replace(Request("a cat", image=named.image), left=8, seed=2)
-    again = Request.from_json(tiny.metadata(tiny.settle(sides)[0])["ldm"])
+    again = Request.from_json(texts(tiny.resolve(sides).request, tiny.name)["ldm"])
     assert (pixels(tiny.generate(again)[0]) == pixels(tiny.generate(sides)[0])).all()
 
 
@@ -138,9 +151,8 @@ def test_tensors_will_do(tiny):
     ("options", "mask", "message"),
     [
         ({}, Image.new("L", (22, 19)), "the mask is black all over"),
-        ({}, Image.new("L", (9, 9), 255), "a mask of 9 x 9 does not fit a picture of 22 x 19"),
-        ({"left": 4}, MASK, "a mask, pixels to add at the sides, and to enlarge: give one"),
-        ({"repaint_from": "scratch"}, MASK, "unknown start for what is repainted 'scratch'"),
+        ({"left": 4}, MASK, "a mask, pixels to add at the sides, and to upscale: give one"),
+        ({"masked_content": "scratch"}, MASK, "unknown masked_content 'scratch'"),
         ({"hires": 2}, MASK, "the second pass of hires is for pictures from noise"),
         ({"tile": 10}, MASK, "a side of 10 pixels does not fit this model"),
     ],
@@ -150,6 +162,17 @@ def test_impossible_wishes_are_refused(tiny, options, mask, message):
         tiny.inpaint("a cat", PICTURE, mask, **options)
 
 
+def test_a_mask_of_another_size_is_scaled_with_a_warning(tiny):
+    small = Image.new("L", (11, 19))
+    ImageDraw.Draw(small).rectangle((2, 4, 6, 12), fill=255)
+    large = Image.new("L", PICTURE.size)
+    ImageDraw.Draw(large).rectangle((4, 4, 13, 12), fill=255)
+    with pytest.warns(UserWarning, match="the mask of 11 x 19 is scaled to the picture's 22 x 19"):
+        (one,) = tiny.inpaint("a cat", PICTURE, small)
+    (other,) = tiny.inpaint("a cat", PICTURE, large)
+    assert (pixels(one) == pixels(other)).all()
+
+
 def test_a_mask_without_a_picture_is_refused(tiny):
-    with pytest.raises(ValueError, match="give the picture that is to be repainted"):
+    with pytest.raises(ValueError, match="give the picture that is to be inpainted"):
         tiny.generate(Request("a cat", mask="mask.png"))

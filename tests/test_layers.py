@@ -37,7 +37,10 @@ def test_attention_of_other_lengths():
 
 def group_normed(x: torch.Tensor, norm: torch.nn.GroupNorm) -> torch.Tensor:
     groups = x.unflatten(1, (norm.num_groups, -1))
-    mean, variance = groups.mean((2, 3, 4), keepdim=True), groups.var((2, 3, 4), unbiased=False, keepdim=True)
+    mean, variance = (
+        groups.mean((2, 3, 4), keepdim=True),
+        groups.var((2, 3, 4), unbiased=False, keepdim=True),
+    )
     x = ((groups - mean) / (variance + norm.eps).sqrt()).flatten(1, 2)
     return x * norm.weight[:, None, None] + norm.bias[:, None, None]
 
@@ -56,17 +59,30 @@ def res_block(channels: int, out_channels: int, time_width: int | None = None) -
 @pytest.mark.parametrize("out_channels", [6, 9])
 @pytest.mark.parametrize("time_width", [None, 5])
 def test_res_block_as_written_in_the_papers(out_channels, time_width):
-    block, x, time = res_block(6, out_channels, time_width), normal(2, 6, 5, 4, seed=20), normal(2, 5, seed=21)
-    h = F.conv2d(silu(group_normed(x, block.norm1)), block.conv1.weight, block.conv1.bias, padding=1)
+    block, x, time = (
+        res_block(6, out_channels, time_width),
+        normal(2, 6, 5, 4, seed=20),
+        normal(2, 5, seed=21),
+    )
+    h = F.conv2d(
+        silu(group_normed(x, block.norm1)), block.conv1.weight, block.conv1.bias, padding=1
+    )
     if time_width is not None:
         h = h + (silu(time) @ block.time.weight.T + block.time.bias)[:, :, None, None]
-    h = F.conv2d(silu(group_normed(h, block.norm2)), block.conv2.weight, block.conv2.bias, padding=1)
+    h = F.conv2d(
+        silu(group_normed(h, block.norm2)), block.conv2.weight, block.conv2.bias, padding=1
+    )
     skip = x if out_channels == 6 else F.conv2d(x, block.skip.weight, block.skip.bias)
-    torch.testing.assert_close(block(x, None if time_width is None else time), skip + h, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(
+        block(x, None if time_width is None else time), skip + h, rtol=1e-10, atol=1e-10
+    )
 
 
 def test_a_block_leaves_its_input_alone_and_can_be_trained():
-    block, x = res_block(6, 6).requires_grad_(True), normal(1, 6, 4, 4, seed=20).requires_grad_(True)
+    block, x = (
+        res_block(6, 6).requires_grad_(True),
+        normal(1, 6, 4, 4, seed=20).requires_grad_(True),
+    )
     before = x.detach().clone()
     assert torch.autograd.gradcheck(block, (x,))
     assert x.equal(before)

@@ -1,4 +1,5 @@
-"""Keys against a family's: the published checkpoints by their names and shapes, moving averages, and strangers."""
+"""Keys against a family's: the published checkpoints by their names and shapes, moving averages,
+and strangers."""
 
 import gzip
 import json
@@ -9,35 +10,44 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ldm.families import SD1
-from ldm.keymaps import ema_name, ignored
-from ldm.weights import CheckpointError, inspect, read
-from ldm.weights.mapped import Weight, contiguous_stride
-from ldm.weights.matching import Match, match
-from ldm.weights.opening import Opened
-from ldm.weights.recognise import recognise, resembles
+from ldm.models.families import SD1
+from ldm.models.keymaps import ema_name, ignored
+from ldm.models.weights import CheckpointError, inspect, read
+from ldm.models.weights.guess import guess_type
+from ldm.models.weights.mapped import Weight, contiguous_stride
+from ldm.models.weights.matching import KeyMatch, match
+from ldm.models.weights.opening import OpenedCheckpoint
+from ldm.models.weights.recognise import recognise
 
-MANIFESTS = json.loads(gzip.decompress((Path(__file__).parent / "data" / "manifests.json.gz").read_bytes()))
+MANIFESTS = json.loads(
+    gzip.decompress((Path(__file__).parent / "data" / "manifests.json.gz").read_bytes())
+)
 
 
-def opened(keys: dict[str, list]) -> Opened:
+def opened(keys: dict[str, list]) -> OpenedCheckpoint:
     """A file of such tensors, known by their shapes: there is no data."""
     dtypes = {"float32": torch.float32, "int64": torch.int64, "int32": torch.int32}
     weights = {
         name: Weight(None, dtypes[dtype], tuple(shape), contiguous_stride(tuple(shape)), 0)
         for name, (shape, dtype) in keys.items()
     }
-    return Opened(Path("sd.ckpt"), "torch", weights)
+    return OpenedCheckpoint(Path("sd.ckpt"), "torch", weights)
 
 
-def manifest(name: str) -> Opened:
+def manifest(name: str) -> OpenedCheckpoint:
     return opened(MANIFESTS[name])
 
 
-def diffusers_manifest(vae: str) -> Opened:
+def diffusers_manifest(vae: str) -> OpenedCheckpoint:
     published = MANIFESTS["sd-v1-5-diffusers"]
     parts = {"unet": "unet", "vae": vae, "text_encoder": "text_encoder"}
-    found = opened({f"{part}.{key}": value for part, name in parts.items() for key, value in published[name].items()})
+    found = opened(
+        {
+            f"{part}.{key}": value
+            for part, name in parts.items()
+            for key, value in published[name].items()
+        }
+    )
     configs = {**published["configs"], "tokenizer": {"pad_token": "<|endoftext|>"}}
     return replace(found, container="folder", configs=configs)
 
@@ -57,24 +67,24 @@ def test_published_checkpoints_fit(name, ema):
     kind = recognise(file)
     assert kind.family == SD1
     assert kind.prediction.startswith("eps, as ")
-    found = match(file, kind.family, kind.naming, ema)
+    found = match(file, kind.family, kind.key_format, ema)
     found.check(file)
     assert len(found.sources) == 1130
     assert len(found.sources) + len(found.ignored) == len(file.weights)
     assert not found.absent
-    assert found.averages == (name == "sd-v1-full-ema" and ema is None)
+    assert found.ema == (name == "sd-v1-full-ema" and ema is None)
 
 
-def wrong(found: Match) -> str:
+def wrong(found: KeyMatch) -> str:
     """Everything that a report complains of."""
-    return "\n".join([*found.missing, *found.unknown, *found.misshapen, *found.absent])
+    return "\n".join([*found.missing, *found.unknown, *found.wrong_shape, *found.absent])
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_every_change_of_a_published_key_is_reported_by_name(name):
     file = PUBLISHED[name]
     kind = recognise(file)
-    extras = {name for item in ignored(SD1, kind.naming) for name in item.names}
+    extras = {name for item in ignored(SD1, kind.key_format) for name in item.names}
     for key in [*list(file.weights)[::29], *(key for key in file.weights if key in extras)]:
         weight = file.weights[key]
         rest = {name: weight for name, weight in file.weights.items() if name != key}
@@ -82,7 +92,7 @@ def test_every_change_of_a_published_key_is_reported_by_name(name):
         for changed in (rest, rest | {f"{key}_2": weight}, rest | {key: longer}):
             changed_file = replace(file, weights=changed)
             assert recognise(changed_file).family == SD1
-            found = match(changed_file, SD1, kind.naming)
+            found = match(changed_file, SD1, kind.key_format)
             assert key in wrong(found), key
             if changed is not rest or key not in extras:
                 with pytest.raises(CheckpointError) as error:
@@ -101,7 +111,7 @@ def test_every_change_of_a_published_key_is_reported_by_name(name):
     ],
 )
 def test_other_published_models_are_named(name, meaning):
-    assert resembles(manifest(name).weights) == meaning
+    assert guess_type(manifest(name).weights) == meaning
 
 
 @pytest.mark.parametrize(
@@ -121,7 +131,10 @@ def test_other_published_models_are_named(name, meaning):
         (["down_blocks.0.resnets.0.conv1.weight"], "a U-Net alone"),
         (["model.diffusion_model.out.2.bias"], "a U-Net alone"),
         (["text_model.embeddings.token_embedding.weight"], "a text encoder alone"),
-        (["model.diffusion_model.out.2.bias", "first_stage_model.quant_conv.bias"], "a U-Net and a VAE alone"),
+        (
+            ["model.diffusion_model.out.2.bias", "first_stage_model.quant_conv.bias"],
+            "a U-Net and a VAE alone",
+        ),
     ],
 )
 def test_what_is_given_as_a_checkpoint_and_is_none(keys, meaning, tmp_path):
@@ -136,11 +149,21 @@ def test_what_is_given_as_a_checkpoint_and_is_none(keys, meaning, tmp_path):
 
 @pytest.fixture(scope="module")
 def with_averages(tiny_compvis):
-    averages = {ema_name(name): tensor + 1 for name, tensor in tiny_compvis.items() if name.startswith("model.")}
-    return tiny_compvis | averages | {"model_ema.decay": torch.tensor(0.9), "model_ema.num_updates": torch.tensor(7)}
+    averages = {
+        ema_name(name): tensor + 1
+        for name, tensor in tiny_compvis.items()
+        if name.startswith("model.")
+    }
+    return (
+        tiny_compvis
+        | averages
+        | {"model_ema.decay": torch.tensor(0.9), "model_ema.num_updates": torch.tensor(7)}
+    )
 
 
-def test_averages_are_taken_where_they_are_there(tiny_checkpoint, tiny_compvis, with_averages, tmp_path):
+def test_averages_are_taken_where_they_are_there(
+    tiny_checkpoint, tiny_compvis, with_averages, tmp_path
+):
     path, family = tmp_path / "a.ckpt", tiny_checkpoint.family
     torch.save(with_averages, path)
     stem = tiny_checkpoint.unet.stem.weight
@@ -165,4 +188,6 @@ def test_averages_must_be_whole(tiny_checkpoint, with_averages, tmp_path):
                 read(path, family=family, ema=ema)
     without = {key: tensor for key, tensor in with_averages.items() if not key.startswith("model.")}
     torch.save(without, path)
-    assert torch.equal(read(path, family=family).unet.stem.weight, tiny_checkpoint.unet.stem.weight + 1)
+    assert torch.equal(
+        read(path, family=family).unet.stem.weight, tiny_checkpoint.unet.stem.weight + 1
+    )

@@ -2,18 +2,23 @@
 
 import doctest
 
-import ldm.samplers.names
+import ldm.compat.names
+from ldm.compat.names import method_named, sampler_named, schedule_named
 from ldm.samplers import SAMPLERS, SCHEDULES
-from ldm.samplers.names import method_named, sampler_named, schedule_named
 
 
 def test_doctests():
-    assert doctest.testmod(ldm.samplers.names) == (0, 1)
+    assert doctest.testmod(ldm.compat.names) == (0, 1)
 
 
 def test_every_sampler_and_schedule_is_found_by_its_label():
     for name, sampler in SAMPLERS.items():
-        assert sampler_named(sampler.label) == sampler_named(sampler.label.lower()) == sampler_named(name) == name
+        assert (
+            sampler_named(sampler.label)
+            == sampler_named(sampler.label.lower())
+            == sampler_named(name)
+            == name
+        )
     for name in SCHEDULES:
         assert schedule_named(name.replace("_", " ").title()) == schedule_named(name) == name
     assert schedule_named("DDIM") == "ddim_uniform"

@@ -1,4 +1,5 @@
-"""Noise: one generator for each picture, and Brownian paths that are functions of the seed alone."""
+"""Noise: one generator for each picture, and Brownian paths that are functions of the seed
+alone."""
 
 import math
 from itertools import pairwise
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from ldm.samplers import Noise
-from ldm.samplers.noise import on_grid
+from ldm.samplers.brownian import on_grid
 
 SEEDS = [3, 0, 2**64 - 1, 41]
 GOLDEN = [
@@ -37,13 +38,20 @@ def test_a_picture_does_not_depend_on_its_batch(position: int) -> None:
     together, alone = Noise(SEEDS), Noise(SEEDS[position : position + 1])
     for start, end in pairwise(SIGMAS):
         assert torch.equal(together(batch(4))[position], alone(batch(1))[0])
-        assert torch.equal(together.path(batch(4), start, end)[position], alone.path(batch(1), start, end)[0])
+        assert torch.equal(
+            together.path(batch(4), start, end)[position], alone.path(batch(1), start, end)[0]
+        )
 
 
 def test_noise_is_what_it_always_was() -> None:
     """Whoever made a picture with a seed must get it again: these numbers may never change."""
     noise = Noise([42])
-    draws = [noise(batch(1)), noise(batch(1)), noise.path(batch(1), 14.614641, 5.0), noise.path(batch(1), 0.1, 0.0)]
+    draws = [
+        noise(batch(1)),
+        noise(batch(1)),
+        noise.path(batch(1), 14.614641, 5.0),
+        noise.path(batch(1), 0.1, 0.0),
+    ]
     for draw, values in zip(draws, GOLDEN, strict=True):
         assert draw[0, [0, 1, 3], [0, 4, 7], [0, 2, 7]].tolist() == pytest.approx(values, abs=1e-5)
 
@@ -52,7 +60,9 @@ def test_draws_follow_one_another_and_come_in_the_dtype_of_x() -> None:
     noise, wide = Noise([1]), Noise([1])
     first, second = noise(batch(1)), noise(batch(1))
     assert not torch.equal(first, second)
-    assert torch.equal(wide(batch(1, dtype=torch.float64)), first.double())  # drawn in float32 all the same
+    assert torch.equal(
+        wide(batch(1, dtype=torch.float64)), first.double()
+    )  # drawn in float32 all the same
     assert wide.path(batch(1, dtype=torch.float64), 2, 1).dtype == torch.float64
 
 
@@ -62,7 +72,9 @@ def test_a_path_does_not_depend_on_what_was_drawn_or_asked_before() -> None:
     for sigma in (0.001, 3.3, 14.0, 0.7):
         used.path(batch(1), sigma, 2.0)
     assert torch.equal(used.path(batch(1), 5.0, 1.7), Noise([7]).path(batch(1), 5.0, 1.7))
-    assert torch.equal(used(batch(1, 6)), [(n := Noise([7]))(batch(1)), n(batch(1, 6))][1])  # nor the other way round
+    assert torch.equal(
+        used(batch(1, 6)), [(n := Noise([7]))(batch(1)), n(batch(1, 6))][1]
+    )  # nor the other way round
 
 
 def test_increments_add_up_under_any_subdivision() -> None:
@@ -92,9 +104,16 @@ def test_a_path_starts_at_zero_and_is_held_at_its_ends() -> None:
 
 
 def test_increments_are_standard_normal_and_independent_where_they_do_not_overlap() -> None:
-    noise, x = Noise([11]), batch(1, 128)  # 65536 numbers: 4 standard errors of a correlation are 0.016
-    steps = torch.stack([noise.path(x, a, b).flatten() for a, b in pairwise(SIGMAS)] + [noise(x).flatten()])
-    assert torch.allclose(torch.cov(steps), torch.eye(len(steps)), atol=0.023)  # 4 of a variance are 0.022
+    noise, x = (
+        Noise([11]),
+        batch(1, 128),
+    )  # 65536 numbers: 4 standard errors of a correlation are 0.016
+    steps = torch.stack(
+        [noise.path(x, a, b).flatten() for a, b in pairwise(SIGMAS)] + [noise(x).flatten()]
+    )
+    assert torch.allclose(
+        torch.cov(steps), torch.eye(len(steps)), atol=0.023
+    )  # 4 of a variance are 0.022
     assert steps.mean(1).abs().max() < 0.016
     assert steps.pow(4).mean(1).sub(3).abs().max() < 0.16
 

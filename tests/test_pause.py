@@ -5,18 +5,20 @@ import pytest
 import torch
 from PIL import Image
 
-from ldm.pause import Paused, read_paused, save_paused
+from helpers import latents, network_calls, random_picture
+from ldm.models.weights import CheckpointError
+from ldm.pipeline.pause import Paused, pause, read_paused, save_paused
 from ldm.request import Request
-from ldm.samplers import SAMPLERS, recorded
-from ldm.weights import CheckpointError
+from ldm.samplers import SAMPLERS
+from ldm.samplers.wrappers import recorded
 
-PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8))
+PICTURE = random_picture(16, 16)
 MASK = Image.fromarray(np.eye(16, dtype=np.uint8) * 255)
 
 
-def left_after(model, steps, request, image=None):
+def left_after(model, steps, request):
     record = []
-    for step in model.steps(request, image, record):
+    for step in model.steps(request, record=record):
         if step.index + 1 == steps:
             return record
     raise AssertionError("it ended before")
@@ -27,40 +29,55 @@ def test_every_sampler_goes_on_to_the_same_picture(tiny, sampler):
     request = Request("a [cat:dog:3] AND night", sampler=sampler, seed=9, steps=5)
     whole = [step.x for step in tiny.steps(request)]
     record = left_after(tiny, 2, request)
-    calls = []
-    handle = tiny.unet.register_forward_pre_hook(lambda *_: calls.append(1))
-    again = [step.x for step in tiny.steps(request, record=record)]
-    handle.remove()
+    known = len(record)
+    with network_calls(tiny) as calls:
+        again = [step.x for step in tiny.steps(request, record=record)]
     assert len(again) == len(whole)
     assert all(torch.equal(one, other) for one, other in zip(again, whole))
-    assert 0 < len(calls) < len(record)
+    assert 0 < len(calls) == len(record) - known
 
 
 def test_a_file_carries_all_that_is_needed(tiny, tmp_path):
     wanted = Request("a {cat|dog}", seed=9, steps=6, sampler="dpmpp_2m", strength=0.7, width=12)
-    request, canvas = tiny.settle(wanted, PICTURE, mask=MASK)
-    whole = [step.x for step in tiny.steps(request, canvas)][-1]
-    record = left_after(tiny, 2, request, canvas)
-    save_paused(tmp_path / "half", Paused(request, tiny.name, record, PICTURE, MASK))
+    job = tiny.resolve(wanted, PICTURE, MASK)
+    whole = latents(tiny, job)
+    record = left_after(tiny, 2, job)
+    save_paused(tmp_path / "half", Paused(job.request, tiny.name, record, PICTURE, MASK))
     paused = read_paused(tmp_path / "half")
-    assert (paused.request, paused.model, len(paused.record)) == (request, "tiny", len(record))
-    again, canvas = tiny.settle(paused.request, paused.image, mask=paused.mask)
-    assert again == request
-    assert torch.equal([step.x for step in tiny.steps(again, canvas, paused.record)][-1], whole)
+    assert (paused.request, paused.model) == (job.request, "tiny")
+    assert len(paused.record) == len(record)
+    again = tiny.resolve(paused.request, paused.image, paused.mask)
+    assert again.request == job.request
+    with network_calls(tiny) as calls:
+        assert torch.equal(latents(tiny, again, record=paused.record), whole)
+    assert 0 < len(calls) < len(paused.record)
+
+
+def test_pausing_keeps_the_pictures_that_the_request_names(tiny, tmp_path):
+    PICTURE.save(tmp_path / "in.png")
+    MASK.save(tmp_path / "mask.png")
+    names = {"image": str(tmp_path / "in.png"), "mask": str(tmp_path / "mask.png")}
+    job = tiny.resolve(Request("a cat", seed=9, steps=3, **names))
+    paused = pause(tiny, job, 2)
+    assert (paused.request, paused.model, len(paused.record)) == (job.request, "tiny", 2)
+    again = tiny.resolve(paused.request, paused.image, paused.mask)
+    assert torch.equal(latents(tiny, again, record=paused.record), latents(tiny, job))
 
 
 def test_a_pause_within_the_second_pass_of_a_larger_size(tiny, tmp_path):
-    wanted = Request("a cat", seed=9, steps=4, sampler="euler", hires=2.0)
-    request, canvas = tiny.settle(wanted)
-    whole = [step.x for step in tiny.steps(request, canvas)]
+    job = tiny.resolve(Request("a cat", seed=9, steps=4, sampler="euler", hires=2.0))
+    whole = [step.x for step in tiny.steps(job)]
     record: list[torch.Tensor] = []
-    for step in tiny.steps(request, canvas, record):
+    for step in tiny.steps(job, record=record):
         if step.x.shape[-1] > whole[0].shape[-1]:
             break
     assert len({result.shape for result in record}) == 2
-    save_paused(tmp_path / "half", Paused(request, tiny.name, record))
+    save_paused(tmp_path / "half", Paused(job.request, tiny.name, record))
     paused = read_paused(tmp_path / "half")
-    assert torch.equal([step.x for step in tiny.steps(request, canvas, paused.record)][-1], whole[-1])
+    with network_calls(tiny) as calls:
+        again = [step.x for step in tiny.steps(paused.request, record=paused.record)]
+    assert all(torch.equal(one, other) for one, other in zip(again, whole, strict=True))
+    assert len(calls) == len(whole) - len(record)
 
 
 def test_a_pause_that_cannot_be_written_leaves_nothing(tiny, tmp_path, monkeypatch):
@@ -68,15 +85,14 @@ def test_a_pause_that_cannot_be_written_leaves_nothing(tiny, tmp_path, monkeypat
         path.write_bytes(b"half")
         raise OSError("no space left")
 
-    monkeypatch.setattr("ldm.pause.write_safetensors", half)
+    monkeypatch.setattr("ldm.pipeline.pause.write_safetensors", half)
     with pytest.raises(OSError, match="no space left"):
         save_paused(tmp_path / "half", Paused(Request(), "tiny", [torch.zeros(1, 4, 8, 8)]))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_without_an_image(tiny, tmp_path):
-    record = left_after(tiny, 1, Request("a cat"))
-    save_paused(tmp_path / "half", Paused(Request("a cat"), "tiny", record))
+    save_paused(tmp_path / "half", pause(tiny, tiny.resolve(Request("a cat")), 1))
     paused = read_paused(tmp_path / "half")
     assert (paused.image, paused.mask) == (None, None)
 
@@ -84,7 +100,9 @@ def test_without_an_image(tiny, tmp_path):
 def test_what_is_no_paused_drawing(tmp_path, tiny_file):
     with pytest.raises(ValueError, match="nothing has been computed yet"):
         save_paused(tmp_path / "x", Paused(Request(), "tiny", []))
-    with pytest.raises(CheckpointError, match="is no paused drawing: give a file that --pause_after made"):
+    with pytest.raises(
+        CheckpointError, match="is no paused drawing: give a file that --pause_after made"
+    ):
         read_paused(tiny_file)
     (tmp_path / "x").write_text("{}")
     with pytest.raises(CheckpointError, match="is not a checkpoint"):

@@ -1,10 +1,11 @@
-"""CUDA's random numbers: the cipher by its authors' test vectors, the normals by another emulation's."""
+"""CUDA's random numbers: the cipher by its authors' test vectors, the normals by another
+emulation's."""
 
 import numpy as np
 import pytest
 import torch
 
-from ldm.samplers.philox import Philox, philox
+from ldm.compat.philox import Philox, philox
 
 DIGITS = 0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344, 0xA4093822, 0x299F31D0  # of pi
 
@@ -25,7 +26,8 @@ def test_the_cipher_by_the_vectors_of_random123(counter, key, expected):
 
 
 def test_the_normals_that_the_web_ui_documents():
-    """AUTOMATIC1111, modules/rng_philox.py: seed 0, shape (3, 4). To the last digits but one of single precision."""
+    """AUTOMATIC1111, modules/rng_philox.py: seed 0, shape (3, 4). To the last digits but one of
+    single precision."""
     expected = [
         [-0.92466259, -0.42534415, -2.6438457, 0.14518388],
         [-0.12086647, -0.57972564, -0.62285122, -0.32838709],
@@ -40,7 +42,9 @@ def test_every_draw_is_another_and_of_its_own():
     assert not torch.equal(first, second)
     other.randn((2,))  # however much the first draw takes, the second is the second
     assert torch.equal(other.randn((4, 8)), second)
-    assert torch.equal(Philox(7).randn((4, 16)).flatten()[:32], first.flatten())  # and its beginning is its beginning
+    assert torch.equal(
+        Philox(7).randn((4, 16)).flatten()[:32], first.flatten()
+    )  # and its beginning is its beginning
 
 
 def test_all_64_bits_of_a_seed_count():

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from ldm.weights import CheckpointError, UnsafePickle, inspect, read, save
-from ldm.weights.opening import open_checkpoint
-from ldm.weights.unpickle import MAX_INSTRUCTIONS, unpickle
+from ldm.models.weights import CheckpointError, UnsafePickle, inspect, read, save
+from ldm.models.weights.opening import open_checkpoint
+from ldm.models.weights.unpickle import MAX_INSTRUCTIONS, unpickle
 
 
 @pytest.fixture
@@ -74,21 +74,36 @@ ATTACKS = {  # what is refused by which name
     "import": (Calls(__import__, "os"), "__import__"),
     "getattr": (Calls(getattr, Path("ran"), "touch"), "getattr"),
     "subprocess": (Calls(subprocess.Popen, ("touch", "ran")), "(subprocess|commands).Popen"),
-    "check_output": (Calls(subprocess.check_output, ("touch", "ran")), "(subprocess|commands).check_output"),
+    "check_output": (
+        Calls(subprocess.check_output, ("touch", "ran")),
+        "(subprocess|commands).check_output",
+    ),
     "importlib": (Calls(importlib.import_module, "os"), "importlib.import_module"),
     "partial": (Calls(functools.partial, os.system, "touch ran"), "functools.partial"),
     "reduce": (Calls(functools.reduce, max, [1, 2]), "reduce"),
     "methodcaller": (Calls(operator.methodcaller("mkdir"), Path("ran")), "operator.methodcaller"),
     "pickle in a pickle": (Calls(pickle.loads, NESTED), "pickle.loads"),
     "torch.load": (Calls(torch.load, "x.pt"), "torch.serialization.load"),
-    "torch's own unpickling": (load_from_bytes(torch_file_of(Calls(os.system, "touch ran"))), "_load_from_bytes"),
+    "torch's own unpickling": (
+        load_from_bytes(torch_file_of(Calls(os.system, "touch ran"))),
+        "_load_from_bytes",
+    ),
     "torch.hub": (Calls(torch.hub.load_state_dict_from_url, "http://x"), "torch.hub"),
     "torch.jit": (Calls(torch.jit.load, "x.pt"), "torch.jit"),
     "deep inside": ([{"a": ({"b": [Calls(os.system, "touch ran")]},)}], "posix.system|nt.system"),
     "as a key": ({Calls(os.system, "touch ran"): 1}, "posix.system|nt.system"),
     "two calls": (Calls(Calls, Calls(os.system, "touch ran")), "posix.system|nt.system"),
 }
-CONTROLS = ("os.system", "eval", "exec", "open", "subprocess", "check_output", "pickle in a pickle", "deep inside")
+CONTROLS = (
+    "os.system",
+    "eval",
+    "exec",
+    "open",
+    "subprocess",
+    "check_output",
+    "pickle in a pickle",
+    "deep inside",
+)
 
 PROGRAMS = {  # written by hand, for the instructions that Python's pickler does not use here
     "INST": (b"(S'touch ran'\nios\nsystem\n.", "os.system"),
@@ -96,7 +111,10 @@ PROGRAMS = {  # written by hand, for the instructions that Python's pickler does
     "NEWOBJ": (b"csubprocess\nPopen\n(S'touch'\nS'ran'\nt\x85\x81.", "subprocess.Popen"),
     "NEWOBJ_EX": (b"csubprocess\nPopen\n(S'touch'\nS'ran'\nt\x85}\x92.", "subprocess.Popen"),
     "STACK_GLOBAL": (b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\ttouch ran\x85R.", "os.system"),
-    "a dotted name": (b"\x80\x04\x8c\x05torch\x8c\x17serialization.os.system\x93\x8c\ttouch ran\x85R.", "os.system"),
+    "a dotted name": (
+        b"\x80\x04\x8c\x05torch\x8c\x17serialization.os.system\x93\x8c\ttouch ran\x85R.",
+        "os.system",
+    ),
     "a dunder": (b"\x80\x04\x8c\x05torch\x8c\x10Tensor.__class__\x93.", "__class__"),
     "python 2": (b"c__builtin__\neval\n(S'1'\ntR.", "__builtin__.eval"),
 }
@@ -127,7 +145,9 @@ def test_the_attacks_are_real(marker, name):
 def test_attacks_are_refused_by_name(marker, name, legacy):
     payload, refused = ATTACKS[name]
     torch.save(
-        {"state_dict": {"a": torch.zeros(1)}, "extra": payload}, "a.ckpt", _use_new_zipfile_serialization=not legacy
+        {"state_dict": {"a": torch.zeros(1)}, "extra": payload},
+        "a.ckpt",
+        _use_new_zipfile_serialization=not legacy,
     )
     for function in (read, inspect):
         with pytest.raises(UnsafePickle, match=refused) as error:
@@ -190,7 +210,8 @@ def test_the_extension_registry_is_not_used(marker):
 
 
 def tensor_program(arguments: str) -> bytes:
-    """A call of torch's function that makes a tensor, of a storage "0" of four floats, with these arguments."""
+    """A call of torch's function that makes a tensor, of a storage "0" of four floats, with these
+    arguments."""
     storage = b"((S'storage'\nctorch\nFloatStorage\nS'0'\nS'cpu'\nI4\ntQ"
     return b"(S'a'\nctorch._utils\n_rebuild_tensor_v2\n" + storage + arguments.encode() + b"tRd."
 
@@ -222,7 +243,7 @@ def test_honest_tensor_program(marker):
         "I0\n(I01\nt(I1\nt",  # True
         "I0\nS'2'\nS'1'\n",
         "I0\nNN",
-        "I0\n(I1\nI1\nI1\nI1\nI1\nI1\nI1\nI1\nI1\nt(I1\nI1\nI1\nI1\nI1\nI1\nI1\nI1\nI1\nt",  # nine axes
+        "I0\n(" + "I1\n" * 9 + "t(" + "I1\n" * 9 + "t",  # nine axes
         "I0\n",
     ],
 )
@@ -298,8 +319,11 @@ def training_state() -> dict:
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_honest_training_states_are_read(marker, protocol, legacy):
-    """With callbacks, numpy scalars and the state of an optimizer: torch's weights_only would refuse them."""
-    state = collections.OrderedDict(a=torch.arange(6.0).view(2, 3), b=torch.nn.Parameter(torch.ones(2)), c=3)
+    """With callbacks, numpy scalars and the state of an optimizer: torch's weights_only would
+    refuse them."""
+    state = collections.OrderedDict(
+        a=torch.arange(6.0).view(2, 3), b=torch.nn.Parameter(torch.ones(2)), c=3
+    )
     state._metadata = {"": {"version": 1}}
     torch.save(
         {**training_state(), "state_dict": state}, "a.ckpt", pickle_protocol=protocol,
@@ -312,13 +336,24 @@ def test_honest_training_states_are_read(marker, protocol, legacy):
     assert torch.equal(weights["a"].read(), torch.arange(6.0).view(2, 3))
     assert torch.equal(weights["b"].read(), torch.ones(2))
     assert not marker.exists()
-    torch.load("a.ckpt", weights_only=False)  # the control: to give an object its state runs its code
+    torch.load(
+        "a.ckpt", weights_only=False
+    )  # the control: to give an object its state runs its code
     assert marker.exists()
 
 
 @pytest.mark.parametrize(
     "dtype",
-    [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.uint8, torch.bool],
+    [
+        torch.float64,
+        torch.float32,
+        torch.float16,
+        torch.bfloat16,
+        torch.int64,
+        torch.int32,
+        torch.uint8,
+        torch.bool,
+    ],
 )
 def test_types_of_numbers(marker, dtype):
     for legacy in (False, True):
@@ -335,7 +370,8 @@ def test_types_of_numbers(marker, dtype):
 
 
 def test_bombs_are_bounded(marker, monkeypatch):
-    """A few bytes that ask for a lot: of memory for the memo, for a byte string, for an archive's contents."""
+    """A few bytes that ask for a lot: of memory for the memo, for a byte string, for an archive's
+    contents."""
     for program in (
         b"Nr\xff\xff\xff\xff.",  # memoize at 2^32 - 1
         b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x7f.",  # 2^63 bytes
@@ -349,7 +385,7 @@ def test_bombs_are_bounded(marker, monkeypatch):
         with pytest.raises(CheckpointError):
             read(archive(Path("a.ckpt"), program))
     assert MAX_INSTRUCTIONS <= 10**7
-    monkeypatch.setattr("ldm.weights.unpickle.MAX_INSTRUCTIONS", 1000)
+    monkeypatch.setattr("ldm.models.weights.unpickle.MAX_INSTRUCTIONS", 1000)
     with pytest.raises(CheckpointError, match="more than 1000 instructions"):
         unpickle(io.BytesIO(b"N0" * 501 + b"N."), Path("x"))
 
@@ -369,13 +405,16 @@ def test_dictionaries_within_themselves(marker):
 
 
 def test_members_before_the_start_of_the_file(marker):
-    """A table of contents that counts from a false beginning, so that a member lies at -50 bytes: in a comment."""
+    """A table of contents that counts from a false beginning, so that a member lies at -50 bytes:
+    in a comment."""
     with zipfile.ZipFile("a.ckpt", "w") as file:
         file.writestr("model/data.pkl", tensor_program(GOOD))
         file.comment = b"PK\x03\x04" + bytes(46)
     data = bytearray(Path("a.ckpt").read_bytes())
     place = data.index(b"PK\x05\x06") + 16
-    data[place : place + 4] = (int.from_bytes(data[place : place + 4], "little") + 50).to_bytes(4, "little")
+    data[place : place + 4] = (int.from_bytes(data[place : place + 4], "little") + 50).to_bytes(
+        4, "little"
+    )
     Path("a.ckpt").write_bytes(data)
     assert zipfile.ZipFile("a.ckpt").infolist()[0].header_offset == -50
     with pytest.raises(CheckpointError, match=r"data\.pkl is not where"):
@@ -384,7 +423,7 @@ def test_members_before_the_start_of_the_file(marker):
 
 def test_large_tables_of_contents_are_refused(marker, monkeypatch):
     archive(Path("a.ckpt"), tensor_program(GOOD), {str(i): b"" for i in range(100)})
-    monkeypatch.setattr("ldm.weights.torchfile.MAX_CONTENTS", 1000)
+    monkeypatch.setattr("ldm.models.weights.torchfile.MAX_CONTENTS", 1000)
     with pytest.raises(CheckpointError, match="table of contents"):
         read("a.ckpt")
 
@@ -396,7 +435,8 @@ def test_torchscript_is_named(marker):
 
 
 @pytest.mark.parametrize(
-    "content", [[1, 2], torch.zeros(2), None, "text", {}, {"string_to_param": {"*": torch.zeros(2)}}]
+    "content",
+    [[1, 2], torch.zeros(2), None, "text", {}, {"string_to_param": {"*": torch.zeros(2)}}],
 )
 def test_contents_that_are_no_tensors_by_name(marker, content):
     torch.save(content, "a.ckpt")

@@ -1,4 +1,5 @@
-"""The prompt grammar: its doctests, and on random prompts that nothing fails and no text is lost."""
+"""The prompt grammar: its doctests, and on random prompts that nothing fails and no text is
+lost."""
 
 import doctest
 import re
@@ -8,18 +9,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ldm.clip import prompt as grammar
-from ldm.clip import tokenizer, wildcards
-from ldm.clip.prompt import Lora, schedule, split_and, take_loras, text_during, weigh
-from ldm.clip.wildcards import draw, read_lists
+from ldm.clip import tokenizer
+from ldm.prompts import a1111, chunks, comfyui, editing, schedule, wildcards
+from ldm.prompts.a1111 import Lora, extract_loras, parse_attention, split_and
+from ldm.prompts.editing import prompt_schedule
+from ldm.prompts.schedule import text_during
+from ldm.prompts.wildcards import expand_wildcards
 
 LONG_NEGATIVE = (
-    "(worst quality:1.4), (masterpiece:1,2), (fused fingers:1.61051), (((extra arms and legs))), ((bad anatomy)), "
-    "[blurry], text, signature"
+    "(worst quality:1.4), (masterpiece:1,2), (fused fingers:1.61051), (((extra arms and legs))), "
+    "((bad anatomy)), [blurry], text, signature"
 )
 
 # Every piece of syntax and some words, in any order: mostly wrong, as people's prompts are.
-PIECES = r"( ) [ ] { } < > : | \ , . _ __ 1.3 :1.3) :.5] :3] -2 1,2 BREAK AND <lora: __animal__ \( \] a word ünï"
+PIECES = (
+    r"( ) [ ] { } < > : | \ , . _ __ 1.3 :1.3) :.5] :3] -2 1,2 BREAK AND <lora: __animal__ \( \] a "
+    "word ünï"
+)
 fragments = st.sampled_from([" ", *PIECES.split()])
 prompts = st.lists(fragments, max_size=40).map("".join)
 
@@ -28,7 +34,9 @@ def letters(text: str) -> str:
     return "".join(re.findall(r"[^\W\d_]", text))
 
 
-@pytest.mark.parametrize("module", [grammar, wildcards, tokenizer])
+@pytest.mark.parametrize(
+    "module", [a1111, chunks, comfyui, editing, schedule, tokenizer, wildcards]
+)
 def test_doctests(module):
     results = doctest.testmod(module)
     assert results.attempted > 0
@@ -38,23 +46,25 @@ def test_doctests(module):
 @settings(max_examples=1000, deadline=None)
 @given(prompts, st.integers(1, 12), st.integers(0, 12))
 def test_random_prompts_never_fail_and_never_lose_text(prompt, steps, earlier):
-    assert draw(prompt, steps) == prompt or re.search(r"\{.*\|.*\}", prompt)
-    assert take_loras(prompt) == (prompt, []) or re.search("<lora:.*>", prompt)
+    assert expand_wildcards(prompt, steps) == prompt or re.search(r"\{.*\|.*\}", prompt)
+    assert extract_loras(prompt) == (prompt, []) or re.search("<lora:.*>", prompt)
 
     subjects = "".join(text for text, _ in split_and(prompt))
     assert letters(subjects) == letters(re.sub(r"\bAND\b", "", prompt))
 
-    changes = schedule(prompt, steps, earlier)
+    changes = prompt_schedule(prompt, steps, earlier)
     assert changes == [(steps, prompt)] or re.search(r"\[.*[:|].*\]", prompt)
     assert [last for last, _ in changes] == sorted({last for last, _ in changes})
     assert changes[-1][0] == steps
 
-    weighed = "".join(text for part in weigh(prompt) for text, _ in part)
-    between_brackets = re.sub(r"[][()\\:]", " ", prompt)  # these part words, so that _BREAK is none and (BREAK is one
+    weighed = "".join(text for part in parse_attention(prompt) for text, _ in part)
+    # brackets part words, so that _BREAK is none and (BREAK is one
+    between_brackets = re.sub(r"[][()\\:]", " ", prompt)
     assert letters(weighed) == letters(re.sub(r"\bBREAK\b", "", between_brackets))
 
 
-# A prompt together with what it says at each step, built up from words, independently of the parser.
+# A prompt together with what it says at each step, built up from words, independently of the
+# parser.
 words = st.from_regex(r"[a-z]{1,3} ?", fullmatch=True).map(lambda word: (word, lambda step: word))
 times = st.integers(0, 11)
 
@@ -84,34 +94,46 @@ def larger(inner):
     )
 
 
+def test_a_schedule_is_only_worked_out_where_it_may_change(monkeypatch):
+    asked = []
+    text_at = editing.text_at
+    monkeypatch.setattr(
+        editing, "text_at", lambda pieces, step: asked.append(step) or text_at(pieces, step)
+    )
+    assert prompt_schedule("a (cat:1.2)", 1000) == [(1000, "a (cat:1.2)")]
+    assert asked == []
+    assert len(prompt_schedule("[a:b:5][c:d:9][e:f:0][g:h:2000]", 1000)) == 3
+    assert asked == [1, 6, 10]
+    assert len(prompt_schedule("[a|b][c|d|e]", 1000)) == 1000
+    assert asked[3:] == [1, 2, 3, 4, 5, 6]
+
+
 @given(st.recursive(words, larger, max_leaves=12))
 def test_a_schedule_says_what_was_meant(built):
     prompt, at = built
-    changes = schedule(prompt, 10)
-    assert [text_during(changes, step) for step in range(1, 11)] == [at(step) for step in range(1, 11)]
+    changes = prompt_schedule(prompt, 10)
+    assert [text_during(changes, step) for step in range(1, 11)] == [
+        at(step) for step in range(1, 11)
+    ]
     assert all(one[1] != next_[1] for one, next_ in pairwise(changes))
 
 
-@given(st.text(st.characters(exclude_characters="()[]\\")).filter(lambda text: "BREAK" not in text and text))
+@given(
+    st.text(st.characters(exclude_characters="()[]\\")).filter(
+        lambda text: "BREAK" not in text and text
+    )
+)
 def test_text_without_syntax_stays_as_it_is(text):
-    assert weigh(text) == [[(text, 1.0)]]
-    assert schedule(text, 7) == [(7, text)]
-
-
-@pytest.mark.parametrize("brackets", ["()", "[]", "{}"])
-def test_very_deep_brackets_do_not_fail(brackets):
-    prompt = brackets[0] * 5000 + "a" + brackets[1] * 5000
-    assert "a" in weigh(prompt)[0][0][0]
-    assert schedule(prompt, 2) == [(2, prompt)]
-    assert "a" in draw(prompt, 0)
+    assert parse_attention(text) == [[(text, 1.0)]]
+    assert prompt_schedule(text, 7) == [(7, text)]
 
 
 def test_weights_multiply_as_written():
-    assert weigh("(((x)))") == [[("x", pytest.approx(1.331))]]
-    assert weigh("(((((x)))))") == [[("x", pytest.approx(1.61051))]]
-    assert weigh("((x:2):3)") == [[("x", 6.0)]]
-    assert weigh("([x])")[0][0][1] == pytest.approx(1.0)
-    assert weigh("(x: -.5 )") == [[("x", -0.5)]]
+    assert parse_attention("(((x)))") == [[("x", pytest.approx(1.331))]]
+    assert parse_attention("(((((x)))))") == [[("x", pytest.approx(1.61051))]]
+    assert parse_attention("((x:2):3)") == [[("x", 6.0)]]
+    assert parse_attention("([x])")[0][0][1] == pytest.approx(1.0)
+    assert parse_attention("(x: -.5 )") == [[("x", -0.5)]]
 
 
 @pytest.mark.parametrize(
@@ -129,7 +151,7 @@ def test_weights_multiply_as_written():
     ],
 )
 def test_malformed_weights_are_text(prompt, parts):
-    assert weigh(prompt) == parts
+    assert parse_attention(prompt) == parts
 
 
 def test_a_long_negative_prompt():
@@ -142,8 +164,16 @@ def test_a_long_negative_prompt():
         "blurry": 1 / 1.1,
         ", text, signature": 1.0,
     }
-    weights = dict(weigh(LONG_NEGATIVE)[0])
+    weights = dict(parse_attention(LONG_NEGATIVE)[0])
     assert {text: weights[text] for text in expected} == pytest.approx(expected)
+
+
+def test_only_the_outermost_hundred_brackets_count():
+    for depth, power in ((99, 99), (100, 100), (101, 100), (300, 100)):
+        ((_, weight),) = parse_attention("(" * depth + "x" + ")" * depth)[0]
+        assert weight == pytest.approx(1.1**power)
+    ((_, weight),) = parse_attention("[" * 300 + "x")[0]
+    assert weight == pytest.approx(1.1**-100)
 
 
 @pytest.mark.parametrize(
@@ -153,46 +183,43 @@ def test_a_long_negative_prompt():
         ("a BREAK BREAK b", [["a"], [], ["b"]]),
         ("BREAK a BREAK", [[], ["a"], []]),
         ("a\nBREAK\nb", [["a"], ["b"]]),
+        ("a : BREAK :  b", [["a :"], [":  b"]]),
         ("BREAKFAST outBREAK break", [["BREAKFAST outBREAK break"]]),
     ],
 )
 def test_break(prompt, parts):
-    assert [[text for text, _ in part] for part in weigh(prompt)] == parts
+    assert [[text for text, _ in part] for part in parse_attention(prompt)] == parts
 
 
 def test_alternation_takes_turns():
-    assert [text_during(schedule("[a|b|c]d", 7), step) for step in range(1, 8)] == [
-        "ad",
-        "bd",
-        "cd",
-        "ad",
-        "bd",
-        "cd",
-        "ad",
-    ]
-    assert schedule("[fe|||]male", 5) == [(1, "female"), (4, "male"), (5, "female")]
-    assert schedule("[a|[b|c]]", 4) == [(1, "a"), (2, "c"), (3, "a"), (4, "c")]
-    assert schedule("[(a|b:1.2)|c]", 2) == [(1, "(a|b:1.2)"), (2, "c")]
-    assert schedule("a | b [c:1]", 2) == [(1, "a | b "), (2, "a | b c")]
+    turns = [text_during(prompt_schedule("[a|b|c]d", 7), step) for step in range(1, 8)]
+    assert turns == ["ad", "bd", "cd", "ad", "bd", "cd", "ad"]
+    assert prompt_schedule("[fe|||]male", 5) == [(1, "female"), (4, "male"), (5, "female")]
+    assert prompt_schedule("[a|[b|c]]", 4) == [(1, "a"), (2, "c"), (3, "a"), (4, "c")]
+    assert prompt_schedule("[a:b:[3|4]]", 9) == [
+        (step, f"[a:b:{4 - step % 2}]") for step in range(1, 10)
+    ]  # a time cannot be a choice
+    assert prompt_schedule("[(a|b:1.2)|c]", 2) == [(1, "(a|b:1.2)"), (2, "c")]
+    assert prompt_schedule("a | b [c:1]", 2) == [(1, "a | b "), (2, "a | b c")]
 
 
 @pytest.mark.parametrize(
     ("when", "last"),
-    [("0", 0), ("-3", 0), ("3", 3), ("30", 10), ("0.25", 2), ("1.0", 10), (".99", 9), ("9" * 5000, 10)],
+    [("0", 0), ("-3", 0), ("3", 3), ("30", 10), ("0.25", 2), (".99", 9), ("9" * 5000, 10)],
 )
 def test_when_an_edit_happens(when, last):
-    texts = [text_during(schedule(f"[a:b:{when}]", 10), step) for step in range(1, 11)]
+    texts = [text_during(prompt_schedule(f"[a:b:{when}]", 10), step) for step in range(1, 11)]
     assert texts == ["a"] * last + ["b"] * (10 - last)
 
 
 def test_edits_with_other_than_three_parts_are_text():
     for prompt in ("[a:b:c:3]", "[3]", "[a:b]", "[a:b:3", "a:b:3]", "[a:b:1e3]", "[a:b:x]"):
-        assert schedule(prompt, 10) == [(10, prompt)]
+        assert prompt_schedule(prompt, 10) == [(10, prompt)]
 
 
 def test_a_schedule_needs_a_step():
     with pytest.raises(ValueError, match="at least 1 step, not 0"):
-        schedule("a", 0)
+        prompt_schedule("a", 0)
 
 
 def test_and():
@@ -203,28 +230,8 @@ def test_and():
 
 
 def test_loras():
-    assert take_loras("<lora:a b-v1.2:0.5:0.25>x") == ("x", [Lora("a b-v1.2", 0.5, 0.25)])
-    assert take_loras("<lora:a:te=0.5:unet=0>") == ("", [Lora("a", 0.5, 0.0)])
-    assert take_loras("<lora:a:-1:dyn=8>") == ("", [Lora("a", -1.0, -1.0)])
-    for prompt in ("<lora:>", "<lora::1>", "<lora:a:>", "<lora:a:b>", "<lora:a", "<b>", "<hypernet:a:1>"):
-        assert take_loras(prompt) == (prompt, [])
-
-
-def test_drawing_depends_on_the_seed_alone():
-    prompt, lists = "{a|b|c} {d|e|f} __x__", {"x": [str(i) for i in range(100)]}
-    drawn = [draw(prompt, seed, lists) for seed in range(30)]
-    assert drawn == [draw(prompt, seed, lists) for seed in range(30)]
-    assert len(set(drawn)) > 25
-    assert {text[0] for text in drawn} == set("abc")
-
-
-def test_word_lists_are_read_from_a_folder(tmp_path):
-    (tmp_path / "animals").mkdir()
-    (tmp_path / "animals" / "cats.txt").write_text("# big ones\nlion\n\n  tiger \n", encoding="utf-8")
-    (tmp_path / "endless.txt").write_text("more __endless__")
-    (tmp_path / "empty.txt").write_text("")
-    lists = read_lists(tmp_path)
-    assert lists == {"animals/cats": ["lion", "tiger"], "endless": ["more __endless__"], "empty": []}
-    assert {draw("__animals/cats__", seed, lists) for seed in range(20)} == {"lion", "tiger"}
-    assert draw("__endless__", 0, lists).startswith("more more")
-    assert draw("__empty__ __none__", 0, lists) == "__empty__ __none__"
+    assert extract_loras("<lora:a b-v1.2:0.5:0.25>x") == ("x", [Lora("a b-v1.2", 0.5, 0.25)])
+    assert extract_loras("<lora:a:te=0.5:unet=0>") == ("", [Lora("a", 0.5, 0.0)])
+    assert extract_loras("<lora:a:-1:dyn=8>") == ("", [Lora("a", -1.0, -1.0)])
+    for prompt in ("<lora:>", "<lora::1>", "<lora:a:>", "<lora:a:b>", "<lora:a", "<b>"):
+        assert extract_loras(prompt) == (prompt, [])

@@ -1,243 +1,226 @@
-"""Prompts in the pipeline: what each picture reads at each step, and that none depends on its neighbours."""
-
-import copy
-import warnings
-from dataclasses import replace
+"""The prompts of several pictures: what is left to chance, what each reads when, and which of them
+can share a batch."""
 
 import pytest
-import torch
 
-from ldm.prompts import chunk_sizes, drawn, groups, guidance
+from ldm.clip.tokenizer import Tokenizer
+from ldm.prompts import conditioner
+from ldm.prompts.conditioner import batch_by_shape, chunk_sizes, loras_in
+from ldm.prompts.schedule import PromptSchedule
+from ldm.prompts.wildcards import expand_wildcards, expanded, read_lists
 from ldm.request import Request
-from ldm.samplers import ModelDenoiser, guided
 
-LONG = "a cat, a dog, a cat and a dog at night"  # more than one chunk of the tiny model's 10 tokens
-
-
-def settled(tiny, prompt="a cat", **options):
-    return tiny.settle(Request(prompt, **options))[0]
+TOKENIZER = Tokenizer([("c", "a"), ("ca", "t</w>"), ("d", "o")], length=12)
+LONG = "a cat, a dog, a cat and a dog at night"  # more than one chunk of 10 tokens
 
 
-def latents(tiny, prompt="a cat", **options):
-    return [step.x for step in tiny.steps(Request(prompt, seed=3, **options))][-1]
+# What is read when
 
 
-def assert_same(one, other):
-    torch.testing.assert_close(one, other, atol=1e-5 * other.abs().max().item(), rtol=0)
+def test_a_schedule_of_plain_prompts_is_constant():
+    schedule = PromptSchedule(["a cat", "a dog", "a cat"], [""] * 3, changes=4)
+    assert schedule.texts == ["a cat", "a dog", ""]
+    assert schedule.constant
+    reads = {schedule.at(change) for change in range(1, 6)}
+    assert reads == {(((0, 1, 0),), ((1.0, 1.0, 1.0),), (2, 2, 2))}
 
 
-def differ(one, other):
-    return one.shape == other.shape and (one - other).abs().max() > 2e-5 * other.abs().max()
+def read_at(schedule, change):
+    """What is read at a moment, as texts."""
+    positives, weights, negatives = schedule.at(change)
+    texts = schedule.texts
+    return (
+        [[texts[i] for i in row] for row in positives],
+        [list(row) for row in weights],
+        [texts[i] for i in negatives],
+    )
 
 
-@pytest.fixture
-def biased(own_tiny):
-    """A model whose texts have a mean, as trained ones have: emphasis preserves it."""
-    torch.nn.init.constant_(own_tiny.text.norm.bias, 0.5)
-    return own_tiny
+def test_prompts_that_change_are_read_at_their_steps():
+    schedule = PromptSchedule(["a [cat:dog:2]", "[one|two]"], ["x [y:1]", ""], changes=3)
+    assert not schedule.constant
+    assert sorted(schedule.texts) == sorted(["a cat", "a dog", "one", "two", "x ", "x y", ""])
+    assert [read_at(schedule, change) for change in (1, 2, 3)] == [
+        ([["a cat", "one"]], [[1, 1]], ["x ", ""]),
+        ([["a cat", "two"]], [[1, 1]], ["x y", ""]),
+        ([["a dog", "one"]], [[1, 1]], ["x y", ""]),
+    ]
 
 
-@pytest.fixture
-def seen(tiny):
-    """(rows of the batch, tokens of the context) of each call of the U-Net."""
-    calls = []
-    handle = tiny.unet.register_forward_pre_hook(lambda module, inputs: calls.append(tuple(inputs[2].shape[:2])))
-    yield calls
-    handle.remove()
+def test_moments_can_be_counted_from_0_and_go_beyond_the_last():
+    schedule = PromptSchedule(["[a:b:1]"], [""], changes=2)
+    assert [read_at(schedule, change)[0] for change in (0, 1, 2, 3)] == [
+        [["a"]], [["a"]], [["b"]], [["b"]]
+    ]  # fmt: skip
 
 
-# Which calls are made
+def test_a_change_beyond_the_last_step_is_none():
+    assert PromptSchedule(["[a:b:7]"], [""], changes=3).constant
+    assert not PromptSchedule(["a"], ["[a:b:1]"], changes=3).constant
 
 
-def test_a_plain_prompt_is_one_batch_of_two(tiny, seen):
-    latents(tiny, "a cat", negative="ugly", steps=2)
-    assert seen == [(2, 12)] * 2
+def test_joined_prompts_and_those_that_join_fewer():
+    schedule = PromptSchedule(["a AND [b:c:1] :0.5", "d"], ["e AND f", "g"], changes=2)
+    expected = ([["a", "d"], ["c", "g"]], [[1, 1], [0.5, 0]], ["e AND f", "g"])
+    assert read_at(schedule, 2) == expected
 
 
-def test_no_guidance_no_negative(tiny, seen):
-    latents(tiny, "a cat", negative=LONG, scale=1, steps=2)
-    assert seen == [(1, 12)] * 2
+def test_a_second_pass_goes_on_where_the_first_ended():
+    schedule = PromptSchedule(["[a:b:1.5]"], [""], changes=4, earlier=20)
+    assert [read_at(schedule, change)[0][0][0] for change in (1, 2, 3, 4)] == ["a", "a", "b", "b"]
 
 
-def test_a_long_prompt_is_read_whole_and_the_negative_is_as_long(tiny, seen):
-    request = settled(tiny, LONG)
-    sizes = chunk_sizes(request, tiny.tokenizer)
+@pytest.mark.parametrize("syntax", ["comfyui", "off"])
+def test_only_one_syntax_knows_changes_and_joins(syntax):
+    schedule = PromptSchedule(["[a:b:1] AND c"], ["[d|e]"], 2, syntax=syntax)
+    assert schedule.texts == ["[a:b:1] AND c", "[d|e]"]
+    assert schedule.constant
+
+
+def test_each_prompt_needs_its_negative():
+    with pytest.raises(ValueError, match="2 prompts and 1 negatives"):
+        PromptSchedule(["a", "b"], [""], 1)
+
+
+# What shares a batch
+
+
+def batches(prompts, negatives=None, syntax="a1111", guided=True, changes=4, **options):
+    negatives = [""] * len(prompts) if negatives is None else negatives
+    return batch_by_shape(prompts, negatives, TOKENIZER, syntax, guided, changes, **options)
+
+
+def test_pictures_of_one_shape_are_one_batch():
+    found = batches(["a cat", LONG, "a dog", "a AND b"] * 2)
+    assert [batch.pictures for batch in found] == [[0, 2, 4, 6], [1, 5], [3, 7]]
+    assert [batch.schedule.texts for batch in found] == [
+        ["a cat", "a dog", ""],
+        [LONG, ""],
+        ["a", "b", ""],
+    ]
+    assert all(batch.guided for batch in found)
+
+
+def test_a_long_negative_or_a_long_text_on_the_way_makes_the_shape():
+    found = batches(["a", "a", f"[a:{LONG}:2]"], ["b", LONG, "b"])
+    assert [batch.pictures for batch in found] == [[0], [1, 2]]
+    assert len(batches(["a"], syntax="off")) == 1
+    assert [b.pictures for b in batches(["a", f"[a:{LONG}:1]"], syntax="comfyui")] == [[0], [1]]
+
+
+def test_with_repeated_chunks_the_shape_is_the_common_multiple():
+    prompts = ["a BREAK b", "a BREAK b BREAK c", "a BREAK b BREAK c"]
+    negatives = ["a BREAK b BREAK c", "a BREAK b", ""]
+    assert [b.pictures for b in batches(prompts, negatives)] == [[0, 1, 2]]
+    assert [b.pictures for b in batches(prompts, negatives, repeat_chunks=True)] == [[0, 1], [2]]
+
+
+def test_without_guidance_negatives_are_read_only_beside_joined_prompts():
+    found = batches(["a", "b", "c AND d"], ["x", LONG, "y"], guided=False)
+    assert [(b.pictures, b.guided) for b in found] == [([0, 1], False), ([2], True)]
+    assert [b.schedule.texts for b in found] == [["a", "b", ""], ["c", "d", "y"]]
+
+
+def test_a_second_pass_is_batched_by_what_it_reads():
+    assert [b.schedule.texts for b in batches(["[a:b:4]"], earlier=4)] == [["b", ""]]
+
+
+def test_each_text_is_tokenized_once(monkeypatch):
+    read = []
+    chunks = conditioner.chunks
+    monkeypatch.setattr(
+        conditioner, "chunks", lambda t, text, s: read.append(text) or chunks(t, text, s)
+    )
+    batches(["a cat", "[a cat|b]", "a cat"], ["x", "x", "b"])
+    assert sorted(read) == ["a cat", "b", "x"]
+
+
+def test_loras_are_taken_out_of_prompts_where_the_syntax_has_them():
+    prompts = ["a cat<lora:ink:0.5><lora:fur>", "<lora:ink>"]
+    assert [b.schedule.texts for b in batches(prompts)] == [["a cat", ""]]
+    assert loras_in(prompts, "a1111") == ["fur", "ink"]
+    for syntax in ("comfyui", "off"):
+        assert loras_in(prompts, syntax) == []
+    assert batches(prompts[:1], syntax="off")[0].schedule.texts == [prompts[0], ""]
+
+
+def test_chunk_sizes():
+    sizes = chunk_sizes(["a cat", f"[a cat:{LONG}:2]<lora:x>"], ["cat " * 12] * 2, TOKENIZER)
+    assert list(sizes) == ["a cat", LONG, "cat " * 12]
+    assert sizes["cat " * 12] == [10, 2]
+    assert sizes["a cat"] == [len(TOKENIZER.encode("a cat"))]
+    assert sum(sizes[LONG]) == len(TOKENIZER.encode(LONG))
     assert len(sizes[LONG]) > 1
-    latents(tiny, LONG, steps=1)
-    assert seen == [(2, 12 * len(sizes[LONG]))]
-    assert differ(latents(tiny, LONG), latents(tiny, LONG + " red"))
+    assert list(chunk_sizes(["[a:b:4]"], [""], TOKENIZER, changes=3)) == ["a", ""]
 
 
-def test_and_is_one_batch_of_all_prompts(tiny, seen):
-    latents(tiny, "a cat AND a dog :0.5 AND red", steps=1)
-    latents(tiny, "a cat AND a dog", steps=1, scale=1)
-    assert seen == [(4, 12), (3, 12)]
+# What is left to chance
 
 
-# What comes out
-
-
-def test_guidance_of_a_plain_prompt_is_the_textbooks(tiny):
-    request = settled(tiny, ["a cat", "a dog"], negative="ugly")
-    positive, negative = tiny.conditioning(["a cat", "a dog"]), tiny.conditioning(["ugly", "ugly"])
-
-    def model(x, sigma, context):
-        return context.mean((1, 2))[:, None, None, None] * x
-
-    x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    own = guidance(model, groups(request, tiny.tokenizer, 4), tiny.conditioning, request.scale)(1)
-    torch.testing.assert_close(own(x, 2.0), guided(model, positive, negative, request.scale)(x, 2.0))
-
-
-def test_and_is_the_weighted_sum_of_guidances(tiny):
-    request = settled(tiny, "a cat AND a dog :-0.5", negative="ugly", scale=3)
-
-    def model(x, sigma, context):
-        return context.mean((1, 2))[:, None, None, None] * x
-
-    x = torch.ones(1, 4, 8, 8)
-    own = guidance(model, groups(request, tiny.tokenizer, 4), tiny.conditioning, request.scale)(1)(x, 2.0)
-    cat, dog, ugly = (model(x, 2.0, tiny.conditioning([text])) for text in ("a cat", "a dog", "ugly"))
-    torch.testing.assert_close(own, ugly + 3 * ((cat - ugly) - 0.5 * (dog - ugly)))
-
-
-def test_and_with_itself_by_halves_changes_nothing(tiny):
-    assert_same(latents(tiny, "a cat :0.5 AND a cat :0.5"), latents(tiny, "a cat"))
-    assert_same(latents(tiny, "a cat :0.5 AND a cat :0.5", scale=1), latents(tiny, "a cat", scale=1))
-
-
-def test_a_prompt_that_changes_is_each_of_its_texts_in_its_steps(tiny):
-    first = list(tiny.steps(Request("[a cat:a dog:2]", seed=3, steps=4)))
-    cat = list(tiny.steps(Request("a cat", seed=3, steps=4)))
-    for i in range(2):
-        assert_same(first[i].x, cat[i].x)
-    assert differ(first[2].x, cat[2].x)
-    assert_same(latents(tiny, "[a cat:a dog:0]"), latents(tiny, "a dog"))
-    assert_same(latents(tiny, "[a cat|a dog]", steps=1), latents(tiny, "a cat", steps=1))
-
-
-def test_a_change_comes_at_its_step_whatever_the_sampler_calls(tiny):
-    """Heun's method looks at the end of each step, too; what it reads there is this step's."""
-    changed = list(tiny.steps(Request("[a cat:a dog:2]", seed=3, steps=4, sampler="heun")))
-    cat = list(tiny.steps(Request("a cat", seed=3, steps=4, sampler="heun")))
-    assert_same(changed[1].x, cat[1].x)
-    assert differ(changed[2].x, cat[2].x)
-
-
-def test_a_second_pass_goes_on_where_the_prompt_had_come_to(tiny):
-    hires = {"hires": 1.5, "hires_strength": 0.5, "steps": 4}
-    changed = latents(tiny, "[a cat:a dog:0.25]", **hires)
-    back = latents(tiny, "[[a cat:a dog:0.25]:a cat:1.0]", **hires)
-    assert differ(changed, back)
-    assert_same(changed, latents(tiny, "[[a cat:a dog:0.25]:a dog:1.0]", **hires))
-
-
-def test_emphasis_is_the_grammar_that_was_asked_for(biased):
-    plain = latents(biased, "a cat dog")
-    assert differ(latents(biased, "a (cat:2) dog"), plain)
-    assert_same(latents(biased, "a (cat:1) dog"), plain)
-    for emphasis in ("comfyui", "off"):
-        assert differ(latents(biased, "a (cat:2) dog", emphasis=emphasis), latents(biased, "a (cat:2) dog"))
-        assert_same(latents(biased, "a cat dog", emphasis=emphasis), plain)
-
-
-def test_clip_skip(own_tiny):
-    with pytest.raises(ValueError, match=r"clip_skip 2: this model has layers 1 \(the last\) to 1"):
-        own_tiny.steps(Request("a cat", clip_skip=2))
-    before = latents(own_tiny, "a cat")
-    own_tiny.text.layers.append(copy.deepcopy(own_tiny.text.layers[0]))
-    own_tiny.family = replace(own_tiny.family, text=replace(own_tiny.family.text, layers=2))
-    assert differ(latents(own_tiny, "a cat"), before)
-    assert_same(latents(own_tiny, "a cat", clip_skip=2), before)
-
-
-# No picture depends on another
-
-
-@pytest.mark.parametrize("scale", [1.0, 3.0])
-def test_prompts_of_any_kind_can_share_a_batch(biased, scale):
-    prompts = ["a cat", LONG, "a cat AND a dog :0.3", "[a cat:a dog:1]", "a cat", "(a cat:1.4)", f"[cat|{LONG}]"]
-    together = latents(biased, prompts, scale=scale, negative="ugly")
-    for i, prompt in enumerate(prompts):
-        alone = [step.x for step in biased.steps(Request(prompt, seed=3 + i, scale=scale, negative="ugly"))][-1]
-        assert_same(together[i : i + 1], alone)
-
-
-def test_pictures_of_one_kind_are_one_group(tiny):
-    request = settled(tiny, ["a cat", LONG, "a dog", "a AND b"], count=2)
-    assert [group.pictures for group in groups(request, tiny.tokenizer, 4)] == [[0, 2, 4, 6], [1, 5], [3, 7]]
-
-
-# What is drawn
-
-
-def test_choices_are_drawn_from_the_seed_of_each_picture(tiny, tmp_path):
+def test_choices_are_drawn_from_the_seed_of_each_picture(tmp_path):
     (tmp_path / "animal.txt").write_text("cat\ndog\n# remark\n{red|blue} cat\n", encoding="utf-8")
-    request = settled(tiny, "a {big|small} __animal__", seed=1, count=20, wildcards=str(tmp_path))
+    prompt, folder = "a {big|small} __animal__", str(tmp_path)
+    request = expanded(Request(prompt, seed=1, count=20, wildcards=folder))
     assert request.wildcards is None
     assert (request.count, request.total) == (1, 20)
     assert len(set(request.prompts)) > 3
     assert not any(mark in prompt for prompt in request.prompts for mark in "{_|")
-    again = settled(tiny, "a {big|small} __animal__", seed=5, wildcards=str(tmp_path))
-    assert again.prompt == request.prompts[4]
-    assert tiny.settle(request)[0] == request
+    assert expanded(Request(prompt, seed=5, wildcards=folder)).prompt == request.prompts[4]
+    assert expanded(request) == request
 
 
-def test_negative_prompts_are_drawn_too_and_each_picture_has_its_own(tiny):
-    request = settled(tiny, "a {red|blue} cat", negative="{blue|red} {a|b|c}", seed=1, count=12)
+def test_negative_prompts_are_drawn_too_and_each_picture_has_its_own():
+    prompt, negative = "a {red|blue} cat", "{blue|red} {a|b|c}"
+    request = expanded(Request(prompt, negative=negative, seed=1, count=12))
     assert request.total == len(request.negatives) == 12
-    for prompt, negative in zip(request.prompts, request.negatives):
-        assert negative.startswith("blue" if "red" in prompt else "red")
+    for one, other in zip(request.prompts, request.negatives):
+        assert other.startswith("blue" if "red" in one else "red")
     assert len({negative[-1] for negative in request.negatives}) == 3
-    again = settled(tiny, "a {red|blue} cat", negative="{blue|red} {a|b|c}", seed=5)
+    again = expanded(Request(prompt, negative=negative, seed=5))
     assert (again.prompt, again.negative) == (request.prompts[4], request.negatives[4])
-    assert tiny.settle(request)[0] == request
-    fixed = settled(tiny, ["a cat", "a dog"], negative="{red|red}", count=2)
+    assert expanded(request) == request
+    fixed = expanded(Request(["a cat", "a dog"], negative="{red|red}", count=2))
     assert (fixed.total, fixed.negative) == (4, "red")
 
 
-def test_each_prompt_may_have_its_own_negative(tiny):
-    together = latents(tiny, ["a cat", "a dog", LONG], negative=["ugly", LONG, "ugly"])
-    for i, (prompt, negative) in enumerate([("a cat", "ugly"), ("a dog", LONG), (LONG, "ugly")]):
-        alone = [step.x for step in tiny.steps(Request(prompt, negative=negative, seed=3 + i))][-1]
-        assert_same(together[i : i + 1], alone)
-
-
-@pytest.mark.parametrize("word", [None, "a1111", "comfyui"])
-def test_the_shorter_prompt_is_filled_up_or_as_good_as_read_apart(tiny, word):
-    request = settled(tiny, "a cat " * 12, negative="ugly", compat=word)
-    x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    model = ModelDenoiser(tiny.unet, tiny.family.noise_schedule(), "eps")
-    with torch.inference_mode():
-        sigma = model.schedule.sigma(500)
-        guess = tiny.denoiser(request, 4)(1)(x, sigma)
-        cat, ugly = (model(x, sigma, tiny.conditioning([text])) for text in (request.prompt, request.negative))
-    assert torch.allclose(guess, ugly + 3 * (cat - ugly), atol=1e-4) is (word is not None)
-
-
 def test_what_draws_nothing_stays_as_it_was():
-    request = Request(["a cat", "{a dog}"], count=3, emphasis="a1111")
-    assert drawn(request) == request
-    off = Request("{a|b}", emphasis="off")
-    assert drawn(off) == off
+    request = Request(["a cat", "{a dog}"], count=3, prompt_syntax="a1111")
+    assert expanded(request) == request
+    plain = Request("a cat")
+    assert expanded(plain) is plain
+    off = Request("{a|b}", prompt_syntax="off", wildcards="somewhere")
+    assert expanded(off) == off
+    assert expanded(Request("a __cat__", wildcards="nowhere")) == Request("a __cat__")
 
 
-# LoRA
+def test_a_list_is_found_within_braces_without_a_choice():
+    assert expand_wildcards("{__x__}", 0, {"x": ["a"]}) == "{a}"
 
 
-def test_lora_is_taken_out_with_a_warning(tiny):
-    with pytest.warns(UserWarning, match="LoRA, which this version cannot add: fur, ink"):
-        picture = latents(tiny, "a cat<lora:ink:0.5><lora:fur>")
-    assert_same(picture, latents(tiny, "a cat"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        latents(tiny, "a cat<lora:ink:0.5>", emphasis="off")
+def test_drawing_depends_on_the_seed_alone():
+    prompt, lists = "{a|b|c} {d|e|f} __x__", {"x": [str(i) for i in range(100)]}
+    drawn = [expand_wildcards(prompt, seed, lists) for seed in range(30)]
+    assert drawn == [expand_wildcards(prompt, seed, lists) for seed in range(30)]
+    assert len(set(drawn)) > 25
+    assert {text[0] for text in drawn} == set("abc")
 
 
-def test_chunk_sizes(tiny):
-    request = settled(tiny, ["a cat", f"[a cat:{LONG}:2]<lora:x>"], negative="cat " * 12)
-    sizes = chunk_sizes(request, tiny.tokenizer)
-    assert list(sizes) == ["a cat", LONG, "cat " * 12]
-    assert sizes["cat " * 12] == [10, 2]
-    assert sizes["a cat"] == [len(tiny.tokenizer.encode("a cat"))]
-    assert sum(sizes[LONG]) == len(tiny.tokenizer.encode(LONG))
+def test_word_lists_are_read_from_a_folder(tmp_path):
+    (tmp_path / "animals").mkdir()
+    (tmp_path / "animals" / "cats.txt").write_text(
+        "# big ones\nlion\n\n  tiger \n", encoding="utf-8"
+    )
+    (tmp_path / "endless.txt").write_text("more __endless__")
+    (tmp_path / "empty.txt").write_text("")
+    lists = read_lists(tmp_path)
+    assert lists == {
+        "animals/cats": ["lion", "tiger"],
+        "endless": ["more __endless__"],
+        "empty": [],
+    }
+    assert {expand_wildcards("__animals/cats__", seed, lists) for seed in range(20)} == {
+        "lion",
+        "tiger",
+    }
+    assert expand_wildcards("__endless__", 0, lists).startswith("more more")
+    assert expand_wildcards("__empty__ __none__", 0, lists) == "__empty__ __none__"

@@ -1,20 +1,25 @@
 import dataclasses
 import doctest
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import ldm.request
-from ldm.request import Request, known
+from helpers import PICTURE
+from ldm.pipeline.job import resolve
+from ldm.request import RENAMED, Request
+from ldm.runtime.options import known
 
+OLD = Path(__file__).parent / "data/request-0.1.json"
 FULL = Request(
     ("a cat", "ein Bär: “groß”, 熊"),
     negative="blurry,\nugly",
     steps=20,
     sampler="euler_ancestral",
     schedule="karras",
-    scale=7.5,
+    guidance_scale=7.5,
     eta=0.5,
     seed=2**64 - 9,
     width=512,
@@ -22,7 +27,7 @@ FULL = Request(
     count=4,
     image="in.png",
     strength=0.6,
-    exact_steps=True,
+    full_steps=True,
 )
 
 
@@ -37,8 +42,12 @@ def test_json_keeps_every_field(request_):
 
 
 def test_json_may_leave_fields_out_but_not_invent_any():
-    assert Request.from_json('{"prompt": "a cat", "scale": 3}') == Request("a cat", scale=3.0)
-    with pytest.raises(ValueError, match="unknown field of a request 'stpes'; did you mean 'steps'"):
+    assert Request.from_json('{"prompt": "a cat", "guidance_scale": 3}') == Request(
+        "a cat", guidance_scale=3.0
+    )
+    with pytest.raises(
+        ValueError, match="unknown option of a request 'stpes'; did you mean 'steps'"
+    ):
         Request.from_json('{"stpes": 3}')
     for text in ("", "[1]", "3", "{"):
         with pytest.raises(ValueError, match="a request must be"):
@@ -51,9 +60,12 @@ def test_json_may_leave_fields_out_but_not_invent_any():
         ({"steps": 0}, "steps must be a whole number from 1 to 1000, not 0"),
         ({"steps": 2.5}, "steps must be a whole number"),
         ({"steps": True}, "steps must be a whole number"),
-        ({"scale": float("nan")}, "scale must be a number from -1000 to 1000, not nan"),
-        ({"scale": 10**400}, "scale must be a number"),
-        ({"scale": "7"}, "scale must be a number"),
+        (
+            {"guidance_scale": float("nan")},
+            "guidance_scale must be a number from -1000 to 1000, not nan",
+        ),
+        ({"guidance_scale": 10**400}, "guidance_scale must be a number"),
+        ({"guidance_scale": "7"}, "guidance_scale must be a number"),
         ({"strength": 1.01}, "strength must be a number from 0 to 1, not 1.01"),
         ({"seed": -1}, "seed must be a whole number from 0 to 18446744073709551615"),
         ({"seed": None}, "seed must be a whole number"),
@@ -62,7 +74,7 @@ def test_json_may_leave_fields_out_but_not_invent_any():
         ({"prompt": ["a", 1]}, "prompt must be text, or a list of texts"),
         ({"prompt": None}, "prompt must be text"),
         ({"prompt": "\udcff"}, "prompt must be text that UTF-8 can hold"),
-        ({"exact_steps": 1}, "exact_steps must be true or false, not 1"),
+        ({"full_steps": 1}, "full_steps must be true or false, not 1"),
         ({"sampler": 3}, "sampler must be text"),
     ],
 )
@@ -72,19 +84,21 @@ def test_refuses_with_what_is_allowed(values, message):
 
 
 def test_names_every_wrong_field_at_once():
-    with pytest.raises(ValueError, match=r"steps must be .*; width must be "):
+    with pytest.raises(ValueError, match=r"width must be .*; steps must be "):
         Request(steps=-1, width="wide")
 
 
 def test_numbers_of_numpy_become_plain():
-    request = Request(steps=np.int64(3), scale=np.float32(2))
-    assert (type(request.steps), type(request.scale)) == (int, float)
+    request = Request(steps=np.int64(3), guidance_scale=np.float32(2))
+    assert (type(request.steps), type(request.guidance_scale)) == (int, float)
     assert Request.from_json(request.to_json()) == request
 
 
-def test_zero_is_a_number():
-    request = Request(scale=0, seed=0, eta=0.0, strength=0).with_defaults({"scale": 7.5, "eta": 1.0, "steps": 25})
-    assert (request.scale, request.seed, request.eta, request.strength, request.steps) == (0, 0, 0, 0, 25)
+def test_zero_is_a_number(tiny_family):
+    asked = {"guidance_scale": 0, "seed": 0, "eta": 0.0, "strength": 0}
+    found = resolve(Request(**asked), tiny_family, PICTURE).request
+    assert {name: getattr(found, name) for name in asked} == asked
+    assert found.steps == tiny_family.steps
 
 
 def test_a_list_of_one_prompt_is_a_prompt():
@@ -103,7 +117,7 @@ def test_split_gives_the_same_pictures(size):
 def test_negatives_go_with_their_prompts():
     request = Request(("a", "b"), ("x", "y"), seed=5, count=2)
     assert [(part.prompt, part.negative, part.seed) for part in request.split(1)] == [
-        *(("a", "x", 5), ("b", "y", 6), ("a", "x", 7), ("b", "y", 8)),
+        *(("a", "x", 5), ("b", "y", 6), ("a", "x", 7), ("b", "y", 8))
     ]
     assert request.split(3)[0].negatives == ("x", "y", "x")
     assert Request(("a", "b"), "x").negatives == ("x", "x")
@@ -122,3 +136,72 @@ def test_split_into_nothing_is_refused():
 def test_known_suggests_the_nearest_name():
     with pytest.raises(ValueError, match=r"unknown sampler 'zzz'\. There are euler, heun"):
         known("zzz", ["euler", "heun"], "sampler")
+
+
+# Version 0.1
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ({"scale": 5}, {"guidance_scale": 5}),
+        ({"rescale": 0.5}, {"guidance_rescale": 0.5}),
+        ({"emphasis": "comfyui"}, {"prompt_syntax": "comfyui"}),
+        ({"exact_steps": True}, {"full_steps": True}),
+        ({"match_colours": True}, {"color_correction": True}),
+        ({"repaint_from": "noise"}, {"masked_content": "noise"}),
+        ({"only_masked": True}, {"inpaint_only_masked": True}),
+        ({"padding": 7}, {"masked_padding": 7}),
+        ({"enlarge": 2}, {"upscale": 2}),
+        ({"variation": 0.5}, {"subseed_strength": 0.5}),
+        ({"variation_seed": 8}, {"subseed": 8}),
+        ({"skip": 3}, {"noise_offset": 3}),
+        ({"guide_low": 0.5}, {"guidance_interval": (0.5, 10**4)}),
+        ({"guide_high": 9}, {"guidance_interval": (0, 9)}),
+        ({"guide_low": 0.5, "guide_high": 9}, {"guidance_interval": (0.5, 9)}),
+        ({"guide_low": 0, "guide_high": None}, {}),
+        ({"noise_width": 512, "noise_height": 768}, {"seed_resize_from": (512, 768)}),
+        ({"noise_width": None, "noise_height": None}, {}),
+        ({"hires_pixels": True}, {"hires_upscaler": "pixels"}),
+        ({"hires_pixels": False}, {"hires_upscaler": "latent"}),
+    ],
+    ids=str,
+)
+def test_fields_by_their_names_of_version_0_1(old, new):
+    assert Request.of(**old) == Request(**new)
+    assert Request.from_json(json.dumps(old)) == Request(**new)
+
+
+def test_one_side_of_the_seeds_noise_as_version_0_1_had_it():
+    """The other side is the picture's."""
+    asked = Request.of(noise_width=512, width=640, height=768)
+    assert asked.seed_resize_from == (512, 768)
+
+
+def test_the_json_of_a_picture_of_version_0_1():
+    with open(OLD, encoding="utf-8") as file:
+        found = Request.from_json(file.read())
+    assert found == Request(
+        "a cat",
+        "blurry",
+        seed=5,
+        steps=20,
+        sampler="euler_ancestral",
+        schedule="karras",
+        guidance_scale=7.5,
+        width=512,
+        height=512,
+        count=2,
+        prompt_syntax="a1111",
+        hires=2,
+        hires_upscaler="pixels",
+        subseed_strength=0.25,
+        subseed=8,
+        seed_resize_from=(512, 640),
+        guidance_interval=(0.5, 10.0),
+        guidance_rescale=0.5,
+        clip_skip=1,
+    )
+    names = {f.name for f in dataclasses.fields(Request)}
+    assert not RENAMED.keys() & names
+    assert set(RENAMED.values()) <= names

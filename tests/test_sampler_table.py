@@ -25,4 +25,6 @@ def test_the_page_is_true():
     assert NUMBER.sub("#", written) == NUMBER.sub("#", measured), f"run python {SCRIPT}"
     numbers = [[float(number) for number in NUMBER.findall(text)] for text in (written, measured)]
     assert len(numbers[0]) > len(SAMPLERS) * (len(SCHEDULES) - 2)
-    assert numbers[0] == pytest.approx(numbers[1], rel=0.1, abs=1e-6)  # rounding to two digits, and another machine's
+    assert numbers[0] == pytest.approx(
+        numbers[1], rel=0.1, abs=1e-6
+    )  # rounding to two digits, and another machine's

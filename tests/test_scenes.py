@@ -7,7 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from ldm.training.scenes import (
+from ldm.training.shapes.distances import SHAPES
+from ldm.training.shapes.scenes import (
     COLOURS,
     OPPOSITE,
     RELATIONS,
@@ -23,7 +24,6 @@ from ldm.training.scenes import (
     random_scene,
     render,
 )
-from ldm.training.shapes import SHAPES
 
 A, B = Thing("circle", "red", "large"), Thing("star", "green", "small")
 THING = rf"an? (?:({'|'.join(SIZES)}) )?(?:({'|'.join(COLOURS)}) )?({'|'.join(SHAPES)})"
@@ -36,7 +36,10 @@ def scenes(count, seed=0):
 
 def parse(text):
     """A caption back into (things, relation, background), None where it leaves something out."""
-    things = [Thing(shape, colour or None, size or None) for size, colour, shape in re.findall(THING, text)]
+    things = [
+        Thing(shape, colour or None, size or None)
+        for size, colour, shape in re.findall(THING, text)
+    ]
     relation = re.search("|".join(RELATIONS), text)
     ground = re.search(r"on an? (\w+) background", text)
     return tuple(things), relation and relation[0], ground and ground[1]
@@ -72,12 +75,20 @@ def test_two_things_are_never_the_same_and_the_background_has_a_colour_of_its_ow
         kinds = [(thing.shape, thing.colour) for thing in scene.things]
         assert len(set(kinds)) == len(kinds)
     for attribute, names in (("shape", SHAPES), ("colour", COLOURS), ("size", SIZES)):
-        assert {getattr(thing, attribute) for scene in drawn for thing in scene.things} == set(names)
+        assert {getattr(thing, attribute) for scene in drawn for thing in scene.things} == set(
+            names
+        )
     assert {scene.relation for scene in drawn} == {None, *RELATIONS}
 
 
 def test_colours_are_well_apart():
-    assert min(np.linalg.norm(np.subtract(a, b)) for a, b in itertools.combinations(COLOURS.values(), 2)) > 80
+    assert (
+        min(
+            np.linalg.norm(np.subtract(a, b))
+            for a, b in itertools.combinations(COLOURS.values(), 2)
+        )
+        > 80
+    )
 
 
 def test_a_tenth_of_all_combinations_is_held_out_whichever_thing_is_named_first():
@@ -97,11 +108,13 @@ def test_training_and_evaluation_share_no_combination():
 def test_an_example_is_a_function_of_seed_and_index_in_any_process():
     code = """if True:
         import hashlib
-        from ldm.training.scenes import example
+        from ldm.training.shapes.scenes import example
         for index in (3, 70_000):
             image, text = example(5, index, 64)
             print(hashlib.sha256(image.tobytes()).hexdigest(), text)"""
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    other = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     for line, index in zip(other.splitlines(), (3, 70_000), strict=True):
         image, text = example(5, index, 64)
         assert line == f"{hashlib.sha256(image.tobytes()).hexdigest()} {text}"
@@ -128,7 +141,9 @@ def test_captions_tell_no_lies_and_most_leave_nothing_out():
             assert said.size in (None, meant.size)
         assert relation in (None, scene.relation)
         assert ground in (None, scene.background)
-        complete.append((things, relation, ground) == (scene.things, scene.relation, scene.background))
+        complete.append(
+            (things, relation, ground) == (scene.things, scene.relation, scene.background)
+        )
     assert 0.7 < np.mean(complete) < 0.82
     words = [re.findall(r"\w+|,", text) for text in texts]
     assert max(map(len, words)) < 30
@@ -158,7 +173,9 @@ def test_shapes_stay_inside_and_apart():
         scene, rng = draw(7, index)
         placed = layout(scene, rng)
         for one in placed:
-            assert all(1.06 * one.radius < centre < 1 - 1.06 * one.radius for centre in (one.x, one.y))
+            assert all(
+                1.06 * one.radius < centre < 1 - 1.06 * one.radius for centre in (one.x, one.y)
+            )
         if len(placed) == 2:
             apart = max(abs(placed[0].x - placed[1].x), abs(placed[0].y - placed[1].y))
             assert apart > 1.08 * (placed[0].radius + placed[1].radius)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ldm.sheets import labelled_grid, save_gif
+from ldm.images.sheets import labelled_grid, save_gif
 
 COLOURS = ["red", "lime", "blue", "yellow", "cyan", "magenta"]
 
@@ -13,7 +13,9 @@ def plain(colour, size=(40, 30)):
 
 def coloured(sheet, colour):
     """The box (left, top, right, bottom) of the pixels of just this colour."""
-    rows, columns = np.nonzero((np.asarray(sheet) == np.asarray(plain(colour, (1, 1)))[0, 0]).all(-1))
+    rows, columns = np.nonzero(
+        (np.asarray(sheet) == np.asarray(plain(colour, (1, 1)))[0, 0]).all(-1)
+    )
     return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
 
 
@@ -34,7 +36,11 @@ def test_labels_stand_above_their_column_and_before_their_row():
         sheet = labelled_grid([plain("red")] * 4, columns, rows)
         dark = (np.asarray(sheet) < 128).all(-1)
         left, top, _, _ = coloured(sheet, "red")
-        return dark[:top, left : left + 40].any(), dark[:top, left + 44 :].any(), dark[top:, :left].any()
+        return (
+            dark[:top, left : left + 40].any(),
+            dark[:top, left + 44 :].any(),
+            dark[top:, :left].any(),
+        )
 
     assert ink(["x", ""], ["", ""]) == (True, False, False)
     assert ink(["", "x"], ["", ""]) == (False, True, False)
@@ -42,7 +48,9 @@ def test_labels_stand_above_their_column_and_before_their_row():
 
 
 def test_no_label_runs_into_the_next():
-    sheet = labelled_grid([plain("red"), plain("blue")], ["a label of many words, all of them short", ""])
+    sheet = labelled_grid(
+        [plain("red"), plain("blue")], ["a label of many words, all of them short", ""]
+    )
     left, top, _, _ = coloured(sheet, "blue")
     assert top > 40  # it was broken into lines
     assert (np.asarray(sheet)[:top, left:] == 255).all()

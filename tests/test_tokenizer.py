@@ -9,9 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ldm.clip.tokenizer import Tokenizer, clean, clip_merges, parse_merges
+from ldm.clip.vocabulary import decode, tokenizer_for_words
 
 CASES = json.loads((Path(__file__).parent / "data" / "tokenizer_cases.json").read_text())["cases"]
-CAPTIONS = ["a red circle above a blue triangle", "the turquoise heart's left, 2 small crosses", "pentagonal"]
+CAPTIONS = [
+    "a red circle above a blue triangle",
+    "the turquoise heart's left, 2 small crosses",
+    "pentagonal",
+]
 CLIP = Tokenizer()
 
 
@@ -29,7 +34,13 @@ def test_there_are_200_known_cases():
 
 
 def test_vocabulary():
-    assert (len(CLIP), CLIP.start, CLIP.end, CLIP.pad, CLIP.length) == (49408, 49406, 49407, 49407, 77)
+    assert (len(CLIP), CLIP.start, CLIP.end, CLIP.pad, CLIP.length) == (
+        49408,
+        49406,
+        49407,
+        49407,
+        77,
+    )
 
 
 def test_padding_cutting_and_the_empty_text():
@@ -51,7 +62,7 @@ def test_another_padding():
 
 @given(st.text())
 def test_every_text_is_spelled_by_its_ids(text):
-    assert without_space(CLIP.decode(CLIP.encode(text))) == without_space(clean(text))
+    assert without_space(decode(CLIP, CLIP.encode(text))) == without_space(clean(text))
 
 
 @given(st.binary())
@@ -65,10 +76,13 @@ def test_every_byte_string_has_ids(data):
 @given(st.lists(st.from_regex(r"[a-z]{1,12}|[0-9]|[!,.?]{1,3}", fullmatch=True)))
 def test_words_come_back_with_single_spaces(words):
     text = " ".join(words)
-    assert CLIP.decode(CLIP.encode(text.upper())) == text
+    assert decode(CLIP, CLIP.encode(text.upper())) == text
 
 
-@given(st.text(st.characters(codec="utf-8"), max_size=20), st.text(st.characters(codec="utf-8"), max_size=20))
+@given(
+    st.text(st.characters(codec="utf-8"), max_size=20),
+    st.text(st.characters(codec="utf-8"), max_size=20),
+)
 def test_known_words_do_not_depend_on_what_was_seen_before(one, other):
     fresh = Tokenizer([])
     together = Tokenizer([])
@@ -77,14 +91,14 @@ def test_known_words_do_not_depend_on_what_was_seen_before(one, other):
 
 
 def test_decoding_half_a_character_does_not_fail():
-    assert CLIP.decode(Tokenizer([]).encode("é")[:1]) == "\ufffd"
+    assert decode(CLIP, Tokenizer([]).encode("é")[:1]) == "\ufffd"
 
 
 def test_fewer_merges_split_the_same_words_in_the_same_way():
-    small = Tokenizer.for_words(CAPTIONS, length=32)
+    small = tokenizer_for_words(CAPTIONS, length=32)
     for caption in CAPTIONS:
         of_small, of_clip = small.encode(caption), CLIP.encode(caption)
-        assert [small.decode([i]) for i in of_small] == [CLIP.decode([i]) for i in of_clip]
+        assert [decode(small, [i]) for i in of_small] == [decode(CLIP, [i]) for i in of_clip]
     assert len(small) == 514 + len(small.merges) < 700
     assert small("a heart").shape == (1, 32)
     assert (small.start, small.end, small.pad) == (len(small) - 2, len(small) - 1, len(small) - 1)
@@ -93,16 +107,16 @@ def test_fewer_merges_split_the_same_words_in_the_same_way():
 
 
 def test_fewer_merges_can_still_spell_any_word():
-    small = Tokenizer.for_words(CAPTIONS)
-    assert small.decode(small.encode("Żółw & zebra")) == "żółw & zebra"
+    small = tokenizer_for_words(CAPTIONS)
+    assert decode(small, small.encode("Żółw & zebra")) == "żółw & zebra"
 
 
 def test_merges_survive_as_plain_lines():
-    small = Tokenizer.for_words(CAPTIONS, length=32)
+    small = tokenizer_for_words(CAPTIONS, length=32)
     lines = [" ".join(pair) for pair in small.merges]
-    assert Tokenizer(parse_merges(["#version: 0.2", *lines]), length=32).encode(CAPTIONS[0]) == small.encode(
+    assert Tokenizer(parse_merges(["#version: 0.2", *lines]), length=32).encode(
         CAPTIONS[0]
-    )
+    ) == small.encode(CAPTIONS[0])
     assert parse_merges(lines) == small.merges
 
 
@@ -112,7 +126,7 @@ def test_what_cannot_be_used_is_named():
     with pytest.raises(ValueError, match="must be a str, not NoneType"):
         CLIP(["a cat", None])
     with pytest.raises(ValueError, match="49408 is no id"):
-        CLIP.decode([49408])
+        decode(CLIP, [49408])
     with pytest.raises(ValueError, match="length 2 has no room"):
         Tokenizer(length=2)
     with pytest.raises(ValueError, match="pad 514 is no id"):

@@ -6,23 +6,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ldm.families import FAMILIES
+from ldm.conditioning import Conditioning
+from ldm.models.families import FAMILIES
 from ldm.unet import UNet, UNetConfig
 from ldm.unet.blocks import GEGLU, CrossAttention, SpatialTransformer, Upsample, timestep_embedding
 
 SMALL = UNetConfig(
-    in_channels=4,
-    out_channels=4,
-    channels=(16, 24, 32, 32),
-    res_blocks=1,
-    groups=8,
-    attention=(True, False, True, False),
-    context_width=12,
-    heads=4,
-    head_width=None,
-    depth=1,
-    linear_projection=False,
-)
+    in_channels=4, out_channels=4, concat_channels=0, channels=(16, 24, 32, 32), res_blocks=1,
+    groups=8, depth=(1, 0, 1, 0), mid_depth=1, context_width=12, vector_width=None, heads=4,
+    head_width=None, linear_projection=False,
+)  # fmt: skip
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -66,12 +59,77 @@ def test_more_channels_in_than_out():
     assert unet(normal(3, 9, 8, 8), T, CONTEXT).shape == (3, 3, 8, 8)
 
 
+def test_a_bare_context_is_a_conditioning(unet):
+    x = normal(3, 4, 8, 8)
+    assert unet(x, T, Conditioning(CONTEXT)).equal(unet(x, T, CONTEXT))
+
+
+def test_channels_beside_the_latent_are_its_last():
+    unet, plain = build(replace(SMALL, concat_channels=5)), build(replace(SMALL, in_channels=9))
+    plain.load_state_dict(unet.state_dict())
+    x, concat = normal(3, 4, 8, 8), normal(3, 5, 8, 8, seed=5)
+    expected = plain(torch.cat([x, concat], dim=1), T, CONTEXT)
+    assert unet(x, T, Conditioning(CONTEXT, concat=concat)).equal(expected)
+
+
+def test_the_vector_is_added_to_the_embedded_time():
+    unet, vector = build(replace(SMALL, vector_width=6)), normal(3, 6, seed=5)
+    x = normal(3, 4, 8, 8)
+    got = unet(x, T, Conditioning(CONTEXT, vector))
+    torch.nn.init.zeros_(unet.vector.linear2.weight)
+    h = unet.vector.linear1(vector)
+    weight = build(replace(SMALL, vector_width=6)).vector.linear2.weight
+    added = (h * h.sigmoid()) @ weight.T + unet.vector.linear2.bias
+    for i in range(3):  # with the same added to the time's bias, and nothing by the vector
+        one = slice(i, i + 1)
+        same = build(replace(SMALL, vector_width=None))
+        same.load_state_dict({k: v for k, v in unet.state_dict().items() if k[:6] != "vector"})
+        same.time.linear2.bias.add_(added[i])
+        expected = same(x[one], T[one], CONTEXT[one])
+        torch.testing.assert_close(got[one], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "vector", "concat", "message"),
+    [
+        ({"concat_channels": 5}, None, None, "a concat of width 5, not 0"),
+        ({"concat_channels": 5}, None, 4, "a concat of width 5, not 4"),
+        ({}, None, 1, "a concat of width 0, not 1"),
+        ({"vector_width": 6}, None, None, "a vector of width 6, not 0"),
+        ({"vector_width": 6}, 7, None, "a vector of width 6, not 7"),
+        ({}, 6, None, "a vector of width 0, not 6"),
+    ],
+)
+def test_a_conditioning_that_does_not_fit(change, vector, concat, message):
+    unet = build(replace(SMALL, **change))
+    cond = Conditioning(
+        CONTEXT,
+        None if vector is None else normal(3, vector),
+        None if concat is None else normal(3, concat, 8, 8),
+    )
+    with pytest.raises(ValueError, match=message) as error:
+        unet(normal(3, 4, 8, 8), T, cond)
+    assert "\n" not in str(error.value)
+
+
+def test_each_level_has_its_own_depth():
+    unet = build(replace(SMALL, depth=(0, 2, 0, 3), mid_depth=1))
+    depths = [[len(attn.blocks) for attn in level.attn] for level in unet.down]
+    assert depths == [[], [2], [], [3]]
+    depths = [[len(attn.blocks) for attn in level.attn] for level in unet.up]
+    assert depths == [[3, 3], [], [2, 2], []]
+    assert len(unet.mid.attn.blocks) == 1
+    assert unet(normal(3, 4, 8, 8), T, CONTEXT).shape == (3, 4, 8, 8)
+
+
 def test_rows_of_a_batch_do_not_meet(unet):
     x = normal(3, 4, 8, 16)
     together = unet(x, T, CONTEXT)
     for i in range(3):
         one = slice(i, i + 1)
-        torch.testing.assert_close(together[one], unet(x[one], T[one], CONTEXT[one]), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            together[one], unet(x[one], T[one], CONTEXT[one]), rtol=1e-4, atol=1e-5
+        )
 
 
 def test_it_hears_the_time_and_reads_the_text(unet):
@@ -98,7 +156,10 @@ def test_16_bits(unet, dtype, tolerance):
 
 def test_heads_by_number_and_by_width():
     assert [replace(SMALL, heads=8).heads_at(width) for width in (320, 1280)] == [8, 8]
-    assert [replace(SMALL, heads=None, head_width=64).heads_at(width) for width in (320, 1280)] == [5, 20]
+    assert [replace(SMALL, heads=None, head_width=64).heads_at(width) for width in (320, 1280)] == [
+        5,
+        20,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +167,7 @@ def test_heads_by_number_and_by_width():
     [
         ({"head_width": 8}, "heads or head_width"),
         ({"heads": None}, "heads or head_width"),
-        ({"attention": (True,)}, "one entry for each level"),
+        ({"depth": (1,)}, "one entry for each level"),
     ],
 )
 def test_configs_that_contradict_themselves(change, message):
@@ -123,7 +184,9 @@ def test_timestep_embedding_by_hand():
 
 
 def test_timestep_embedding_of_whole_numbers():
-    assert timestep_embedding(torch.tensor([3]), 320).equal(timestep_embedding(torch.tensor([3.0]), 320))
+    assert timestep_embedding(torch.tensor([3]), 320).equal(
+        timestep_embedding(torch.tensor([3.0]), 320)
+    )
 
 
 def test_geglu_by_hand():

@@ -6,11 +6,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ldm.families import FAMILIES
+from ldm.models.families import FAMILIES
 from ldm.vae import VAE, VAEConfig
 from ldm.vae.model import Attention, Downsample, Upsample
 
-SMALL = VAEConfig(image_channels=3, latent_channels=4, channels=(16, 24, 32, 32), res_blocks=1, groups=8, scale=0.5)
+SMALL = VAEConfig(
+    image_channels=3,
+    latent_channels=4,
+    channels=(16, 24, 32, 32),
+    res_blocks=1,
+    groups=8,
+    scale=0.5,
+)
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -53,7 +60,9 @@ def test_encode_gives_the_mean_or_the_sample_that_the_noise_picks(vae):
     mean, log_variance = vae.moments(images)
     assert mean.shape == log_variance.shape == noise.shape
     assert vae.encode(images).equal(mean * 0.5)
-    torch.testing.assert_close(vae.encode(images, noise), 0.5 * (mean + log_variance.exp().sqrt() * noise))
+    torch.testing.assert_close(
+        vae.encode(images, noise), 0.5 * (mean + log_variance.exp().sqrt() * noise)
+    )
 
 
 def test_the_log_variance_is_kept_between_bounds():
@@ -71,11 +80,20 @@ def test_the_scale_is_the_latents_alone(vae):
     assert other.decode(other.encode(images)).equal(vae.decode(vae.encode(images)))
 
 
+def test_latents_may_be_unscaled(vae):
+    images, noise = normal(1, 3, 8, 16), normal(1, 4, 1, 2, seed=1)
+    assert vae.encode(images, scaled=False).equal(vae.moments(images)[0])
+    assert (0.5 * vae.encode(images, noise, scaled=False)).equal(vae.encode(images, noise))
+    assert vae.decode(noise, scaled=False).equal(vae.decode(0.5 * noise))
+
+
 def test_rows_of_a_batch_do_not_meet(vae):
     images = normal(3, 3, 16, 8)
     latents = vae.encode(images)
     torch.testing.assert_close(latents[1:2], vae.encode(images[1:2]), rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(vae.decode(latents)[1:2], vae.decode(latents[1:2]), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        vae.decode(latents)[1:2], vae.decode(latents[1:2]), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_memory_format_changes_no_number(vae):
@@ -101,7 +119,8 @@ def test_16_bits(vae, dtype, tolerance):
 
 
 def test_downsample_sees_more_at_the_bottom_and_the_right():
-    """With only the last weight of its kernel, it picks the pixel two rows and columns on, and 0 beyond the edge."""
+    """With only the last weight of its kernel, it picks the pixel two rows and columns on, and 0
+    beyond the edge."""
     layer = Downsample(1).requires_grad_(False)
     layer.conv.weight.zero_()
     layer.conv.bias.zero_()
@@ -127,7 +146,9 @@ def test_attention_of_alike_pixels_is_their_value():
     layer = Attention(16, 8).double().requires_grad_(False)
     layer.norm.bias.copy_(normal(16, seed=2))
     value = layer.out(layer.v(layer.norm.bias))[:, None, None]
-    flat = normal(2, 8, 1, 1).double().repeat_interleave(2, 1).expand(2, 16, 3, 5)  # each group is normalised to 0
+    flat = (
+        normal(2, 8, 1, 1).double().repeat_interleave(2, 1).expand(2, 16, 3, 5)
+    )  # each group is normalised to 0
     torch.testing.assert_close(layer(flat), flat + value, rtol=1e-9, atol=1e-9)
     spread = normal(2, 16, 3, 5, seed=1).double()
     assert not layer(spread).allclose(spread + value, atol=1e-3)

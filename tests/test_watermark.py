@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ldm import watermark
-from ldm.request import Request
-from ldm.watermark import MARKS, agreement, embed, extract
+from ldm.images import watermark
+from ldm.images.watermark import MARKS, agreement, embed, extract
 
 SD1, SD2, SDXL = MARKS.values()
 
@@ -18,11 +17,16 @@ SD1, SD2, SDXL = MARKS.values()
 def rough(height, width):
     """A picture full of detail, from whole numbers only."""
     y, x = np.mgrid[:height, :width]
-    return np.stack([(x * y + 3 * x) % 251, (x * x + y) % 241, (x + y * y) % 239], -1).astype(np.uint8) // 2 + 60
+    return (
+        np.stack([(x * y + 3 * x) % 251, (x * x + y) % 241, (x + y * y) % 239], -1).astype(np.uint8)
+        // 2
+        + 60
+    )
 
 
 def dotted(height, width):
-    """A grey picture with a blue dot of 2 x 2 in each block of 8 x 8, in various places: it takes every bit."""
+    """A grey picture with a blue dot of 2 x 2 in each block of 8 x 8, in various places: it takes
+    every bit."""
     y, x = np.mgrid[:height, :width] // 2
     place = (5 * (y // 4) + 3 * (x // 4)) % 15 + 1
     dot = place == 4 * (y % 4) + x % 4
@@ -43,7 +47,8 @@ def test_marked_pixels_are_the_packages(height, width, message, expected):
 
 
 def test_what_is_read_is_what_the_package_reads():
-    """Also where it is nonsense: in a picture without a mark, and where detail has eaten some of the bits."""
+    """Also where it is nonsense: in a picture without a mark, and where detail has eaten some of
+    the bits."""
     assert extract(rough(256, 256)).hex() == "c903317ffbf8adcb13ff0fdbf725482001"
     assert extract(rough(259, 301)).hex() == "6de7d5e34fd82d600243a206b8172efef4"
     assert extract(embed(rough(259, 301))) == b"S\xf6a\xe3leMifgusi\x7fnV\xf1"
@@ -80,7 +85,9 @@ def test_an_unmarked_picture_agrees_by_chance():
 
 
 def test_colours_become_opencvs():
-    colours = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0], [200, 30, 90]]], np.uint8)
+    colours = np.array(
+        [[[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0], [200, 30, 90]]], np.uint8
+    )
     y, u, v = watermark.to_yuv(colours)
     assert (y.tolist(), u.tolist()) == ([[76, 150, 29, 226, 88]], [[91, 54, 239, 17, 129]])
     assert v.tolist() == [[255, 0, 103, 153, 226]]
@@ -106,19 +113,24 @@ def test_arguments_are_not_written_into():
 def test_small_and_narrow_pictures_are_refused(size):
     picture = np.zeros((*size, 3), np.uint8)
     for mark in (embed, extract):
-        with pytest.raises(ValueError, match=f"{size[1]} x {size[0]} is too small for a watermark of 136 bits"):
+        with pytest.raises(
+            ValueError, match=f"{size[1]} x {size[0]} is too small for a watermark of 136 bits"
+        ):
             mark(picture)
 
 
 def test_what_is_no_picture_is_refused():
-    with pytest.raises(ValueError, match=r"must be \(H, W, 3\) of uint8, not \(256, 256\) of uint8"):
+    with pytest.raises(
+        ValueError, match=r"must be \(H, W, 3\) of uint8, not \(256, 256\) of uint8"
+    ):
         embed(np.zeros((256, 256), np.uint8))
     with pytest.raises(ValueError, match="of float64"):
         extract(np.zeros((256, 256, 3)))
 
 
 def test_robustness_table():
-    """What is certain: it survives no shift and no change of size; of a cut below, or enlarging and back, it does."""
+    """What is certain: it survives no shift and no change of size; of a cut below, or enlarging and
+    back, it does."""
     script = runpy.run_path(str(Path(__file__).parent.parent / "scripts/watermark.py"))
     table = script["robustness"]([Image.fromarray(dotted(512, 512 + 8 * i)) for i in range(2)])
     for name in ("none", "twice as large and back", "cut off below"):
@@ -130,10 +142,15 @@ def test_robustness_table():
 
 
 def test_a_request_may_ask_for_a_mark(tiny):
-    options = {"steps": 1, "scale": 1, "width": 256, "height": 256}
-    (plain,), (marked,) = tiny.txt2img("a cat", **options), tiny.txt2img("a cat", watermark="SDV2", **options)
+    options = {"steps": 1, "guidance_scale": 1, "width": 256, "height": 256}
+    (plain,) = tiny.txt2img("a cat", **options)
+    (marked,) = tiny.txt2img("a cat", watermark="SDV2", **options)
     assert np.array_equal(np.asarray(marked), embed(np.asarray(plain), b"SDV2"))
-    with pytest.raises(ValueError, match="a picture of 16 x 16 is too small for a watermark of 136 bits"):
-        tiny.settle(Request("a cat", watermark="StableDiffusionV1"))
+
+
+def test_a_picture_that_cannot_hold_a_mark_is_refused_before_it_is_drawn():
+    match = "a picture of 16 x 16 is too small for a watermark of 136 bits"
+    with pytest.raises(ValueError, match=match):
+        watermark.check_size(16, 16, 136)
     with pytest.raises(ValueError, match="at least a letter"):
-        tiny.settle(Request("a cat", watermark=""))
+        watermark.check_size(256, 256, 0)

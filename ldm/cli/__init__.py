@@ -11,24 +11,27 @@
     ldm watermark picture.png
     ldm inspect model.safetensors
 
-The first two take every flag of CompVis's scripts of these names, with its meaning and its default, and lay out their
-folder alike.
+The first two take every flag of CompVis's scripts of these names, with its meaning and its default,
+and lay out their folder alike.
 """
+
+from __future__ import annotations
 
 import argparse
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from types import TracebackType
+from typing import Any, NoReturn
 
-from ..finite import NotFinite
+from ..models.weights import inspect
+from ..runtime.finite import NotFinite
 from ..samplers import SAMPLERS, SCHEDULES
-from ..weights import inspect
-from .drawing import draw, resume
-from .flags import add_flags, add_model_flags, add_request_flags, positive, requested
-from .replaying import replay
-from .showing import marks, show
+from .draw import draw, resume
+from .flags import add_flags, add_model_flags, add_request_flags, family, positive
+from .replay import replay
+from .show import marks, show
 
 COMMANDS = {
     "txt2img": "pictures of a prompt",
@@ -39,8 +42,21 @@ COMMANDS = {
 }
 
 
+class Help(argparse.HelpFormatter):
+    """Says of a flag whose help names no default that it is off."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        told = action.help or ""
+        plain = "default" in told or not action.option_strings or action.dest == "help"
+        return told if plain else f"{told} (default: off)"
+
+
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.formatter_class = Help
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message}\n")
@@ -54,23 +70,41 @@ def parser() -> Parser:
         command = commands.add_parser(name, help=about, description=about, epilog=names)
         add_request_flags(command, from_image=name != "txt2img")
         add_flags(command, name)
-        command.set_defaults(run=lambda options: draw(options, requested(options)))
+        command.set_defaults(run=draw)
     for name, about, run in (
         ("resume", "go on with what --pause_after left", resume),
-        ("replay", "make pictures again from what their files say: ours, A1111's or ComfyUI's", replay),
+        (
+            "replay",
+            "make pictures again from what their files say: ours, A1111's or ComfyUI's",
+            replay,
+        ),
     ):
         command = on_files(commands.add_parser(name, help=about, description=about), run)
         outdir = Path(f"outputs/{name}d")
-        command.add_argument("--outdir", type=Path, default=outdir, help="where the pictures go (%(default)s)")
+        command.add_argument(
+            "--outdir",
+            type=Path,
+            default=outdir,
+            help="where the pictures go (default: %(default)s)",
+        )
         add_model_flags(command)
     add_request_flags(command, from_image=True)  # replay can make something else of them
     command.set_defaults(preview_every=None, animate=False)
-    on_files(commands.add_parser("show", help="what the files of pictures say of their making"), show)
-    command = on_files(commands.add_parser("watermark", help="which invisible watermark pictures have"), marks)
-    command.add_argument("--length", type=positive, metavar="N", help="read any text of N letters instead")
+    on_files(
+        commands.add_parser("show", help="what the files of pictures say of their making"), show
+    )
+    command = on_files(
+        commands.add_parser("watermark", help="which invisible watermark pictures have"), marks
+    )
+    command.add_argument(
+        "--length", type=positive, metavar="N", help="read any text of N letters instead"
+    )
     command = commands.add_parser("inspect", help="what a checkpoint is, without loading it")
     command.add_argument("file", type=Path)
-    command.set_defaults(run=lambda options: print(inspect(options.file)))
+    command.add_argument(
+        "--family", type=family, metavar="NAME", help="compare with this family, or JSON file"
+    )
+    command.set_defaults(run=lambda options: print(inspect(options.file, family=options.family)))
     return parser
 
 
@@ -81,35 +115,60 @@ def on_files(command: Parser, run: Callable[[argparse.Namespace], None]) -> Pars
     return command
 
 
+class Outcome:
+    """Around all that a command does.
+
+    code   0: done. 1: no picture could be made. 2: what was asked for cannot be. 130: interrupted.
+    """
+
+    def __init__(self, command: str) -> None:
+        self.command, self.code = command, 0
+
+    def __enter__(self) -> Outcome:
+        self.warnings = warnings.catch_warnings()
+        self.warnings.__enter__()
+        warnings.showwarning = self.warn
+        return self
+
+    def warn(self, message: Warning | str, *_: Any, **__: Any) -> None:
+        print(f"{self.command}: warning: {message}", file=sys.stderr)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> bool:
+        self.warnings.__exit__(None, None, None)
+        match error:
+            case None:
+                return True
+            case NotFinite():
+                self.code, message = 1, str(error)
+            case MemoryError() | RuntimeError() if short_of_memory(error):
+                what = str(error).split("\n")[0] or type(error).__name__
+                self.code = 1
+                message = f"memory does not suffice: give smaller --W and --H, or --tile ({what})"
+            case ValueError() | OSError():
+                self.code, message = 2, str(error)
+            case KeyboardInterrupt():
+                self.code, message = 130, "interrupted"
+            case _:
+                return False
+        print(f"{self.command}: error: {message}", file=sys.stderr)
+        return True
+
+
 def short_of_memory(error: Exception) -> bool:
     """Only CUDA has an error of its own for that; a CPU and MPS say it in words."""
     words = ("out of memory", "can't allocate memory", "not enough memory")
     return isinstance(error, MemoryError) or any(part in str(error) for part in words)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; None: the one this program was started with.
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    return parser().parse_args(arguments)
 
-    0: done. 1: no picture could be made. 2: something is wrong with what was asked for. Either is said in one line.
-    """
-    options = parser().parse_args(arguments)
-    try:
-        with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_: print(
-                f"ldm {options.command}: warning: {message}", file=sys.stderr
-            )
-            options.run(options)
-        return 0
-    except NotFinite as error:
-        code, message = 1, str(error)
-    except (MemoryError, RuntimeError) as error:
-        if not short_of_memory(error):
-            raise
-        what = str(error).split("\n")[0] or type(error).__name__
-        code, message = 1, f"memory does not suffice: give smaller --W and --H, or --tile ({what})"
-    except (ValueError, OSError) as error:
-        code, message = 2, str(error)
-    except KeyboardInterrupt:
-        code, message = 130, "interrupted"
-    print(f"ldm {options.command}: error: {message}", file=sys.stderr)
-    return code
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; None: the one this program was started with. -> see `Outcome`"""
+    options = parse(arguments)
+    with Outcome(f"ldm {options.command}") as outcome:
+        options.run(options)
+    return outcome.code

@@ -7,28 +7,33 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..images import save_image
-from ..pause import Paused, save_paused
-from ..sheets import save_gif
+from ..images.files import save_image
+from ..images.sheets import save_gif
+from ..pipeline.pause import Paused, save_paused
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
 class Folder:
-    """samples/00000.png ..., grid-0000.png ..., previews/00000-001.png ... and animations/00000.gif ...
+    """samples/00000.png ..., grid-0000.png ..., previews/00000-001.png ... and animations/00000.gif
+    ...
 
-    The pictures are numbered on from what is there. Nothing is made before there is something to save.
+    The pictures are numbered on from what is there. Nothing is made before there is something to
+    save.
     """
 
     def __init__(self, path: Path, names: Sequence[str] = (), kind: str = "png") -> None:
-        """names: what the first pictures are called, directly in `path`, instead of their numbers in samples/.
+        """names: what the first pictures are called, directly in `path`, instead of their numbers
+        in samples/.
 
         kind: of the files of single pictures, see `save_image`.
         """
         self.path, self.names, self.kind = path, names, kind
         for place in (path, path / "samples"):
-            there = next(folder for folder in (place, *place.absolute().parents) if os.path.lexists(folder))
+            there = next(
+                folder for folder in (place, *place.absolute().parents) if os.path.lexists(folder)
+            )
             if not there.is_dir():
                 raise ValueError(f"--outdir {path} cannot be made: {there} is not a folder")
             if not os.access(there, os.W_OK | os.X_OK):
@@ -38,7 +43,9 @@ class Folder:
 
     def sample(self, index: int) -> Path:
         """Where the index-th picture of this run goes."""
-        name = self.names[index] if index < len(self.names) else f"samples/{self.first + index:05}.png"
+        name = (
+            self.names[index] if index < len(self.names) else f"samples/{self.first + index:05}.png"
+        )
         return (self.path / name).with_suffix(f".{self.kind}")
 
     def grid(self) -> Path:
@@ -75,7 +82,8 @@ class Folder:
 
 
 def next_number(folder: Path, prefix: str) -> int:
-    """The number of files in the folder, as CompVis counts; or more, where that would meet a number already used."""
+    """The number of files in the folder, as CompVis counts; or more, where that would meet a number
+    already used."""
     files = [path for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
     numbers = [path.stem.removeprefix(prefix) for path in files]
     return max([len(files), *(int(number) + 1 for number in numbers if number.isdecimal())])

@@ -3,6 +3,7 @@
 B batch, L tokens, D width.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -15,9 +16,14 @@ from ..layers import attention
 
 @dataclass(frozen=True)
 class TextConfig:
-    """vocabulary, length   number of tokens there are, and that are read
+    """vocabulary, length   number of tokens there are, and that are read; the last is the end's
     width, layers, heads
+    mlp_width            of the hidden units of each layer's MLP (4 * width in Stable Diffusion)
     activation           quick_gelu in OpenAI's CLIP (SD 1), gelu in OpenCLIP (SD 2)
+    layer                whose result cross-attention reads, counted from the end: 1 is the last
+    final_norm           whether the final layer norm follows it
+    pad                  the token after the end; None: the end's own
+    projection           width of the pooled vector; None: it is not projected
     """
 
     vocabulary: int
@@ -25,16 +31,24 @@ class TextConfig:
     width: int
     layers: int
     heads: int
+    mlp_width: int
     activation: Literal["quick_gelu", "gelu"]
+    layer: int
+    final_norm: bool
+    pad: int | None
+    projection: int | None
 
 
 class TextOutput(NamedTuple):
-    last: Tensor  # (B, L, D) after the final layer norm: what SD 1's U-Net reads
-    hidden: tuple[Tensor, ...]  # layers + 1 of (B, L, D): the embedding, then each layer's result, before that norm
-    pooled: Tensor  # (B, D) `last` at the end-of-text token: the whole text in one vector
+    last: Tensor  # (B, L, D) the last layer's result after the final layer norm
+    hidden: tuple[Tensor, ...]  # layers + 1 of (B, L, D): embedding, each layer's result, no norm
+    pooled: Tensor  # (B, projection or D) `last` at the end-of-text token: the text in one vector
 
 
 class SelfAttention(nn.Module):
+    __call__: Callable[..., Tensor]
+    out: Callable[[Tensor], Tensor]
+
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
@@ -44,36 +58,43 @@ class SelfAttention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.out(attention(self.q(x), self.k(x), self.v(x), self.heads, causal=True))  # type: ignore[no-any-return]
+        return self.out(attention(self.q(x), self.k(x), self.v(x), self.heads, causal=True))
 
 
 class MLP(nn.Module):
-    def __init__(self, width: int, activation: Literal["quick_gelu", "gelu"]) -> None:
+    __call__: Callable[..., Tensor]
+    down: Callable[[Tensor], Tensor]
+
+    def __init__(self, config: TextConfig) -> None:
         super().__init__()
-        self.activation = activation
-        self.up = nn.Linear(width, 4 * width)
-        self.down = nn.Linear(4 * width, width)
+        self.activation = config.activation
+        self.up = nn.Linear(config.width, config.mlp_width)
+        self.down = nn.Linear(config.mlp_width, config.width)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.up(x)
         h = F.gelu(h) if self.activation == "gelu" else h * torch.sigmoid(1.702 * h)
-        return self.down(h)  # type: ignore[no-any-return]
+        return self.down(h)
 
 
 class Layer(nn.Module):
+    """Self-attention, MLP; each pre-norm and residual."""
+
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(config.width)
         self.attn = SelfAttention(config.width, config.heads)
         self.norm2 = nn.LayerNorm(config.width)
-        self.mlp = MLP(config.width, config.activation)
+        self.mlp = MLP(config)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attn(self.norm1(x))
-        return x + self.mlp(self.norm2(x))  # type: ignore[no-any-return]
+        return x + self.mlp(self.norm2(x))
 
 
 class TextEncoder(nn.Module):
+    __call__: Callable[..., TextOutput]
+
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.config = config
@@ -81,13 +102,19 @@ class TextEncoder(nn.Module):
         self.position = nn.Embedding(config.length, config.width)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
+        self.projection = (
+            nn.Linear(config.width, config.projection, bias=False) if config.projection else None
+        )
 
     def forward(self, ids: Tensor) -> TextOutput:
-        """ids (B, L) int64, L <= length; the end-of-text token is the one with the highest id."""
-        x = self.token(ids) + self.position.weight[: ids.shape[1]]
+        """ids (B, L) int64, L <= length; a text ends at the first token of id vocabulary - 1."""
+        x = self.token(ids) + self.position.weight[: ids.shape[1]]  # (B, L, D)
         hidden = [x]
         for layer in self.layers:
-            hidden.append(layer(hidden[-1]))
-        last = self.norm(hidden[-1])
-        pooled = last[torch.arange(len(ids), device=ids.device), ids.argmax(dim=1)]
+            hidden.append(layer(hidden[-1]))  # (B, L, D)
+        last = self.norm(hidden[-1])  # (B, L, D)
+        end = (ids == self.config.vocabulary - 1).int().argmax(dim=1)  # (B,)
+        pooled = last[torch.arange(len(ids), device=ids.device), end]  # (B, D)
+        if self.projection is not None:
+            pooled = self.projection(pooled)  # (B, projection)
         return TextOutput(last, tuple(hidden), pooled)

@@ -1,23 +1,24 @@
-"""CLIP's tokenizer: text <-> the numbers that the text encoder reads.
+"""CLIP's tokenizer: from a text to the numbers that the text encoder reads.
 
-Byte-pair encoding (Sennrich et al. 2016, arXiv:1508.07909) over the bytes of UTF-8, so that every string has
-an encoding. A text is cleaned, lower-cased and split into words; a word starts as its single bytes, the last
-of them marked `</w>`, and the neighbours whose merge was learnt first are joined until no learnt merge fits.
-What a merge makes is an entry of the vocabulary:
+Byte-pair encoding (Sennrich et al. 2016, arXiv:1508.07909) over the bytes of UTF-8, so that every
+string has an encoding. A text is cleaned, lower-cased and split into words; a word starts as its
+single bytes, the last of them marked `</w>`, and the neighbours whose merge was learnt first are
+joined until no learnt merge fits. What a merge makes is an entry of the vocabulary:
 
     id   0..255       the 256 bytes
     id 256..511       the 256 bytes at the end of a word
     id 512..          one for each merge, in the order in which they were learnt
     the last two      <|startoftext|>, <|endoftext|>            (49406 and 49407 in CLIP)
 
-Which clean-up? Stable Diffusion 1 read its prompts through transformers 4.19.2 with ftfy, and so does this
-module. It agrees with OpenAI's own code but for one thing: OpenAI also ran `html.unescape` twice, where here
-only ftfy looks for HTML, which leaves alone an `&amp` without its semicolon, and every entity of a text that
-has a `<`.
+Which clean-up? Stable Diffusion 1 read its prompts through transformers 4.19.2 with ftfy, and so
+does this module. It agrees with OpenAI's own code but for one thing: OpenAI also ran
+`html.unescape` twice, where here only ftfy looks for HTML, which leaves alone an `&amp` without its
+semicolon, and every entity of a text that has a `<`.
 """
 
 import gzip
 from collections.abc import Iterable, Sequence
+from copy import copy
 from functools import cache
 from importlib.resources import files
 from itertools import pairwise
@@ -33,16 +34,19 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 def byte_characters() -> dict[int, str]:
     """A printable character for each byte, in the order of their ids: GPT-2's table.
 
-    A byte that Latin-1 prints stands for itself and comes first; the others borrow characters from U+0100 on.
+    A byte that Latin-1 prints stands for itself and comes first; the others borrow characters from
+    U+0100 on.
     """
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(0x100) if byte not in printable]
-    return {byte: chr(byte) for byte in printable} | {byte: chr(0x100 + i) for i, byte in enumerate(others)}
+    return {byte: chr(byte) for byte in printable} | {
+        byte: chr(0x100 + i) for i, byte in enumerate(others)
+    }
 
 
 @cache
 def clip_merges() -> tuple[tuple[str, str], ...]:
-    """CLIP's 48,894 merges, first learnt first."""
+    """CLIP's 48,894 merges, in rank order: the first learnt is the first."""
     data = gzip.decompress((files("ldm.clip") / "merges.txt.gz").read_bytes())
     return parse_merges(data.decode().splitlines())
 
@@ -61,7 +65,8 @@ def parse_merges(lines: Iterable[str]) -> tuple[tuple[str, str], ...]:
 
 
 def clean(text: str) -> str:
-    """What the words are taken from: ftfy's repairs, runs of white space as one space, lower case."""
+    """What the words are taken from: ftfy's repairs, runs of white space as one space, lower
+    case."""
     import ftfy
     import regex
 
@@ -70,69 +75,72 @@ def clean(text: str) -> str:
 
 @cache
 def word_pattern() -> Any:
-    """How CLIP splits a clean text: English endings, runs of letters, single digits, runs of the rest."""
+    """How CLIP splits a clean text: English endings, runs of letters, single digits, runs of the
+    rest."""
     import regex
 
     endings = r"'s|'t|'re|'ve|'m|'ll|'d"
     specials = "|".join(map(regex.escape, (START, END)))
-    return regex.compile(rf"{specials}|{endings}|\p{{L}}+|\p{{N}}|[^\s\p{{L}}\p{{N}}]+", regex.IGNORECASE)
+    return regex.compile(
+        rf"{specials}|{endings}|\p{{L}}+|\p{{N}}|[^\s\p{{L}}\p{{N}}]+", regex.IGNORECASE
+    )
 
 
 class Tokenizer:
-    """Text -> ids -> text, for CLIP or, with fewer merges, for a smaller model.
+    """Text -> ids, for CLIP or, with fewer merges, for a smaller model.
 
-    merges: pairs of pieces, first learnt first; None means CLIP's.
-    length: ids in a row that `__call__` makes, start and end included.
-    pad: the id after the end; None means the end's own (Stable Diffusion 1; in Stable Diffusion 2 it is 0).
+    merges   pairs of pieces, in rank order; None means CLIP's
+    length   of a row of ids, start and end included
+    pad      the id after the end; None means the end's own (SD 1; in SD 2 it is 0)
+
+    Its `vocabulary` gives each piece its id, in their order.
     """
 
     def __init__(
-        self, merges: Sequence[tuple[str, str]] | None = None, length: int = 77, pad: int | None = None
+        self,
+        merges: Sequence[tuple[str, str]] | None = None,
+        length: int = 77,
+        pad: int | None = None,
     ) -> None:
         self.merges = clip_merges() if merges is None else tuple(merges)
         self._characters = byte_characters()
         letters = list(self._characters.values())
         pieces = letters + [letter + END_OF_WORD for letter in letters]
         pieces += [left + right for left, right in self.merges] + [START, END]
-        self._pieces = pieces
-        self._ids = {piece: i for i, piece in enumerate(pieces)}
-        if len(self._ids) < len(pieces):
+        self.vocabulary = {piece: i for i, piece in enumerate(pieces)}
+        if len(self.vocabulary) < len(pieces):
             raise ValueError("two merges make the same piece: each may stand in the list once")
-        if not all(left in self._ids and right in self._ids for left, right in self.merges):
-            raise ValueError("a merge joins pieces that are neither bytes nor made by another merge")
+        if not all(
+            left in self.vocabulary and right in self.vocabulary for left, right in self.merges
+        ):
+            raise ValueError(
+                "a merge joins pieces that are neither bytes nor made by another merge"
+            )
         self._ranks = {pair: rank for rank, pair in enumerate(self.merges)}
-        self.start, self.end = self._ids[START], self._ids[END]
+        self.start, self.end = self.vocabulary[START], self.vocabulary[END]
         self.pad = self.end if pad is None else pad
         self.length = length
         if length < 3:
-            raise ValueError(f"length {length} has no room for a token between start and end: give 3 or more")
+            raise ValueError(
+                f"length {length} has no room for a token between start and end: give 3 or more"
+            )
         if not 0 <= self.pad < len(self):
             raise ValueError(f"pad {pad} is no id of this vocabulary: give 0 to {len(self) - 1}")
         self._known = {START: [self.start], END: [self.end]}  # ids of the words seen so far
 
-    @classmethod
-    def for_words(cls, words: Iterable[str], length: int = 77, pad: int | None = None) -> "Tokenizer":
-        """The smallest tokenizer that splits the words of these texts as CLIP's does.
-
-        It keeps, in CLIP's order, just the merges that happen inside these words. Each of them was, in its turn,
-        the first learnt of all that fitted, hence also the first of the kept ones: the splits are the same.
-        """
-        full = cls()
-        found = {word for text in words for word in word_pattern().findall(clean(text))}
-        used = {pair for word in found for pair in full._join(word)[1]}
-        return cls([pair for pair in full.merges if pair in used], length, pad)
+    def padded_with(self, pad: int | None) -> "Tokenizer":
+        """The same with another id after the end; None: the end's own."""
+        other = copy(self)
+        other.pad = self.end if pad is None else pad
+        return other
 
     def __len__(self) -> int:
         """The size of the vocabulary."""
-        return len(self._pieces)
-
-    @property
-    def vocabulary(self) -> dict[str, int]:
-        """Each piece and its id."""
-        return dict(self._ids)
+        return len(self.vocabulary)
 
     def __call__(self, texts: str | Sequence[str]) -> Tensor:
-        """A text or B texts -> (B, length) int64: start, at most length - 2 tokens, end, padding."""
+        """A text or B texts -> (B, length) int64: start, at most length - 2 tokens, end,
+        padding."""
         texts = [texts] if isinstance(texts, str) else texts
         rows = [self.row(self.encode(text)[: self.length - 2]) for text in texts]
         return torch.tensor(rows, dtype=torch.int64).reshape(-1, self.length)
@@ -148,24 +156,11 @@ class Tokenizer:
         ids: list[int] = []
         for word in word_pattern().findall(clean(text)):
             if word not in self._known:
-                self._known[word] = [self._ids[piece] for piece in self._join(word)[0]]
+                self._known[word] = [self.vocabulary[piece] for piece in self.join(word)[0]]
             ids += self._known[word]
         return ids
 
-    def decode(self, ids: Iterable[int]) -> str:
-        """The clean text of these ids, a space after each word; bytes that are no UTF-8 become U+FFFD."""
-        to_byte = {char: byte for byte, char in self._characters.items()}
-        data = bytearray()
-        for i in map(int, ids):
-            if not 0 <= i < len(self):
-                raise ValueError(f"{i} is no id of this vocabulary: they run from 0 to {len(self) - 1}")
-            piece = self._pieces[i]
-            special = i in (self.start, self.end)
-            data += bytes(to_byte[char] for char in (piece if special else piece.removesuffix(END_OF_WORD)))
-            data += b" " * (special or piece.endswith(END_OF_WORD))
-        return data.decode(errors="replace").strip()
-
-    def _join(self, word: str) -> tuple[list[str], list[tuple[str, str]]]:
+    def join(self, word: str) -> tuple[list[str], list[tuple[str, str]]]:
         """The pieces of one word, and the merges that made them."""
         pieces = [self._characters[byte] for byte in word.encode()]
         pieces[-1] += END_OF_WORD

@@ -1,35 +1,38 @@
-"""From noise to a latent: noise schedules, denoisers, and the methods that lead from one to the other."""
+"""From noise to a latent: noise schedules, denoisers, and the methods that lead from one to the
+other. Importing the modules of the methods enters them into SAMPLERS, and the lists of noise levels
+into SCHEDULES."""
 
-from . import ddim, dpm, dpmpp, euler, heun, lcm, lms, restart, unipc  # each enters its samplers into the table
+from . import beta, ddim, dpm, dpmpp, dpmpp_sde, euler, heun, lcm, lms, restart, timesteps, unipc
 from .ddim import ddim_inversion
-from .denoiser import Denoiser, ModelDenoiser, composed, guided, recorded
+from .denoiser import Denoiser, ModelDenoiser, Network
+from .guidance import Combine, Guided, cfg, composable_guidance, unguided
 from .noise import Noise
-from .registry import SAMPLERS, Sampler, Step
+from .registry import SAMPLERS, Sampler, Step, sampler
 from .schedule import NoiseSchedule, scaled_linear_betas, zero_terminal_snr
 from .sigmas import SCHEDULES
 
-__all__ = [
-    "SAMPLERS",
-    "SCHEDULES",
-    "Denoiser",
-    "ModelDenoiser",
-    "Noise",
-    "NoiseSchedule",
-    "Sampler",
-    "Step",
-    "composed",
-    "ddim",
+__all__ = ["SAMPLERS", "SCHEDULES", "Combine", "Denoiser", "Guided", "ModelDenoiser"]
+__all__ += ["Network", "Noise", "NoiseSchedule", "Sampler", "Step"]
+__all__ += [
+    "cfg",
+    "composable_guidance",
     "ddim_inversion",
+    "sampler",
+    "scaled_linear_betas",
+    "unguided",
+    "zero_terminal_snr",
+]
+__all__ += [
+    "beta",
+    "ddim",
     "dpm",
     "dpmpp",
+    "dpmpp_sde",
     "euler",
-    "guided",
     "heun",
     "lcm",
     "lms",
-    "recorded",
     "restart",
-    "scaled_linear_betas",
+    "timesteps",
     "unipc",
-    "zero_terminal_snr",
 ]

@@ -6,12 +6,12 @@ from itertools import pairwise
 from torch import Tensor
 
 from .denoiser import Denoiser
-from .euler import churn
 from .noise import Noise
 from .registry import Step, sampler
+from .steps import churn
 
 
-@sampler(order=2, label="Heun")
+@sampler(order=2, label="Heun", calls_per_step=2, starts_from_sigma=("diffusers",))
 def heun(
     denoise: Denoiser,
     x: Tensor,
@@ -23,18 +23,19 @@ def heun(
     s_tmax: float = float("inf"),
     s_noise: float = 1.0,
 ) -> Iterator[Step]:
-    """Heun's method: Euler's step, again with the mean of the slopes at both ends. Karras et al. 2022, algorithm 2.
+    """Heun's method: Euler's step, again with the mean of the slopes at both ends. Karras et al.
+    2022, algorithm 2.
 
-    The last step, to sigma = 0, is Euler's: the slope there is 0/0. So n steps call the model 2n - 1 times.
+    The last step, to sigma = 0, is Euler's: the slope there is 0/0. So n steps call the model
+    2n - 1 times.
     """
-    for i, (sigma, target) in enumerate(pairwise(sigmas)):
-        if s_tmin <= sigma <= s_tmax:
-            x, sigma = churn(x, sigma, s_churn / (len(sigmas) - 1), s_noise, noise)
+    for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
+        x, sigma = churn(x, sigma, noise, s_churn / (len(sigmas) - 1), s_tmin, s_tmax, s_noise)
         denoised = denoise(x, sigma)
         d = (x - denoised) / sigma
-        there = x + (target - sigma) * d
-        if target > 0:
-            d_there = (there - denoise(there, target)) / target
-            there = x + (target - sigma) * (d + d_there) / 2
-        x = there
-        yield Step(i, target, x, denoised)
+        x_next = x + (sigma_next - sigma) * d
+        if sigma_next > 0:
+            d_next = (x_next - denoise(x_next, sigma_next)) / sigma_next
+            x_next = x + (sigma_next - sigma) * (d + d_next) / 2
+        x = x_next
+        yield Step(i, sigma_next, x, denoised)

@@ -11,15 +11,18 @@ from .registry import Step, sampler
 
 
 @sampler(order=None, stochastic=True, label="LCM", schedule="sgm_uniform")
-def lcm(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], noise: Noise, *, s_noise: float = 1.0) -> Iterator[Step]:
+def lcm(
+    denoise: Denoiser, x: Tensor, sigmas: Sequence[float], noise: Noise, *, s_noise: float = 1.0
+) -> Iterator[Step]:
     """Jump to the clean latent and back to the next level:  x' = D + sigma' z.
 
-    Song et al. 2023, algorithm 1; Luo et al. 2023 (LCM), algorithm 3. For models distilled so that D(x, sigma) is the
-    end point of the probability flow instead of the mean of the clean latents: with those any number of steps is right.
+    Song et al. 2023, algorithm 1; Luo et al. 2023 (LCM), algorithm 3. For models distilled so that
+    D(x, sigma) is the end point of the probability flow instead of the mean of the clean latents:
+    with those any number of steps is right.
     """
-    for i, (sigma, target) in enumerate(pairwise(sigmas)):
+    for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
         denoised = denoise(x, sigma)
         x = denoised
-        if target > 0:
-            x = x + s_noise * target * noise(x)
-        yield Step(i, target, x, denoised)
+        if sigma_next > 0:
+            x = x + s_noise * sigma_next * noise(x)
+        yield Step(i, sigma_next, x, denoised)

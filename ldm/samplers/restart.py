@@ -14,7 +14,8 @@ from .sigmas import karras_ramp
 
 
 class Restart(NamedTuple):
-    """From the level nearest to `low` up to the one nearest to `high` and down again in `steps` steps, `times` over."""
+    """From the level nearest to `low` up to the one nearest to `high` and down again in `steps`
+    steps, `times` over."""
 
     low: float
     high: float
@@ -22,7 +23,9 @@ class Restart(NamedTuple):
     times: int
 
 
-@sampler(order=2, stochastic=True, own_levels=True, label="Restart", schedule="karras")
+@sampler(
+    order=2, stochastic=True, own_levels=True, label="Restart", schedule="karras", calls_per_step=2
+)
 def restart(
     denoise: Denoiser,
     x: Tensor,
@@ -32,11 +35,13 @@ def restart(
     restarts: Sequence[Restart] | None = None,
     s_noise: float = 1.0,
 ) -> Iterator[Step]:
-    """Heun's method with jumps back up. Xu et al. 2023, algorithm 1:  x' = x + sqrt(high^2 - low^2) z.
+    """Heun's method with jumps back up,  x' = x + sqrt(high^2 - low^2) z.  Xu et al. 2023,
+    algorithm 1.
 
-    The noise forgets errors made above; the ODE solver between jumps makes few. Not given, `restarts` are those of
-    AUTOMATIC1111: none below 20 steps, else one repeat (from 36 steps on two) of 0.1 to 2.0, its steps taken from the
-    number asked for, the rest spaced as `karras` between sigmas[0] and sigmas[-2].
+    The noise forgets errors made above; the ODE solver between jumps makes few. Not given,
+    `restarts` are those of AUTOMATIC1111: none below 20 steps, else one repeat (from 36 steps on
+    two) of 0.1 to 2.0, its steps taken from the number asked for, the rest spaced as `karras`
+    between sigmas[0] and sigmas[-2].
     """
     if restarts is None:
         sigmas, restarts = _automatic(sigmas)
@@ -59,9 +64,13 @@ def _automatic(sigmas: Sequence[float]) -> tuple[Sequence[float], list[Restart]]
 
 def _segments(sigmas: Sequence[float], restarts: Sequence[Restart]) -> Iterator[list[float]]:
     """The descents, one after the other: the list's own stretches and the repeats between them."""
+
+    def nearest(level: float) -> int:
+        return min(range(len(sigmas)), key=lambda i: abs(sigmas[i] - level))
+
     start = 0
     for again in sorted(restarts, reverse=True):
-        low, high = (min(range(len(sigmas)), key=lambda i: abs(sigmas[i] - s)) for s in (again.low, again.high))
+        low, high = nearest(again.low), nearest(again.high)
         if start <= low and high < low:
             yield list(sigmas[start : low + 1])
             yield from [karras_ramp(sigmas[high], sigmas[low], again.steps + 1)] * again.times

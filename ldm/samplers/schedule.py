@@ -1,28 +1,33 @@
 """Noise schedules: the betas a model was trained with, and t <-> sigma.
 
-A latent is noised as  x = clean + sigma * noise  (the "variance exploding" view of Karras et al. 2022), so that a
-schedule is one increasing function sigma(t) of the training step t, and a sampler needs nothing but a list of sigmas.
+A latent is noised as  x = clean + sigma * noise  (variance exploding, Song et al. 2021), so that a
+schedule is one increasing function sigma(t) of the training step t, and a sampler needs nothing but
+a list of sigmas.
 """
 
 import math
 from bisect import bisect_right
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
-TERMINAL_ALPHA = 4.8973451890853435e-08  # AUTOMATIC1111's and ComfyUI's stand-in for 0: sigma = 4518.8
+# AUTOMATIC1111's and ComfyUI's stand-in for 0: sigma = 4518.8
+TERMINAL_ALPHA = 4.8973451890853435e-08
 
 
 def scaled_linear_betas(start: float = 0.00085, end: float = 0.0120, steps: int = 1000) -> Tensor:
-    """Betas linear in their square root: what latent diffusion's configs call "linear". (steps,) float64."""
+    """Betas linear in their square root: what latent diffusion's configs call "linear". (steps,)
+    float64."""
     return torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64) ** 2
 
 
 def zero_terminal_snr(betas: Tensor) -> Tensor:
-    """The betas rescaled so that the last training step is pure noise. Lin et al. 2023, algorithm 1. (T,) float64.
+    """The betas rescaled so that the last training step is pure noise. Lin et al. 2023, algorithm
+    1. (T,) float64.
 
-    sqrt(a) is shifted and stretched to run from its first value to 0. The last a itself is not 0 but TERMINAL_ALPHA,
-    so that its sigma stays a number.
+    sqrt(a) is shifted and stretched to run from its first value to 0. The last a itself is not 0
+    but TERMINAL_ALPHA, so that its sigma stays a number.
     """
     root = torch.cumprod(1 - betas.double(), 0).sqrt()
     root = (root - root[-1]) * root[0] / (root[0] - root[-1])
@@ -34,17 +39,19 @@ def zero_terminal_snr(betas: Tensor) -> Tensor:
 class NoiseSchedule:
     """The discrete noise levels of training, and what lies between them.
 
-    alphas_cumprod  (T,) float64   prod (1 - beta): the variance left of the clean latent. Ho et al. 2020, eq. 4
+    alphas_cumprod  (T,) float64   a, the product of 1 - beta: the variance left of the clean
+                    latent. Ho et al. 2020, eq. 4
     sigmas          (T,) float64   sqrt((1 - a) / a), increasing
-    linear          whether sigma is linear between training steps, as diffusers has it; else its logarithm is
-    whole           whether `t` gives the nearest training step, as ComfyUI has it
+    linear_sigma    whether sigma is linear between training steps, as diffusers has it; else its
+                    logarithm is
+    round_t         whether `t` gives the nearest training step, as ComfyUI has it
     """
 
-    def __init__(self, betas: Tensor, linear: bool = False, whole: bool = False) -> None:
+    def __init__(self, betas: Tensor, linear_sigma: bool = False, round_t: bool = False) -> None:
         self.alphas_cumprod = torch.cumprod(1 - betas.double(), 0)
         self.sigmas = ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt()
-        self.linear, self.whole = linear, whole
-        self._rungs: list[float] = (self.sigmas if linear else self.sigmas.log()).tolist()
+        self.linear_sigma, self.round_t = linear_sigma, round_t
+        self._y: list[float] = (self.sigmas if linear_sigma else self.sigmas.log()).tolist()
 
     def __len__(self) -> int:
         return len(self.sigmas)
@@ -60,14 +67,18 @@ class NoiseSchedule:
     def sigma(self, t: float) -> float:
         """The noise level of a (fractional) training step 0 <= t <= T - 1."""
         low = min(max(math.floor(t), 0), len(self) - 2)
-        part = min(max(t - low, 0.0), 1.0)
-        height = (1 - part) * self._rungs[low] + part * self._rungs[low + 1]
-        return height if self.linear else math.exp(height)
+        fraction = min(max(t - low, 0.0), 1.0)
+        y = (1 - fraction) * self._y[low] + fraction * self._y[low + 1]
+        return y if self.linear_sigma else math.exp(y)
 
     def t(self, sigma: float) -> float:
         """The inverse of `sigma`: a fractional training step, clamped to [0, T - 1]."""
-        height = sigma if self.linear else math.log(max(sigma, 1e-10))
-        low = min(max(bisect_right(self._rungs, height) - 1, 0), len(self) - 2)
-        left, right = self._rungs[low], self._rungs[low + 1]
-        t = low + min(max((height - left) / (right - left), 0.0), 1.0)
-        return float(round(t)) if self.whole else t
+        y = sigma if self.linear_sigma else math.log(max(sigma, 1e-10))
+        low = min(max(bisect_right(self._y, y) - 1, 0), len(self) - 2)
+        left, right = self._y[low], self._y[low + 1]
+        t = low + min(max((y - left) / (right - left), 0.0), 1.0)
+        return float(round(t)) if self.round_t else t
+
+    def timesteps(self, sigmas: Iterable[float]) -> list[float]:
+        """The training step t of each of a list of noise levels; of 0, the first."""
+        return [self.t(sigma) for sigma in sigmas]

@@ -1,4 +1,4 @@
-"""The average of the weights over the last steps, which makes better pictures than the weights themselves."""
+"""An average of the weights over the last steps: it makes better pictures than the weights do."""
 
 import copy
 from typing import Generic, TypeVar
@@ -10,9 +10,10 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class EMA(Generic[M]):
-    """average <- decay * average + (1 - decay) * weights, after every step. Polyak & Juditsky 1992.
+    """Exponential moving average:  average <- decay * average + (1 - decay) * weights, every step.
 
-    Early on the decay is (1 + step) / (10 + step), so that the average soon forgets the random start.
+    Early on the decay is (1 + step) / (10 + step), so that the average soon forgets the random
+    start: the warm-up of TensorFlow's `ExponentialMovingAverage`.
     """
 
     def __init__(self, module: M, decay: float) -> None:

@@ -1,4 +1,4 @@
-"""How the networks start to be trained, where torch's own way would waste the first thousand steps."""
+"""The networks' first weights, where torch's own would waste the first thousand steps."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,14 +15,14 @@ from ..vae import VAE, VAEConfig
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Weights that are drawn within depend on the seed, and torch's own generator is left as it was."""
+    """Weights drawn within depend on the seed alone; torch's own generator is left as it was."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
 
 
 def new_vae(config: VAEConfig, seed: int) -> VAE:
-    """Little noise in the latents at first, so that there is something to decode: a deviation of e^-2."""
+    """Little noise in the latents at first (a deviation of e^-2), so that there is some signal."""
     with seeded(seed):
         vae = VAE(config)
     vae.quant.get_parameter("bias").data[config.latent_channels :] = -4.0
@@ -30,7 +30,7 @@ def new_vae(config: VAEConfig, seed: int) -> VAE:
 
 
 def new_text(config: TextConfig, seed: int) -> TextEncoder:
-    """Small embeddings, as Radford et al. 2021 start with: they soon become what they are trained to be."""
+    """Small embeddings, as CLIP's (Radford et al. 2021) are at first: training soon moves them."""
     with seeded(seed):
         text = TextEncoder(config)
         nn.init.normal_(text.token.weight, std=0.02)
@@ -39,7 +39,7 @@ def new_text(config: TextConfig, seed: int) -> TextEncoder:
 
 
 def new_unet(config: UNetConfig, seed: int) -> UNet:
-    """Every block adds nothing at first, and the prediction is 0: deep networks start best as shallow ones."""
+    """Every block adds nothing at first, and the prediction is 0, as in Ho et al. 2020's code."""
     with seeded(seed):
         unet = UNet(config)
     last: list[nn.Module] = [unet.out]

@@ -1,7 +1,8 @@
-"""One plain training loop, for any stage: draw a batch, step, average, save; and after a kill, go on as if nothing was.
+"""One training loop for every stage: draw a batch, step, average, save; and resume after a kill.
 
-Everything random in step k comes from a generator seeded with (seed, k). So the state of a training is its weights,
-their average, the optimizer's moments and k; and a run that is resumed takes the steps that it would have taken.
+Everything random in step k comes from a generator seeded with (seed, k). So the state of a training
+is its weights, their average, the optimizer's moments and k; and a run that is resumed takes the
+steps that it would have taken.
 """
 
 import json
@@ -11,29 +12,31 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ..files import replacing
+from ..runtime.files import replacing
 from .ema import EMA
+from .record import as_lines, difference
 
 
 @dataclass(frozen=True)
-class Plan:
-    """steps, batch            how many, of how many examples
-    learning_rate, warmup   its height, reached after `warmup` steps; then it falls to 0 along a cosine
-    weight_decay, clip      of AdamW (Loshchilov & Hutter 2019); the largest norm of a gradient
-    ema                     decay of the average of the weights
-    seed                    of the weights and of every step's randomness
-    save_every              steps between two checkpoints, and two samples
+class TrainConfig:
+    """steps, batch         how many, of how many examples
+    lr, warmup           the learning rate's height, reached after `warmup` steps; then it falls to
+                         0 along a cosine
+    weight_decay, clip   of AdamW (Loshchilov & Hutter 2019); the largest norm of a gradient
+    ema                  decay of the average of the weights
+    seed                 of the weights and of every step's randomness
+    save_every           steps between two checkpoints, and two samples
     """
 
     steps: int
     batch: int
-    learning_rate: float
+    lr: float
     warmup: int
     weight_decay: float
     clip: float
@@ -41,22 +44,36 @@ class Plan:
     seed: int
     save_every: int
 
-    def rate(self, step: int) -> float:
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "save_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"lr must be more than 0, not {self.lr}")
+        if not 0 <= self.ema <= 1:
+            raise ValueError(f"ema must be from 0 to 1, not {self.ema}")
+        for name in ("warmup", "weight_decay", "clip"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must not be negative, but it is {getattr(self, name)}")
+
+    def lr_at(self, step: int) -> float:
         """The learning rate of a step, 0 <= step < steps."""
         rising = (step + 1) / self.warmup if step < self.warmup else 1.0
-        return self.learning_rate * min(rising, 0.5 + 0.5 * math.cos(math.pi * step / self.steps))
+        return self.lr * min(rising, 0.5 + 0.5 * math.cos(math.pi * step / self.steps))
 
 
 M = TypeVar("M", bound=nn.Module)
 
 
 class Stage(Protocol[M]):
-    """What is trained, and on what. `train` and `sample` are given the module: the one that learns, or its average."""
+    """What is trained, and on what. `loss` and `sample` are given a module: `module`, which learns,
+    or its average."""
 
     module: M
 
     def loss(self, module: M, batch: int, generator: torch.Generator) -> Mapping[str, Tensor]:
-        """The terms of the loss of a batch, each (), the one to minimise named "loss". `generator` is on the CPU."""
+        """The terms of the loss of a batch, each (), the one to minimise named "loss". `generator`
+        is on the CPU."""
 
     def sample(self, module: M, path: Path) -> None:
         """Writes a picture that shows how far the training is."""
@@ -67,76 +84,121 @@ def step_generator(seed: int, step: int) -> torch.Generator:
 
 
 @contextmanager
-def computing(device: torch.device, autocast: bool) -> Iterator[None]:
-    """How a stage computes: in bfloat16 where that is safe, if asked; and on a CPU with attention in plain steps.
+def compute_context(device: torch.device, autocast: bool) -> Iterator[None]:
+    """How a stage computes: in bfloat16 where that is safe, if asked; unfused attention on a CPU.
 
-    The fused attention saves memory on long sequences; on the short ones of small pictures its backward pass on a CPU
-    takes twice as long.
+    The fused attention saves memory on long sequences; on the short ones of small pictures its
+    backward pass on a CPU takes twice as long.
     """
     attention = sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
     with attention, torch.autocast(device.type, torch.bfloat16, enabled=autocast):
         yield
 
 
-def train(stage: Stage[M], plan: Plan, folder: Path, autocast: bool = False, compile: bool = False) -> M:
-    """Trains stage.module, or goes on with what lies in `folder`; returns the average of its weights.
+class Training(Generic[M]):
+    """The state of a training, after `step` steps that took `seconds`.
 
-    Writes into the folder: state.pt (to resume from), log.jsonl (a line for every 50 steps), samples/<step>.png.
-    autocast: run the networks in bfloat16; compile: let torch.compile fuse them. Both for speed.
+    Its weights are channels_last, with which a CPU, and a GPU's tensor cores, convolve faster.
+    """
+
+    def __init__(self, module: M, config: TrainConfig) -> None:
+        for weight in module.parameters():
+            if weight.dim() == 4:
+                weight.data = weight.data.to(weight.dtype, memory_format=torch.channels_last)
+        self.module, self.config = module, config
+        self.average = EMA(module, config.ema)
+        self.optimizer = torch.optim.AdamW(
+            module.parameters(), config.lr, (0.9, 0.99), weight_decay=config.weight_decay
+        )
+        self.step, self.seconds = 0, 0.0
+
+    def update(self, loss: Tensor) -> None:
+        """Takes a step down the gradient of a loss (). FloatingPointError if that is NaN or inf."""
+        if not torch.isfinite(loss):
+            raise FloatingPointError(
+                f"the loss of step {self.step} is {loss.item()}: lower the learning rate"
+            )
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.lr_at(self.step)
+        self.optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(self.module.parameters(), self.config.clip)
+        self.optimizer.step()
+        self.average.update(self.module, self.step)
+        self.step += 1
+
+    def log(self, path: Path, values: Mapping[str, float]) -> None:
+        row = {"step": self.step, "seconds": round(self.seconds), **values}
+        with open(path, "a") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def save(self, path: Path) -> None:
+        state = {
+            "config": vars(self.config),
+            "step": self.step,
+            "seconds": self.seconds,
+            "module": self.module.state_dict(),
+            "average": self.average.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        with replacing(path) as temporary:
+            torch.save(state, temporary)
+
+    def load(self, path: Path) -> None:
+        """ValueError if the file is of a training with another config."""
+        device = next(self.module.parameters()).device
+        try:
+            state = torch.load(path, map_location=device, weights_only=True)
+        except Exception as error:  # a damaged file may raise anything
+            what = str(error).partition("\n")[0][:200]
+            raise ValueError(f"{path} is damaged, remove it and train on: {what}") from None
+        then, now = as_lines(state.get("config", {})), as_lines(vars(self.config))
+        if changes := difference(then, now):
+            raise ValueError(f"{path} was trained {changes}: use the same again, or another folder")
+        self.module.load_state_dict(state["module"])
+        self.average.module.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.seconds = state["step"], state["seconds"]
+
+
+def train(
+    stage: Stage[M],
+    config: TrainConfig,
+    folder: Path,
+    title: str = "",
+    autocast: bool = False,
+    compile: bool = False,
+) -> M:
+    """Trains stage.module, or resumes what lies in `folder`. -> the average of its weights
+
+    Writes state.pt (to resume from), log.jsonl (a line for every 50 steps), samples/<step>.png.
+    title: of the progress bar. For speed, autocast: run the networks in bfloat16; compile: let
+    torch.compile fuse them.
     """
     from tqdm import tqdm
 
-    module: M = stage.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    device = next(module.parameters()).device
-    average = EMA(module, plan.ema)
-    optimizer = torch.optim.AdamW(module.parameters(), plan.learning_rate, (0.9, 0.99), weight_decay=plan.weight_decay)
+    state, path = Training(stage.module, config), folder / "state.pt"
+    device = next(state.module.parameters()).device
     (folder / "samples").mkdir(parents=True, exist_ok=True)
-    path = folder / "state.pt"
-
-    start, seconds = 0, 0.0
     if path.exists():
-        state = torch.load(path, map_location=device, weights_only=True)
-        if state["plan"] != vars(plan):
-            raise ValueError(f"{path} was trained with another plan, {state['plan']}: use it again, or another folder")
-        module.load_state_dict(state["module"])
-        average.module.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        start, seconds = state["step"], state["seconds"]
-
+        state.load(path)
     if compile:
-        for part in module.children():
+        for part in state.module.children():
             part.compile()
-    began = time.monotonic() - seconds
-    bar = tqdm(range(start, plan.steps), initial=start, total=plan.steps, dynamic_ncols=True)
+    began = time.monotonic() - state.seconds
+    steps = range(state.step, config.steps)
+    bar = tqdm(steps, title, config.steps, initial=state.step, dynamic_ncols=True)
     for step in bar:
-        for group in optimizer.param_groups:
-            group["lr"] = plan.rate(step)
-        with computing(device, autocast):
-            terms = stage.loss(module, plan.batch, step_generator(plan.seed, step))
-        if not torch.isfinite(terms["loss"]):
-            raise FloatingPointError(f"the loss of step {step} is {terms['loss'].item()}: lower the learning rate")
-        optimizer.zero_grad()
-        terms["loss"].backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(module.parameters(), plan.clip)
-        optimizer.step()
-        average.update(module, step)
-
-        done = step + 1
-        if done % 50 == 0 or done == plan.steps:
+        with compute_context(device, autocast):
+            terms = stage.loss(state.module, config.batch, step_generator(config.seed, step))
+        state.update(terms["loss"])
+        state.seconds = time.monotonic() - began
+        last = state.step == config.steps
+        if state.step % 50 == 0 or last:
             values = {name: round(term.item(), 5) for name, term in terms.items()}
             bar.set_postfix(values)
-            with open(folder / "log.jsonl", "a") as log:
-                log.write(json.dumps({"step": done, "seconds": round(time.monotonic() - began), **values}) + "\n")
-        if done % plan.save_every == 0 or done == plan.steps:
-            state = {
-                "plan": vars(plan),
-                "step": done,
-                "seconds": time.monotonic() - began,
-                "module": module.state_dict(),
-                "average": average.module.state_dict(),
-                "optimizer": optimizer.state_dict(),
-            }
-            with replacing(path) as temporary:
-                torch.save(state, temporary)
-            stage.sample(average.module, folder / "samples" / f"{done:06}.png")
-    return average.module
+            state.log(folder / "log.jsonl", values)
+        if state.step % config.save_every == 0 or last:
+            state.save(path)
+            stage.sample(state.average.module, folder / "samples" / f"{state.step:06}.png")
+    return state.average.module

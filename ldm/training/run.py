@@ -1,20 +1,29 @@
-"""From a recipe to a model file: stage after stage, each of which goes on where it was if it was killed."""
+"""From a recipe to a model file: stage after stage, each of which resumes where it was killed."""
 
+import warnings
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+from torch import nn
 
 from ..clip.tokenizer import Tokenizer
-from ..weights import Checkpoint, save
+from ..clip.vocabulary import tokenizer_for_words
+from ..models.families import Family
+from ..models.weights import Checkpoint, save
 from .data import Data
-from .encoding import encoded, latent_scale
-from .evaluation import held_out_prompts
+from .encoding import scaled_latents
 from .initial import new_text, new_unet, new_vae, seeded
-from .loop import train
-from .recipes import Recipe
-from .stages import AutoencoderStage, DecoderStage, DiffusionStage, TextAndHead, TextAndUNet, TextStage
+from .loop import Stage, train
+from .modules import TextAndHead, TextAndUNet
+from .recipe import STAGES, Recipe
+from .record import begin
+from .stages import AutoencoderStage, DecoderStage, DiffusionStage, TextStage
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def run(
@@ -24,43 +33,78 @@ def run(
     device: torch.device | str = "cpu",
     autocast: bool = False,
     compile: bool = False,
+    sample_prompts: Sequence[str] | None = None,
 ) -> Path:
-    """Trains the VAE, encodes the data with it, trains the text encoder, the U-Net, both, then the decoder once more.
+    """Trains a VAE, a text encoder and a U-Net, in the five STAGES. -> the finished model's file
 
-    -> the finished model's file.
-
-    Everything is written into `folder`: one folder for each stage (see `train`), latents.safetensors (the encoded data)
-    and, in the end, model.safetensors (float16, in this library's own layout). autocast, compile: see `train`.
+    Everything is written into `folder`: training.json (what it was begun with), one folder for each
+    stage (see `train`), latents.safetensors (the encoded data) and, in the end, model.safetensors
+    (float16, in this library's own layout), of a family that is called as the folder. autocast,
+    compile: see `train`. sample_prompts: what the U-Net's samples show; None: the first 32
+    captions, each once. ValueError if the folder holds a training that was begun with other data or
+    another recipe. Warns of captions that are too long.
     """
-    device = torch.device(device)
+    begin(folder, recipe.beside_stages(), data.contents())
     vae = new_vae(recipe.family.vae, recipe.vae.seed).to(device)
-    stage = AutoencoderStage(vae, data, recipe.crop, recipe.crops, recipe.perceptual, recipe.kl)
-    vae = train(stage, recipe.vae, folder / "vae", autocast)
-    vae.config = replace(vae.config, scale=latent_scale(vae, data))
+    edges = recipe.gradient_difference
+    autoencoder = AutoencoderStage(vae, data, recipe.crop, recipe.crops, edges, recipe.kl)
+    vae = fit(autoencoder, "vae", recipe, folder, autocast)
+    latents, captions = scaled_latents(vae, data, folder / "latents.safetensors", autocast)
+    prompts = first_prompts(captions, sample_prompts)
 
-    latents, captions = encoded(vae, data, folder, autocast)
-    tokenizer = Tokenizer.for_words(captions, recipe.family.text.length)
+    tokenizer = tokenizer_for_words(captions, recipe.family.text[0].length)
+    warn_of_cut(tokenizer, captions, data)
     ids = tokenizer(captions)
-    text_config = replace(recipe.family.text, vocabulary=len(tokenizer))
-    family = replace(recipe.family, vae=vae.config, text=text_config)
-
+    text_config = replace(recipe.family.text[0], vocabulary=len(tokenizer))
+    name = name_of(folder, recipe.family)
+    family = replace(recipe.family, name=name, vae=vae.config, text=(text_config,))
     with seeded(recipe.text.seed):
-        text = TextAndHead(new_text(family.text, recipe.text.seed), latents.shape[1:]).to(device)
-    text = train(TextStage(text, vae, latents, ids), recipe.text, folder / "text", autocast)
-
-    prompts = [prompt for _, prompt in held_out_prompts(32)]
-
-    def diffusion(module: TextAndUNet, logit_normal: bool) -> DiffusionStage:
-        module.requires_grad_(True)
-        dropped, gamma = recipe.dropped, recipe.gamma
-        return DiffusionStage(module, family, vae, tokenizer, latents, ids, dropped, logit_normal, gamma, prompts)
+        text = TextAndHead(new_text(text_config, recipe.text.seed), latents.shape[1:]).to(device)
+    text = fit(TextStage(text, vae, latents, ids), "text", recipe, folder, autocast)
 
     module = TextAndUNet(deepcopy(text.text), new_unet(family.unet, recipe.unet.seed).to(device))
-    module = train(diffusion(module, recipe.logit_normal), recipe.unet, folder / "unet", autocast, compile)
-    module = TextAndUNet(text.text, module.unet, text.head)
-    module = train(diffusion(module, False), recipe.reading, folder / "reading", autocast, compile)
-    finishing = DecoderStage(vae, data, latents, recipe.noise, recipe.perceptual)
-    vae = train(finishing, recipe.decoder, folder / "decoder")
-    finished = folder / "model.safetensors"
-    save(finished, Checkpoint(family, module.text.half(), module.unet.half(), vae.half(), tokenizer.merges))
-    return finished
+    options = recipe.cond_drop_prob, recipe.logit_normal, recipe.gamma
+    stage = DiffusionStage(module, family, vae, tokenizer, latents, ids, *options, prompts)
+    module = fit(stage, "unet", recipe, folder, autocast, compile)
+    joint = TextAndUNet(text.text, module.unet, text.head)
+    stage = replace(stage, module=joint, logit_normal=False)
+    module = fit(stage, "joint", recipe, folder, autocast, compile)
+
+    vae = fit(DecoderStage(vae, data, latents, recipe.noise, edges), "decoder", recipe, folder)
+    networks = (module.text.half(),), module.unet.half(), vae.half()
+    save(folder / "model.safetensors", Checkpoint(family, *networks, tokenizer.merges))
+    return folder / "model.safetensors"
+
+
+def fit(
+    stage: Stage[M],
+    name: str,
+    recipe: Recipe,
+    folder: Path,
+    autocast: bool = False,
+    compile: bool = False,
+) -> M:
+    """`train` for the stage of that name."""
+    title = f"stage {list(STAGES).index(name) + 1} of {len(STAGES)}, {STAGES[name]}"
+    return train(stage, getattr(recipe, name), folder / name, title, autocast, compile)
+
+
+def name_of(folder: Path, family: Family) -> str:
+    """What the family of a training's model is called: as its folder."""
+    return folder.resolve().name or family.name
+
+
+def first_prompts(captions: Sequence[str], wanted: Sequence[str] | None) -> list[str]:
+    """What samples show: the wanted prompts, or the first 32 captions, each once."""
+    return list(dict.fromkeys(captions))[:32] if wanted is None else list(wanted)
+
+
+def warn_of_cut(tokenizer: Tokenizer, captions: Sequence[str], data: Data) -> None:
+    """One warning for all captions of more tokens than the text encoder reads."""
+    room = tokenizer.length - 2
+    if long := [i for i, text in enumerate(captions) if len(tokenizer.encode(text)) > room]:
+        warnings.warn(
+            f"{len(long)} of {len(captions)} captions have more than {room} tokens and are cut "
+            f"there, first that of {data.name(long[0])}",
+            stacklevel=2,
+        )

@@ -1,26 +1,30 @@
-"""The two stages of latent diffusion. Rombach et al. 2022: first sec. 3.1, the autoencoder; then sec. 3.2 and 3.3.
+"""The stages of latent diffusion, each a loss over random batches.
 
-B batch, H x W size of a picture, h x w size of its latent, Z latent channels, L tokens of a caption.
+Rombach et al. 2022 have two: the autoencoder (sec. 3.1) and the U-Net with its text encoder (sec.
+3.2 and 3.3). Here a text encoder is trained before the U-Net, TextStage; the two together once more
+after it, a second DiffusionStage; and the decoder once more at the end, DecoderStage.
+
+B batch, H x W size of a picture, h x w size of its latent, Z latent channels, L tokens of a
+caption.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..clip.model import TextEncoder
 from ..clip.tokenizer import Tokenizer
-from ..families import Family
-from ..images import grid, to_pil
-from ..samplers import SAMPLERS, SCHEDULES, ModelDenoiser, Noise, guided
-from ..unet import UNet
+from ..conditioning import Conditioning
+from ..images.files import grid, to_pil
+from ..models.families import Family
+from ..samplers import SAMPLERS, SCHEDULES, Guided, ModelDenoiser, Noise, cfg
 from ..vae import VAE
-from .data import Data
-from .losses import kl_loss, perceptual_loss, reconstruction_loss
+from .data import Data, examples
+from .losses import kl_loss, pixel_losses
+from .modules import TextAndHead, TextAndUNet
 
 
 def draw(count: int, high: int, generator: torch.Generator) -> Tensor:
@@ -29,18 +33,14 @@ def draw(count: int, high: int, generator: torch.Generator) -> Tensor:
 
 
 def draw_steps(count: int, steps: int, generator: torch.Generator) -> Tensor:
-    """Training steps t, mostly middle ones: a standard normal variable, squashed into 0..steps-1. (count,) int64
+    """Training steps t, mostly middle ones: sigmoid(N(0, 1)) * steps. (count,) int64
 
-    There is little to learn where nearly all is noise, and where next to nothing is: what stands where, and what it
-    is, is decided between. Esser et al. 2024, sec. 3.1, "logit-normal sampling".
+    There is little to learn where nearly all is noise, and where next to nothing is: what stands
+    where, and what it is, is decided between. After Esser et al. 2024, sec. 3.1, "logit-normal
+    sampling", whose t is the time of a rectified flow; here it is DDPM's step index, so that the
+    same density over t is another one over signal-to-noise ratios.
     """
     return (torch.sigmoid(torch.randn(count, generator=generator)) * steps).long()
-
-
-def examples(data: Data, indices: Iterable[int], device: torch.device) -> tuple[Tensor, list[str]]:
-    """Pictures (B, 3, H, W) float32 in [-1, 1], and their captions."""
-    pixels, captions = zip(*(data[i] for i in indices), strict=True)
-    return torch.from_numpy(np.stack(pixels)).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1, list(captions)
 
 
 def write_grid(images: Tensor, columns: int, path: Path) -> None:
@@ -49,43 +49,42 @@ def write_grid(images: Tensor, columns: int, path: Path) -> None:
 
 @dataclass
 class AutoencoderStage:
-    """The VAE learns to give back crops of the pictures: it is convolutional, so what holds for crops holds for all.
+    """The VAE, which is convolutional, learns to reconstruct crops, and so whole pictures.
 
-    crop                  side of the crops, in pixels; `crops` of them are cut from each picture
-    perceptual, kl        weights of these losses beside the reconstruction's
+    crop                      side of the crops, in pixels; `crops` of them are cut from a picture
+    gradient_difference, kl   weights of these losses beside the reconstruction's
     """
 
     module: VAE
     data: Data
     crop: int
     crops: int
-    perceptual: float
+    gradient_difference: float
     kl: float
 
     def loss(self, module: VAE, batch: int, generator: torch.Generator) -> Mapping[str, Tensor]:
         device = module.post_quant.weight.device
-        images, _ = examples(self.data, draw(batch // self.crops, len(self.data), generator).tolist(), device)
+        chosen = draw(batch // self.crops, len(self.data), generator)
+        images, _ = examples(self.data, chosen.tolist(), device)
         tops = draw(batch, images.shape[2] - self.crop + 1, generator).tolist()
         lefts = draw(batch, images.shape[3] - self.crop + 1, generator).tolist()
-        target = torch.stack(
-            [
-                images[i // self.crops, :, top : top + self.crop, left : left + self.crop]
-                for i, (top, left) in enumerate(zip(tops, lefts, strict=True))
-            ]
-        ).contiguous(memory_format=torch.channels_last)
+        crops = [
+            images[i // self.crops, :, top : top + self.crop, left : left + self.crop]
+            for i, (top, left) in enumerate(zip(tops, lefts, strict=True))
+        ]
+        target = torch.stack(crops).contiguous(memory_format=torch.channels_last)
         mean, log_variance = (moment.float() for moment in module.moments(target))
         noise = torch.randn(mean.shape, generator=generator).to(device)
-        decoded = module.decode((mean + torch.exp(0.5 * log_variance) * noise) * module.config.scale).float()
-        reconstruction = reconstruction_loss(decoded, target)
-        perceptual = perceptual_loss(decoded, target)
+        latents = (mean + torch.exp(0.5 * log_variance) * noise) * module.config.scale
+        terms = pixel_losses(module.decode(latents), target, self.gradient_difference)
         kl = kl_loss(mean, log_variance)
-        loss = reconstruction + self.perceptual * perceptual + self.kl * kl
-        return {"loss": loss, "reconstruction": reconstruction, "perceptual": perceptual, "kl": kl}
+        return {**terms, "loss": terms["loss"] + self.kl * kl, "kl": kl}
 
     @torch.inference_mode()
     def sample(self, module: VAE, path: Path) -> None:
         """Eight pictures above what the autoencoder makes of them."""
-        images, _ = examples(self.data, range(min(8, len(self.data))), module.post_quant.weight.device)
+        device = module.post_quant.weight.device
+        images, _ = examples(self.data, range(min(8, len(self.data))), device)
         write_grid(torch.cat([images, module.decode(module.encode(images))]), len(images), path)
 
 
@@ -94,16 +93,16 @@ class DecoderStage:
     """The decoder alone goes on learning, on whole pictures, while the latents stay what they are.
 
     latents (N, Z, h, w)   of the pictures
-    noise                  standard deviation of what is added to them, so that the decoder forgives a generated
-                           latent its small mistakes
-    perceptual             as in AutoencoderStage
+    noise                  standard deviation of what is added to them, so that the decoder gets
+                           used to the small mistakes of generated latents
+    gradient_difference    as in AutoencoderStage
     """
 
     module: VAE
     data: Data
     latents: Tensor
     noise: float
-    perceptual: float
+    gradient_difference: float
 
     def __post_init__(self) -> None:
         self.module.requires_grad_(False)
@@ -116,42 +115,27 @@ class DecoderStage:
         target, _ = examples(self.data, chosen.tolist(), device)
         latents = self.latents[chosen].float()
         latents = latents + self.noise * torch.randn(latents.shape, generator=generator)
-        decoded = module.decode(latents.to(device).contiguous(memory_format=torch.channels_last)).float()
-        reconstruction = reconstruction_loss(decoded, target)
-        perceptual = perceptual_loss(decoded, target)
-        loss = reconstruction + self.perceptual * perceptual
-        return {"loss": loss, "reconstruction": reconstruction, "perceptual": perceptual}
+        latents = latents.to(device).contiguous(memory_format=torch.channels_last)
+        return pixel_losses(module.decode(latents), target, self.gradient_difference)
 
     @torch.inference_mode()
     def sample(self, module: VAE, path: Path) -> None:
         """Eight pictures above what the decoder makes of their latents."""
-        images, _ = examples(self.data, range(min(8, len(self.data))), module.post_quant.weight.device)
+        device = module.post_quant.weight.device
+        images, _ = examples(self.data, range(min(8, len(self.data))), device)
         decoded = module.decode(self.latents[: len(images)].float().to(images.device))
         write_grid(torch.cat([images, decoded]), len(images), path)
 
 
-class TextAndHead(nn.Module):
-    """A text encoder, and a small network that makes a latent of what it says on average."""
-
-    def __init__(self, text: TextEncoder, latent: torch.Size) -> None:
-        super().__init__()
-        self.text = text
-        self.head = nn.Sequential(
-            nn.Linear(text.config.width, 1024), nn.SiLU(), nn.Linear(1024, latent.numel()), nn.Unflatten(1, latent)
-        )
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """(B, L) -> (B, Z, h, w)"""
-        return self.head(self.text(ids).last.mean(dim=1))  # type: ignore[no-any-return]
-
-
 @dataclass
 class TextStage:
-    """The text encoder learns to foretell the latent of a caption's picture: the mean of all that fit.
+    """A pretext task for the text encoder: to predict the latent of a caption's picture.
 
-    Stable Diffusion's text encoder came from CLIP, where it had learnt from pictures what captions mean. A U-Net whose
-    text encoder has learnt nothing yet ignores it for thousands of steps; this costs a tenth of those. The average over
-    all tokens is what a cross-attention reads that has not learnt either.
+    The best prediction is the mean of the latents of all pictures that fit.
+
+    Stable Diffusion's text encoder came from CLIP, where it had learnt from pictures what captions
+    mean. A U-Net whose text encoder has learnt nothing yet ignores it for thousands of steps; this
+    costs a tenth of those. The mean over all tokens is what an untrained cross-attention reads.
 
     latents (N, Z, h, w), ids (N, L)   the pictures and captions, encoded
     """
@@ -161,38 +145,35 @@ class TextStage:
     latents: Tensor
     ids: Tensor
 
-    def loss(self, module: TextAndHead, batch: int, generator: torch.Generator) -> Mapping[str, Tensor]:
+    def loss(
+        self, module: TextAndHead, batch: int, generator: torch.Generator
+    ) -> Mapping[str, Tensor]:
         chosen = draw(batch, len(self.latents), generator)
         device = self.vae.post_quant.weight.device
-        foretold = module(self.ids[chosen].to(device))
-        return {"loss": F.mse_loss(foretold.float(), self.latents[chosen].to(device).float())}
+        predicted = module(self.ids[chosen].to(device))
+        return {"loss": F.mse_loss(predicted.float(), self.latents[chosen].to(device).float())}
 
     @torch.inference_mode()
     def sample(self, module: TextAndHead, path: Path) -> None:
-        """Eight latents, decoded, above what is foretold of their captions."""
+        """Eight latents, decoded, above what is predicted from their captions."""
         device = self.vae.post_quant.weight.device
-        both = torch.cat([self.latents[:8].to(device).float(), module(self.ids[:8].to(device)).float()])
-        write_grid(self.vae.decode(both), 8, path)
-
-
-class TextAndUNet(nn.Module):
-    """The two networks that learn together: one says what the other draws. head: as in TextAndHead, or None."""
-
-    def __init__(self, text: TextEncoder, unet: UNet, head: nn.Module | None = None) -> None:
-        super().__init__()
-        self.text, self.unet, self.head = text, unet, head
+        latents, ids = (part[:8].to(device) for part in (self.latents, self.ids))
+        both = torch.cat([latents.float(), module(ids).float()])
+        write_grid(self.vae.decode(both), len(ids), path)
 
 
 @dataclass
 class DiffusionStage:
-    """The U-Net learns to predict the noise in a latent from its caption, and the text encoder what to tell it.
+    """The U-Net learns to denoise a latent given its caption, and the text encoder what to tell it.
 
-    With a head the text encoder goes on foretelling beside, and so keeps what it knows: a U-Net finds what stands where
-    in all but the noisiest latents, and asks so seldom for it that the text encoder forgets to say it.
+    With a head the text encoder keeps its pretext task beside, and so what it knows: a U-Net sees
+    what stands where in all but the noisiest latents, and asks so seldom for it that the text
+    encoder would forget to say it.
 
     latents (N, Z, h, w), ids (N, L)   the pictures and captions, encoded
-    dropped                            part of the captions that are replaced by "", for classifier-free guidance
-    logit_normal                       whether middle training steps are drawn more often, or all alike
+    cond_drop_prob                     part of the captions that are replaced by "", for
+                                       classifier-free guidance (Ho & Salimans 2022, alg. 1)
+    logit_normal                       draw middle training steps more often, not all alike
     gamma                              of min-SNR weights, or None; see ModelDenoiser.loss
     prompts                            what `sample` draws
     """
@@ -203,19 +184,23 @@ class DiffusionStage:
     tokenizer: Tokenizer
     latents: Tensor
     ids: Tensor
-    dropped: float
+    cond_drop_prob: float
     logit_normal: bool
     gamma: float | None
     prompts: list[str]
 
     def __post_init__(self) -> None:
         self.schedule = self.family.noise_schedule()
+        self.module.requires_grad_(True)  # an earlier stage's average does not
 
-    def loss(self, module: TextAndUNet, batch: int, generator: torch.Generator) -> Mapping[str, Tensor]:
+    def loss(
+        self, module: TextAndUNet, batch: int, generator: torch.Generator
+    ) -> Mapping[str, Tensor]:
         device = self.vae.post_quant.weight.device
         chosen = draw(batch, len(self.latents), generator)
-        clean = self.latents[chosen].to(device).float().contiguous(memory_format=torch.channels_last)
-        unconditional = torch.rand(batch, 1, generator=generator) < self.dropped
+        clean = self.latents[chosen].to(device).float()
+        clean = clean.contiguous(memory_format=torch.channels_last)
+        unconditional = torch.rand(batch, 1, generator=generator) < self.cond_drop_prob
         ids = torch.where(unconditional, self.tokenizer([""]), self.ids[chosen]).to(device)
         drawn = draw_steps if self.logit_normal else draw
         t = drawn(batch, len(self.schedule), generator).to(device)
@@ -225,19 +210,23 @@ class DiffusionStage:
         diffusion = denoiser.loss(clean, context, t, noise, self.gamma).mean()
         if module.head is None:
             return {"loss": diffusion}
-        foretold = F.mse_loss(module.head(context.mean(dim=1)).float(), clean)
-        return {"loss": diffusion + foretold, "diffusion": diffusion, "foretold": foretold}
+        pretext = F.mse_loss(module.head(context.mean(dim=1)).float(), clean)
+        return {"loss": diffusion + pretext, "diffusion": diffusion, "pretext": pretext}
 
     @torch.inference_mode()
     def sample(self, module: TextAndUNet, path: Path) -> None:
         """What the model draws for each of the prompts."""
         family, device = self.family, self.vae.post_quant.weight.device
+        count = len(self.prompts)
         positive, negative = (
-            module.text(self.tokenizer(texts).to(device)).last for texts in (self.prompts, [""] * len(self.prompts))
+            module.text(self.tokenizer(texts).to(device)).last
+            for texts in (self.prompts, [""] * count)
         )
         denoiser = ModelDenoiser(module.unet, self.schedule, family.prediction)
+        branches = [Conditioning(negative), Conditioning(positive)]
+        denoise = Guided(denoiser, branches, cfg(family.guidance_scale))
         sigmas = SCHEDULES[family.schedule](self.schedule, family.steps)
-        noise = Noise(range(len(self.prompts)))
-        x = noise(torch.empty(len(self.prompts), *self.latents.shape[1:], device=device)) * sigmas[0]
-        *_, last = SAMPLERS[family.sampler].run(guided(denoiser, positive, negative, family.scale), x, sigmas, noise)
+        noise = Noise(range(count))
+        x = noise(torch.empty(count, *self.latents.shape[1:], device=device)) * sigmas[0]
+        *_, last = SAMPLERS[family.sampler].run(denoise, x, sigmas, noise)
         write_grid(self.vae.decode(last.x), 8, path)

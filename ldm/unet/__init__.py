@@ -1,4 +1,4 @@
-"""The network that predicts the noise in a latent, reading a text."""
+"""The network that predicts the noise in a latent, conditioned on a text."""
 
 from .model import UNet, UNetConfig
 

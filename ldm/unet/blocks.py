@@ -1,44 +1,51 @@
-"""The parts of the U-Net: how it hears the time of diffusion, and how it reads the text.
+"""The parts of the U-Net: how it is conditioned on the time, and on the text by cross-attention.
 
-B batch, C channels, H x W height and width, L = H * W tokens of the latent, M tokens of the text, D their width.
+B batch, C channels, H x W height and width, L = H * W tokens of the latent, M tokens of the text, D
+their width.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import Linear, attention
+from ..layers import Conv2d, GroupNorm, Linear, attention
 
 
 def timestep_embedding(t: Tensor, width: int) -> Tensor:
-    """cos and sin of t at geometrically spaced frequencies 1 .. 1/10000. Vaswani et al. 2017, sec. 3.5.
+    """cos and sin of t at geometrically spaced frequencies, 1 down to nearly 1/10000 (1/9441 at
+    width 320). Vaswani et al. 2017, sec. 3.5.
 
     t (B,), possibly fractional -> (B, width) float32, cosines first.
     """
     half = width // 2
-    frequencies = torch.exp(-math.log(10000) * torch.arange(half, device=t.device, dtype=torch.float32) / half)
-    angles = t.float()[:, None] * frequencies
+    steps = torch.arange(half, device=t.device, dtype=torch.float32)
+    angles = t.float()[:, None] * torch.exp(-math.log(10000) * steps / half)
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
-class TimeEmbedding(nn.Module):
-    """A small network on the sinusoidal embedding, shared by all residual blocks."""
+class Embedding(nn.Module):
+    """Linear, SiLU, Linear: of the sinusoidal embedding of t, or of the conditioning's vector."""
 
-    def __init__(self, width: int) -> None:
+    __call__: Callable[..., Tensor]
+    linear2: Callable[[Tensor], Tensor]
+
+    def __init__(self, width: int, out: int) -> None:
         super().__init__()
-        self.linear1 = nn.Linear(width, 4 * width)
-        self.linear2 = nn.Linear(4 * width, 4 * width)
+        self.linear1 = nn.Linear(width, out)
+        self.linear2 = nn.Linear(out, out)
 
-    def forward(self, t: Tensor) -> Tensor:
-        """(B,) -> (B, 4 width)"""
-        embedding = timestep_embedding(t, self.linear1.in_features).to(self.linear1.weight.dtype)
-        return self.linear2(F.silu(self.linear1(embedding)))  # type: ignore[no-any-return]
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, width) -> (B, out)"""
+        return self.linear2(F.silu(self.linear1(x)))
 
 
 class CrossAttention(nn.Module):
     """Queries from x; keys and values from the context: x itself, or the text."""
+
+    __call__: Callable[..., Tensor]
 
     def __init__(self, width: int, context_width: int, heads: int) -> None:
         super().__init__()
@@ -50,11 +57,14 @@ class CrossAttention(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """x (B, L, D), context (B, M, context_width) -> (B, L, D)"""
-        return self.out(attention(self.q(x), self.k(context), self.v(context), self.heads))  # type: ignore[no-any-return]
+        return self.out(attention(self.q(x), self.k(context), self.v(context), self.heads))
 
 
 class GEGLU(nn.Module):
-    """A two-layer network whose hidden units are gated:  down(value * gelu(gate)).  Shazeer 2020, eq. 6."""
+    """A two-layer network whose hidden units are gated:  down(value * gelu(gate)).  Shazeer 2020,
+    eq. 6."""
+
+    __call__: Callable[..., Tensor]
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -63,11 +73,13 @@ class GEGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         value, gate = self.up(x).chunk(2, dim=-1)
-        return self.down(F.gelu(gate).mul_(value))  # type: ignore[no-any-return]
+        return self.down(F.gelu(gate).mul_(value))
 
 
 class TransformerBlock(nn.Module):
-    """Look at the rest of the picture, read the text, think."""
+    """Self-attention, cross-attention, feed-forward; each pre-norm and residual."""
+
+    __call__: Callable[..., Tensor]
 
     def __init__(self, width: int, context_width: int, heads: int) -> None:
         super().__init__()
@@ -82,31 +94,37 @@ class TransformerBlock(nn.Module):
         h = self.norm1(x)
         x = x + self.self_attn(h, h)
         x = x + self.cross_attn(self.norm2(x), context)
-        return x + self.mlp(self.norm3(x))  # type: ignore[no-any-return]
+        return x + self.mlp(self.norm3(x))
 
 
 class SpatialTransformer(nn.Module):
     """A transformer over the pixels of a feature map. Rombach et al. 2022, app. E.2.1.
 
-    linear_projection: SD 2 projects the tokens with a linear layer where SD 1 projects the map with a 1x1 convolution.
+    linear_projection: SD 2 projects the tokens with a linear layer where SD 1 projects the map with
+    a 1x1 convolution.
     """
 
+    __call__: Callable[..., Tensor]
+
     def __init__(
-        self, width: int, context_width: int, heads: int, groups: int, depth: int, linear_projection: bool
-    ) -> None:
+        self, width: int, context_width: int, heads: int, groups: int, depth: int,
+        linear_projection: bool,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.norm = nn.GroupNorm(groups, width, eps=1e-6)
+        self.norm = GroupNorm(groups, width, eps=1e-6)
         self.linear_projection = linear_projection
-        self.proj_in = Linear(width, width) if linear_projection else nn.Conv2d(width, width, 1)
-        self.blocks = nn.ModuleList(TransformerBlock(width, context_width, heads) for _ in range(depth))
-        self.proj_out = Linear(width, width) if linear_projection else nn.Conv2d(width, width, 1)
+        self.proj_in = Linear(width, width) if linear_projection else Conv2d(width, width, 1)
+        self.blocks = nn.ModuleList(
+            TransformerBlock(width, context_width, heads) for _ in range(depth)
+        )
+        self.proj_out = Linear(width, width) if linear_projection else Conv2d(width, width, 1)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         """x (B, C, H, W), context (B, M, D) -> (B, C, H, W)"""
         h = self.norm(x)
-        h = self.proj_in(tokens(h)) if self.linear_projection else tokens(self.proj_in(h))  # (B, L, C)
+        h = self.proj_in(tokens(h)) if self.linear_projection else tokens(self.proj_in(h))
         for block in self.blocks:
-            h = block(h, context)
+            h = block(h, context)  # (B, L, C)
         h = pixels(self.proj_out(h), x) if self.linear_projection else self.proj_out(pixels(h, x))
         return x + h
 
@@ -125,22 +143,26 @@ def pixels(h: Tensor, x: Tensor) -> Tensor:
 class Downsample(nn.Module):
     """Half the size, rounded up, by a convolution of stride 2."""
 
+    __call__: Callable[..., Tensor]
+
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+        self.conv = Conv2d(channels, channels, 3, stride=2, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H/2, W/2)"""
-        return self.conv(x)  # type: ignore[no-any-return]
+        return self.conv(x)
 
 
 class Upsample(nn.Module):
     """Twice the size, or one less, by repeating pixels, then a convolution to smooth them."""
 
+    __call__: Callable[..., Tensor]
+
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv = Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor, size: torch.Size) -> Tensor:
         """(B, C, H, W) -> (B, C, *size), the size that was halved: 2H or 2H - 1, 2W or 2W - 1"""
-        return self.conv(F.interpolate(x, size, mode="nearest"))  # type: ignore[no-any-return]
+        return self.conv(F.interpolate(x, size, mode="nearest"))

@@ -1,9 +1,13 @@
-"""The U-Net: from a noisy latent, its time and a text to the network's prediction of the noise (or v).
+"""The U-Net: from a noisy latent, its time and a text to a prediction of the noise (or of v).
 
-Rombach et al. 2022, "High-resolution image synthesis with latent diffusion models"; the shape is Ronneberger et al.'s
-2015, with the residual blocks and the time of Ho et al. 2020. B batch, C latent channels, H x W size of the latent.
+Rombach et al. 2022, "High-resolution image synthesis with latent diffusion models"; the shape is
+Ronneberger et al.'s 2015, with the residual blocks and the time of Ho et al. 2020.
+
+B batch, C channels of the latent, H x W its size, c_i channels of level i, T = 4 c_0 width of the
+embedded time.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import repeat
 from typing import cast
@@ -12,52 +16,63 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import ResBlock
-from .blocks import Downsample, SpatialTransformer, TimeEmbedding, Upsample
+from ..conditioning import Conditioning
+from ..layers import Conv2d, GroupNorm, ResBlock
+from .blocks import Downsample, Embedding, SpatialTransformer, Upsample, timestep_embedding
 
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """in_channels, out_channels   of the latent (inpainting and depth models see more than they predict)
+    """in_channels, out_channels   of the latent, and of the prediction
+    concat_channels             beside the latent: 5 for inpainting, 1 for depth, else 0
     channels                    of each level, finest first
     res_blocks                  a level
     groups                      of every group norm
-    attention                   whether each level has transformers
+    depth                       transformer blocks in each transformer of a level; 0: it has none
+    mid_depth                   the same of the middle's transformer, which is always there
     context_width               D of the text
-    heads, head_width           one of the two is None: heads by number (SD 1: 8) or by width (SD 2: 64)
-    depth                       transformer blocks in each transformer
+    vector_width                V of the vector that is added to the time; None: there is none
+    heads, head_width           one of the two is None: heads by number (SD 1: 8) or by width (SD 2:
+                                64)
     linear_projection           see SpatialTransformer
     """
 
     in_channels: int
     out_channels: int
+    concat_channels: int
     channels: tuple[int, ...]
     res_blocks: int
     groups: int
-    attention: tuple[bool, ...]
+    depth: tuple[int, ...]
+    mid_depth: int
     context_width: int
+    vector_width: int | None
     heads: int | None
     head_width: int | None
-    depth: int
     linear_projection: bool
 
     def __post_init__(self) -> None:
         if (self.heads is None) == (self.head_width is None):
-            raise ValueError(f"give heads or head_width, not {self.heads} and {self.head_width}: the other is None")
-        if len(self.attention) != len(self.channels):
-            raise ValueError(f"attention {self.attention} needs one entry for each level of channels {self.channels}")
+            given = f"{self.heads} and {self.head_width}"
+            raise ValueError(f"give heads or head_width, not {given}: the other is None")
+        if len(self.depth) != len(self.channels):
+            raise ValueError(
+                f"depth {self.depth} needs one entry for each level of channels {self.channels}"
+            )
 
     def heads_at(self, width: int) -> int:
         return self.heads if self.heads is not None else width // cast(int, self.head_width)
 
 
-def transformers(config: UNetConfig, width: int, count: int) -> nn.ModuleList:
-    return nn.ModuleList(
-        SpatialTransformer(
-            width, config.context_width, config.heads_at(width), config.groups, config.depth, config.linear_projection
-        )
-        for _ in range(count)
-    )
+def transformer(config: UNetConfig, width: int, depth: int) -> SpatialTransformer:
+    heads, linear = config.heads_at(width), config.linear_projection
+    return SpatialTransformer(width, config.context_width, heads, config.groups, depth, linear)
+
+
+def transformers(config: UNetConfig, level: int, count: int) -> nn.ModuleList:
+    """One for each residual block of a level, or none at all."""
+    width, depth = config.channels[level], config.depth[level]
+    return nn.ModuleList(transformer(config, width, depth) for _ in range(count if depth else 0))
 
 
 class Down(nn.Module):
@@ -68,84 +83,118 @@ class Down(nn.Module):
         width = config.channels[level]
         inputs = [config.channels[max(level - 1, 0)]] + [width] * (config.res_blocks - 1)
         self.res = nn.ModuleList(
-            ResBlock(channels, width, config.groups, 1e-5, 4 * config.channels[0]) for channels in inputs
+            ResBlock(channels, width, config.groups, 1e-5, 4 * config.channels[0])
+            for channels in inputs
         )
-        self.attn = transformers(config, width, len(inputs) if config.attention[level] else 0)
+        self.attn = transformers(config, level, len(inputs))
         self.downsample = Downsample(width) if level < len(config.channels) - 1 else None
 
-    def forward(self, x: Tensor, time: Tensor, context: Tensor) -> list[Tensor]:
-        results = []
+    def forward(self, x: Tensor, t_emb: Tensor, context: Tensor) -> list[Tensor]:
+        skips = []
         for res, attn in zip(self.res, self.attn or repeat(None)):
-            x = res(x, time)
+            x = res(x, t_emb)
             x = attn(x, context) if attn is not None else x
-            results.append(x)
-        return results if self.downsample is None else [*results, self.downsample(x)]
+            skips.append(x)
+        return skips if self.downsample is None else [*skips, self.downsample(x)]
 
 
 class Mid(nn.Module):
     """The coarsest resolution, where every pixel sees the whole picture."""
 
+    __call__: Callable[..., Tensor]
+
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
         width, time_width = config.channels[-1], 4 * config.channels[0]
         self.res1 = ResBlock(width, width, config.groups, 1e-5, time_width)
-        (self.attn,) = transformers(config, width, 1)
+        self.attn = transformer(config, width, config.mid_depth)
         self.res2 = ResBlock(width, width, config.groups, 1e-5, time_width)
 
-    def forward(self, x: Tensor, time: Tensor, context: Tensor) -> Tensor:
-        x = self.res1(x, time)
+    def forward(self, x: Tensor, t_emb: Tensor, context: Tensor) -> Tensor:
+        x = self.res1(x, t_emb)
         x = self.attn(x, context)
-        return self.res2(x, time)  # type: ignore[no-any-return]
+        return self.res2(x, t_emb)
 
 
 class Up(nn.Module):
-    """One resolution on the way up; each block also reads the result kept on the way down."""
+    """One resolution on the way up; each block also takes a result of the way down."""
 
     def __init__(self, config: UNetConfig, level: int) -> None:
         super().__init__()
-        width, below = config.channels[level], config.channels[min(level + 1, len(config.channels) - 1)]
+        width = config.channels[level]
+        below = config.channels[min(level + 1, len(config.channels) - 1)]
         inputs = [below] + [width] * config.res_blocks
         skips = [width] * config.res_blocks + [config.channels[max(level - 1, 0)]]
         self.res = nn.ModuleList(
             ResBlock(channels + skip, width, config.groups, 1e-5, 4 * config.channels[0])
             for channels, skip in zip(inputs, skips, strict=True)
         )
-        self.attn = transformers(config, width, len(inputs) if config.attention[level] else 0)
+        self.attn = transformers(config, level, len(inputs))
         self.upsample = Upsample(width) if level > 0 else None
 
-    def forward(self, x: Tensor, skips: list[Tensor], time: Tensor, context: Tensor, size: torch.Size) -> Tensor:
+    def forward(
+        self, x: Tensor, skips: list[Tensor], t_emb: Tensor, context: Tensor, size: torch.Size
+    ) -> Tensor:
         """size: height and width of the next finer level, if there is one."""
         for res, attn, skip in zip(self.res, self.attn or repeat(None), skips):
-            x = res(torch.cat([x, skip], dim=1), time)
+            x = res(torch.cat([x, skip], dim=1), t_emb)
             x = attn(x, context) if attn is not None else x
         return x if self.upsample is None else self.upsample(x, size)
 
 
 class UNet(nn.Module):
+    __call__: Callable[..., Tensor]
+
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
         self.config = config
         channels, levels = config.channels, range(len(config.channels))
-        self.time = TimeEmbedding(channels[0])
-        self.stem = nn.Conv2d(config.in_channels, channels[0], 3, padding=1)
+        self.time = Embedding(channels[0], 4 * channels[0])
+        self.vector = (
+            Embedding(config.vector_width, 4 * channels[0]) if config.vector_width else None
+        )
+        self.stem = Conv2d(config.in_channels + config.concat_channels, channels[0], 3, padding=1)
         self.down = nn.ModuleList(Down(config, level) for level in levels)
         self.mid = Mid(config)
         self.up = nn.ModuleList(Up(config, level) for level in reversed(levels))
-        self.norm = nn.GroupNorm(config.groups, channels[0], eps=1e-5)
-        self.out = nn.Conv2d(channels[0], config.out_channels, 3, padding=1)
+        self.norm = GroupNorm(config.groups, channels[0], eps=1e-5)
+        self.out = Conv2d(channels[0], config.out_channels, 3, padding=1)
 
-    def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, cond: Conditioning | Tensor) -> Tensor:
         """The network's raw prediction.
 
-        x (B, in_channels, H, W) noisy latent of any size; t (B,) training step, possibly fractional, or (1,) for all;
-        context (B, M, context_width) text -> (B, out_channels, H, W)
+        x (B, C, H, W) noisy latent of any size; t (B,) training step, possibly fractional, or (1,)
+        for all; cond: see Conditioning, or its context (B, M, D) alone -> (B, out_channels, H, W).
+        ValueError: cond has not what this network is conditioned on, or more.
         """
-        time = self.time(t)
-        maps = [self.stem(x)]
+        cond = Conditioning.of(cond)
+        self.check(cond)
+        # fmt: off
+        t_emb = timestep_embedding(t, self.config.channels[0])           # (B, c_0)
+        t_emb = self.time(t_emb.to(self.stem.weight.dtype))              # (B, T)
+        if self.vector is not None and cond.vector is not None:
+            t_emb = t_emb + self.vector(cond.vector)                     # (B, T)
+        if cond.concat is not None:
+            x = torch.cat([x, cond.concat], dim=1)                       # (B, C + C', H, W)
+
+        skips = [self.stem(x)]                                           # (B, c_0, H, W)
         for down in self.down:
-            maps += down(maps[-1], time, context)
-        h = self.mid(maps[-1], time, context)
+            skips += down(skips[-1], t_emb, cond.context)                # (B, c_i, H/2^i, W/2^i)
+        h = self.mid(skips[-1], t_emb, cond.context)                     # the same, i the last
         for up in self.up:
-            skips = [maps.pop() for _ in range(self.config.res_blocks + 1)]
-            h = up(h, skips, time, context, size=(maps or skips)[-1].shape[-2:])
-        return self.out(F.silu(self.norm(h)))  # type: ignore[no-any-return]
+            own = [skips.pop() for _ in range(self.config.res_blocks + 1)]
+            size = (skips or own)[-1].shape[-2:]
+            h = up(h, own, t_emb, cond.context, size)                    # (B, c_i, 2H/2^i, 2W/2^i)
+        return self.out(F.silu(self.norm(h)))                            # (B, out_channels, H, W)
+        # fmt: on
+
+    def check(self, cond: Conditioning) -> None:
+        """ValueError unless the vector and the concat are as wide as this network's."""
+        wanted = {"vector": self.config.vector_width, "concat": self.config.concat_channels}
+        for name, given in (("vector", cond.vector), ("concat", cond.concat)):
+            width = 0 if given is None else given.shape[1]
+            if width != (wanted[name] or 0):
+                raise ValueError(
+                    f"this U-Net is conditioned on a {name} of width {wanted[name] or 0}, "
+                    f"not {width} (0: none)"
+                )

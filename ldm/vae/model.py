@@ -1,16 +1,23 @@
 """The autoencoder: from a picture to a latent an eighth its size in each direction, and back.
 
-Esser et al. 2021 (VQGAN) with the KL regularisation of Rombach et al. 2022, sec. 3.1. B batch, H x W size of the
-picture, f = 2^(levels - 1) its reduction, Z latent channels.
+Esser et al. 2021 (VQGAN) with the KL regularisation of Rombach et al. 2022, sec. 3.1.
+
+    picture (B, 3, H, W) -> encoder -> quant -> mean, log variance -> sample, times scale -> latent
+    latent (B, Z, H/f, W/f) -> over scale -> post_quant -> decoder -> picture
+
+B batch, H x W size of the picture, f = 2^(levels - 1) its reduction, Z latent channels, C channels
+of a feature map.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import Linear, ResBlock, attention
+from ..layers import Conv2d, GroupNorm, Linear, ResBlock, attention, pad
 
 EPS = 1e-6  # of every group norm
 
@@ -20,9 +27,11 @@ class VAEConfig:
     """image_channels, latent_channels   3 and 4 in Stable Diffusion
     channels                          of each level, finest first
     res_blocks                        a level of the encoder; the decoder has one more
-    groups                            of every group norm. Several channels each: the mean of a group, which the norm
-                                      removes, must not be all that tells one flat colour from another
-    scale                             what the latent is multiplied with, so that its standard deviation is about 1
+    groups                            of every group norm. Several channels each: the mean of a
+                                      group, which the norm removes, must not be all that tells one
+                                      flat colour from another
+    scale                             what the latent is multiplied with, so that its standard
+                                      deviation is about 1
     """
 
     image_channels: int
@@ -41,9 +50,11 @@ class VAEConfig:
 class Attention(nn.Module):
     """Every pixel of a feature map looks at every other, with a single head."""
 
+    __call__: Callable[..., Tensor]
+
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(groups, channels, EPS)
+        self.norm = GroupNorm(groups, channels, EPS)
         self.q = Linear(channels, channels)
         self.k = Linear(channels, channels)
         self.v = Linear(channels, channels)
@@ -53,11 +64,13 @@ class Attention(nn.Module):
         """(B, C, H, W) -> (B, C, H, W)"""
         h = self.norm(x).flatten(2).transpose(1, 2)  # (B, L, C)
         h = self.out(attention(self.q(h), self.k(h), self.v(h), heads=1))
-        return x + h.transpose(1, 2).unflatten(2, x.shape[-2:])  # type: ignore[no-any-return]
+        return x + h.transpose(1, 2).view_as(x)
 
 
 class Mid(nn.Module):
     """The coarsest resolution of encoder and decoder."""
+
+    __call__: Callable[..., Tensor]
 
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
@@ -66,45 +79,64 @@ class Mid(nn.Module):
         self.res2 = ResBlock(channels, channels, groups, EPS)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.res2(self.attn(self.res1(x)))  # type: ignore[no-any-return]
+        return self.res2(self.attn(self.res1(x)))
 
 
 class Downsample(nn.Module):
-    """Half the size, by a convolution of stride 2 that sees one more row and column at the bottom and the right."""
+    """Half the size, by a convolution of stride 2 that sees one more row and column at the bottom
+    and the right."""
+
+    __call__: Callable[..., Tensor]
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
+        self.conv = Conv2d(channels, channels, 3, stride=2, padding=(0, 1, 0, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H/2, W/2)"""
-        return self.conv(F.pad(x, (0, 1, 0, 1)))  # type: ignore[no-any-return]
+        return self.conv(x)
 
 
 class Upsample(nn.Module):
     """Twice the size by repeating pixels, then a convolution to smooth them: both at once.
 
-    To repeat pixels is a transposed convolution with a 2x2 box of ones. It and the convolution make one transposed
-    convolution, whose 4x4 kernel is the 3x3 one summed over such boxes: 16 products a pixel of the input instead of 36.
+    To repeat pixels is a transposed convolution with a 2x2 box of ones. It and the convolution make
+    one transposed convolution, whose 4x4 kernel is the 3x3 one summed over such boxes: 16 products
+    a pixel of the input instead of 36.
     """
+
+    __call__: Callable[..., Tensor]
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv = Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, 2H, 2W)"""
-        kernel = F.avg_pool2d(self.conv.weight, 2, stride=1, padding=1, divisor_override=1)  # (out, in, 4, 4)
-        return F.conv_transpose2d(x, kernel.flip(2, 3).transpose(0, 1), self.conv.bias, stride=2, padding=1)
+        if self.conv.wrap:  # a margin of one pixel becomes one of two, which is cut off again
+            return self.enlarged(pad(x, (1, 1, 1, 1), self.conv.wrap))[..., 2:-2, 2:-2]
+        return self.enlarged(x)
+
+    def enlarged(self, x: Tensor) -> Tensor:
+        """What `forward` does, with zeros around the map."""
+        kernel = F.avg_pool2d(self.conv.weight, 2, stride=1, padding=1, divisor_override=1)
+        kernel = kernel.flip(2, 3).transpose(0, 1)  # (in, out, 4, 4)
+        return F.conv_transpose2d(x, kernel, self.conv.bias, stride=2, padding=1)
 
 
 class Level(nn.Module):
     """One resolution: residual blocks, then the change of size, if any."""
 
-    def __init__(self, inputs: int, channels: int, res_blocks: int, groups: int, resize: nn.Module | None) -> None:
+    __call__: Callable[..., Tensor]
+    resize: Callable[[Tensor], Tensor] | None
+
+    def __init__(
+        self, inputs: int, channels: int, res_blocks: int, groups: int, resize: nn.Module | None
+    ) -> None:
         super().__init__()
+        widths = [inputs] + [channels] * res_blocks
         self.res = nn.ModuleList(
-            ResBlock(inputs if i == 0 else channels, channels, groups, EPS) for i in range(res_blocks)
+            ResBlock(before, after, groups, EPS) for before, after in pairwise(widths)
         )
         self.resize = resize
 
@@ -115,63 +147,53 @@ class Level(nn.Module):
 
 
 class Encoder(nn.Module):
-    """(B, 3, H, W) -> (B, 2Z, H/f, W/f): the mean and log variance of each latent, before `VAE.quant`."""
+    """(B, 3, H, W) -> (B, 2Z, H/f, W/f): the mean and log variance of each latent, before
+    `VAE.quant`."""
+
+    __call__: Callable[..., Tensor]
 
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
-        channels = config.channels
-        last = len(channels) - 1
-        self.stem = nn.Conv2d(config.image_channels, channels[0], 3, padding=1)
-        self.down = nn.ModuleList(
-            Level(
-                channels[max(i - 1, 0)],
-                width,
-                config.res_blocks,
-                config.groups,
-                Downsample(width) if i < last else None,
-            )
-            for i, width in enumerate(channels)
-        )
-        self.mid = Mid(channels[-1], config.groups)
-        self.norm = nn.GroupNorm(config.groups, channels[-1], EPS)
-        self.out = nn.Conv2d(channels[-1], 2 * config.latent_channels, 3, padding=1)
+        channels, groups = config.channels, config.groups
+        self.stem = Conv2d(config.image_channels, channels[0], 3, padding=1)
+        self.down = nn.ModuleList()
+        for i, (before, width) in enumerate(pairwise((channels[0], *channels))):
+            resize = Downsample(width) if i < len(channels) - 1 else None
+            self.down.append(Level(before, width, config.res_blocks, groups, resize))
+        self.mid = Mid(channels[-1], groups)
+        self.norm = GroupNorm(groups, channels[-1], EPS)
+        self.out = Conv2d(channels[-1], 2 * config.latent_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.stem(x)
         for down in self.down:
             h = down(h)
         h = self.mid(h)
-        return self.out(F.silu(self.norm(h), inplace=True))  # type: ignore[no-any-return]
+        return self.out(F.silu(self.norm(h), inplace=True))
 
 
 class Decoder(nn.Module):
     """(B, Z, H/f, W/f) -> (B, 3, H, W)"""
 
+    __call__: Callable[..., Tensor]
+
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
-        channels = config.channels[::-1]
-        last = len(channels) - 1
-        self.stem = nn.Conv2d(config.latent_channels, channels[0], 3, padding=1)
-        self.mid = Mid(channels[0], config.groups)
-        self.up = nn.ModuleList(
-            Level(
-                channels[max(i - 1, 0)],
-                width,
-                config.res_blocks + 1,
-                config.groups,
-                Upsample(width) if i < last else None,
-            )
-            for i, width in enumerate(channels)
-        )
-        self.norm = nn.GroupNorm(config.groups, channels[-1], EPS)
-        self.out = nn.Conv2d(channels[-1], config.image_channels, 3, padding=1)
+        channels, groups = config.channels[::-1], config.groups
+        self.stem = Conv2d(config.latent_channels, channels[0], 3, padding=1)
+        self.mid = Mid(channels[0], groups)
+        self.up = nn.ModuleList()
+        for i, (before, width) in enumerate(pairwise((channels[0], *channels))):
+            resize = Upsample(width) if i < len(channels) - 1 else None
+            self.up.append(Level(before, width, config.res_blocks + 1, groups, resize))
+        self.norm = GroupNorm(groups, channels[-1], EPS)
+        self.out = Conv2d(channels[-1], config.image_channels, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
-        h = self.stem(z)
-        h = self.mid(h)
+        h = self.mid(self.stem(z))
         for up in self.up:
             h = up(h)
-        return self.out(F.silu(self.norm(h), inplace=True))  # type: ignore[no-any-return]
+        return self.out(F.silu(self.norm(h), inplace=True))
 
 
 class VAE(nn.Module):
@@ -181,8 +203,8 @@ class VAE(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = Encoder(config)
-        self.quant = nn.Conv2d(2 * config.latent_channels, 2 * config.latent_channels, 1)
-        self.post_quant = nn.Conv2d(config.latent_channels, config.latent_channels, 1)
+        self.quant = Conv2d(2 * config.latent_channels, 2 * config.latent_channels, 1)
+        self.post_quant = Conv2d(config.latent_channels, config.latent_channels, 1)
         self.decoder = Decoder(config)
 
     @property
@@ -199,17 +221,18 @@ class VAE(nn.Module):
         mean, log_variance = self.quant(self.encoder(images)).chunk(2, dim=1)
         return mean, log_variance.clamp(-30, 20)
 
-    def encode(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
-        """(B, 3, H, W) in [-1, 1] -> scaled latents (B, Z, H/f, W/f).
+    def encode(self, images: Tensor, noise: Tensor | None = None, scaled: bool = True) -> Tensor:
+        """(B, 3, H, W) in [-1, 1] -> latents (B, Z, H/f, W/f); times `scale`, unless not `scaled`.
 
-        The mean of the posterior; or, given standard normal noise of the latents' shape, the sample that it picks:
-        z = mean + std * noise. Kingma & Welling 2014, sec. 2.4.
+        The mean of the posterior; or, given standard normal noise of the latents' shape, the sample
+        that it picks: z = mean + std * noise. Kingma & Welling 2014, sec. 2.4.
         """
         mean, log_variance = self.moments(images)
         if noise is not None:
             mean = mean + torch.exp(0.5 * log_variance) * noise.to(mean)
-        return mean * self.config.scale
+        return mean * self.config.scale if scaled else mean
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Scaled latents (B, Z, H/f, W/f) -> pictures (B, 3, H, W), in [-1, 1] but for small overshoots."""
-        return self.decoder(self.post_quant(latents / self.config.scale))  # type: ignore[no-any-return]
+    def decode(self, latents: Tensor, scaled: bool = True) -> Tensor:
+        """Latents (B, Z, H/f, W/f) as `encode` gives them -> pictures (B, 3, H, W), in [-1, 1] but
+        for small overshoots."""
+        return self.decoder(self.post_quant(latents / self.config.scale if scaled else latents))

@@ -6,14 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from ldm.keymaps import Row
+from ldm.models.keymaps import Row
 
 
 def share(ours: nn.Module, theirs: nn.Module, rows: Iterable[Row], dtype: torch.dtype) -> None:
-    """Give two modules on the `meta` device the same random parameters, those of diffusers' in memory of ours.
+    """Give two modules on the `meta` device the same random parameters, those of diffusers' in
+    memory of ours.
 
-    The weights keep the size of what goes through them: with smaller ones, as layers start with, every branch beside
-    a skip would be too quiet for a mistake in it to be heard. No bias is 0, and no norm's weight 1.
+    The weights keep the size of what goes through them: with smaller ones, as layers start with,
+    every branch beside a skip would be too quiet for a mistake in it to be heard. No bias is 0, and
+    no norm's weight 1.
     """
     generator = torch.Generator().manual_seed(0)
     names = {
@@ -27,7 +29,9 @@ def share(ours: nn.Module, theirs: nn.Module, rows: Iterable[Row], dtype: torch.
         if parameter.ndim > 1:
             state[name].normal_(0, parameter[0].numel() ** -0.5, generator=generator)
         else:
-            state[name].normal_(float("norm" in name and name.endswith("weight")), 0.1, generator=generator)
+            state[name].normal_(
+                float("norm" in name and name.endswith("weight")), 0.1, generator=generator
+            )
     ours.load_state_dict(state, assign=True)
     theirs.load_state_dict({names[name]: tensor for name, tensor in state.items()}, assign=True)
     for module in (ours, theirs):

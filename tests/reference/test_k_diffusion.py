@@ -75,7 +75,9 @@ class Known(Noise):
 def test_methods(theirs, name, schedule, steps):
     noise, run = Known([0]), getattr(theirs, FUNCTIONS[name])
     sigmas = SAMPLERS[name].sigmas(SCHEDULE, steps, schedule)
-    x = sigmas[0] * torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    x = sigmas[0] * torch.randn(
+        1, 4, 8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
     *_, last = SAMPLERS[name].run(denoise, x, sigmas, noise)
 
     along = "ancestral" not in name  # a path
@@ -83,8 +85,13 @@ def test_methods(theirs, name, schedule, steps):
     def sampled(sigma, following):
         return noise.path(x, float(sigma), float(following)) if along else noise(x)
 
-    known = {"noise_sampler": sampled, "solver_type": "heun" if name.endswith("heun") else "midpoint"}
-    options = {key: value for key, value in known.items() if key in inspect.signature(run).parameters}
+    known = {
+        "noise_sampler": sampled,
+        "solver_type": "heun" if name.endswith("heun") else "midpoint",
+    }
+    options = {
+        key: value for key, value in known.items() if key in inspect.signature(run).parameters
+    }
     levels = torch.tensor(sigmas, dtype=torch.float64)
     expected = run(lambda x, sigma: denoise(x, float(sigma[0])), x, levels, disable=True, **options)
     torch.testing.assert_close(last.x, expected, rtol=0, atol=1e-10)

@@ -1,4 +1,5 @@
-"""Whole pictures beside diffusers' pipelines: prompt, noise, levels, sampler and picture to start from, all at once."""
+"""Whole pictures beside diffusers' pipelines: prompt, noise, levels, sampler and picture to start
+from, all at once."""
 
 import numpy as np
 import pytest
@@ -16,8 +17,8 @@ from diffusers import (
 )
 from PIL import Image
 
+from ldm.models.weights import save
 from ldm.request import Request
-from ldm.weights import save
 
 SCHEDULERS = {
     "ddim": DDIMScheduler,
@@ -45,12 +46,21 @@ def folder(tiny_checkpoint, tmp_path_factory):
 def pipeline(kind, folder, sampler):
     pipe = kind.from_pretrained(folder, safety_checker=None, feature_extractor=None)
     pipe.set_progress_bar_config(disable=True)
-    pipe.scheduler = SCHEDULERS[sampler].from_config(pipe.scheduler.config, **OPTIONS.get(sampler, {}))
+    pipe.scheduler = SCHEDULERS[sampler].from_config(
+        pipe.scheduler.config, **OPTIONS.get(sampler, {})
+    )
     return pipe
 
 
 def settings(sampler, **options):
-    known = {"seed": 7, "sampler": sampler, "schedule": "automatic", "steps": 8, "scale": 3.0, "compat": "diffusers"}
+    known = {
+        "seed": 7,
+        "sampler": sampler,
+        "schedule": "automatic",
+        "steps": 8,
+        "guidance_scale": 3.0,
+        "compat": "diffusers",
+    }
     return Request("cat do", negative="do", **known, **options)
 
 

@@ -1,8 +1,10 @@
-"""Samplers against diffusers' schedulers, and the sigma lists against the values other programs use.
+"""Samplers against diffusers' schedulers, and the sigma lists against the values other programs
+use.
 
-The lists differ between programs (diffusers interpolates t -> sigma linearly in sigma where k-diffusion and this
-project do it in log sigma; its lists start elsewhere), the methods do not. So each scheduler makes its own list and
-both sides run on that one, with one nonlinear function as the denoiser.
+The lists differ between programs (diffusers interpolates t -> sigma linearly in sigma where
+k-diffusion and this project do it in log sigma; its lists start elsewhere), the methods do not. So
+each scheduler makes its own list and both sides run on that one, with one nonlinear function as the
+denoiser.
 """
 
 from typing import Any
@@ -11,7 +13,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from ldm.samplers import SAMPLERS, SCHEDULES, Noise, NoiseSchedule, scaled_linear_betas, zero_terminal_snr
+from ldm.samplers import (
+    SAMPLERS,
+    SCHEDULES,
+    Noise,
+    NoiseSchedule,
+    scaled_linear_betas,
+    zero_terminal_snr,
+)
 
 diffusers = pytest.importorskip("diffusers")
 
@@ -30,13 +39,23 @@ class Same(Noise):
         return torch.linspace(-2, 2, x.numel()).reshape(x.shape)
 
 
-def ours(name: str, x: Tensor, sigmas: list[float], before_last: bool = False, **options: Any) -> Tensor:
+def ours(
+    name: str, x: Tensor, sigmas: list[float], before_last: bool = False, **options: Any
+) -> Tensor:
     steps = list(SAMPLERS[name].run(denoise, x, sigmas, Same([0]), **options))
     return steps[-2 if before_last else -1].x
 
 
-def theirs(scheduler: Any, x: Tensor, levels: list[float], preserving: bool, calls: int = 99, **options: Any) -> Tensor:
-    """Run a scheduler on x at levels[0], giving it at its call i the eps of our denoiser at levels[i].
+def theirs(
+    scheduler: Any,
+    x: Tensor,
+    levels: list[float],
+    preserving: bool,
+    calls: int = 99,
+    **options: Any,
+) -> Tensor:
+    """Run a scheduler on x at levels[0], giving it at its call i the eps of our denoiser at
+    levels[i].
 
     preserving: it keeps x / sqrt(1 + sigma^2) instead of x.
     """
@@ -79,7 +98,10 @@ def test_schedulers_that_keep_x(name: str, kind: str, config: dict[str, Any]) ->
     levels = scheduler.sigmas.double().tolist()
     calls = levels
     if name == "dpm2":  # every second call is at the middle of a step
-        calls = [(scheduler.sigmas_interpol[i].item() if i % 2 else level) for i, level in enumerate(levels)]
+        calls = [
+            (scheduler.sigmas_interpol[i].item() if i % 2 else level)
+            for i, level in enumerate(levels)
+        ]
     x = start(levels[0])
     expected = theirs(scheduler, x, calls, preserving=False, **generator(name))
     assert (ours(name, x, descending(levels)) - expected).abs().max() < 1e-4
@@ -98,8 +120,12 @@ SDE = {"algorithm_type": "sde-dpmsolver++"}
         ("unipc_bh2", "UniPCMultistepScheduler", {"solver_order": 3}),
     ],
 )
-def test_schedulers_of_several_steps(name: str, kind: str, config: dict[str, Any], karras: bool) -> None:
-    scheduler = getattr(diffusers, kind)(**BETAS, **config, use_karras_sigmas=karras, final_sigmas_type="zero")
+def test_schedulers_of_several_steps(
+    name: str, kind: str, config: dict[str, Any], karras: bool
+) -> None:
+    scheduler = getattr(diffusers, kind)(
+        **BETAS, **config, use_karras_sigmas=karras, final_sigmas_type="zero"
+    )
     scheduler.set_timesteps(STEPS)
     levels = scheduler.sigmas.double().tolist()
     x = start(levels[0])
@@ -109,9 +135,14 @@ def test_schedulers_of_several_steps(name: str, kind: str, config: dict[str, Any
 
 
 def test_dpmpp_3m_without_noise() -> None:
-    """The Heun type is that of the second step. The stochastic form there weighs the curvature otherwise: by 1 more."""
+    """The Heun type is that of the second step. The stochastic form there weighs the curvature
+    otherwise: by 1 more."""
     scheduler = diffusers.DPMSolverMultistepScheduler(
-        **BETAS, solver_order=3, solver_type="heun", lower_order_final=False, final_sigmas_type="zero"
+        **BETAS,
+        solver_order=3,
+        solver_type="heun",
+        lower_order_final=False,
+        final_sigmas_type="zero",
     )
     scheduler.set_timesteps(STEPS)
     levels = scheduler.sigmas.double().tolist()
@@ -128,7 +159,9 @@ def test_dpmpp_3m_without_noise() -> None:
         ("unipc", "UniPCMultistepScheduler", {"solver_type": "bh1", "final_sigmas_type": "zero"}),
     ],
 )
-def test_schedulers_that_cannot_step_to_zero(name: str, kind: str, config: dict[str, Any], order: int) -> None:
+def test_schedulers_that_cannot_step_to_zero(
+    name: str, kind: str, config: dict[str, Any], order: int
+) -> None:
     """DEIS ends at sigma_min there, bh1 in NaN; so they are compared before their last step."""
     scheduler = getattr(diffusers, kind)(**BETAS, **config, solver_order=order)
     scheduler.set_timesteps(STEPS)
@@ -147,7 +180,8 @@ def test_schedulers_that_cannot_step_to_zero(name: str, kind: str, config: dict[
     ],
 )
 def test_schedulers_that_count_training_steps(name: str, kind: str, config: dict[str, Any]) -> None:
-    """On leading steps, which are a fixed 1000 // STEPS apart: they go from t to t - 1000 // STEPS on any list."""
+    """On leading steps, which are a fixed 1000 // STEPS apart: they go from t to t - 1000 // STEPS
+    on any list."""
     scheduler = getattr(diffusers, kind)(**BETAS, **config, steps_offset=1)
     scheduler.set_timesteps(STEPS)
     a = scheduler.alphas_cumprod.double()
@@ -160,7 +194,8 @@ def test_schedulers_that_count_training_steps(name: str, kind: str, config: dict
 
 
 def test_lcm() -> None:
-    """diffusers mixes a little of x into D, 0.25 / (10 t)^2 of it: less than a 1e-5th but in the last step."""
+    """diffusers mixes a little of x into D, 0.25 / (10 t)^2 of it: less than a 1e-5th but in the
+    last step."""
     scheduler = diffusers.LCMScheduler(**BETAS, clip_sample=False, set_alpha_to_one=True)
     scheduler.set_timesteps(8)
     a = scheduler.alphas_cumprod.double()
@@ -171,13 +206,38 @@ def test_lcm() -> None:
 
 
 SCHEDULE = NoiseSchedule(scaled_linear_betas())
-SIGMAS = {  # ten steps of Stable Diffusion 1, as AUTOMATIC1111, k-diffusion and ComfyUI compute them
+# ten steps of Stable Diffusion 1, as AUTOMATIC1111, k-diffusion and ComfyUI compute them
+SIGMAS = {
     "karras": [14.6146, 9.1029, 5.4784, 3.1686, 1.7494, 0.9141, 0.4469, 0.2014, 0.0819, 0.0292, 0],
     "uniform": [14.6146, 7.8399, 4.6092, 2.9183, 1.9502, 1.3449, 0.9324, 0.6250, 0.3687, 0.0292, 0],
     "normal": [14.6146, 7.8399, 4.6092, 2.9183, 1.9502, 1.3449, 0.9324, 0.6250, 0.3687, 0.0292, 0],
-    "sgm_uniform": [14.6146, 8.3072, 5.0924, 3.3251, 2.2797, 1.6156, 1.1629, 0.8319, 0.5712, 0.3437, 0],
+    "sgm_uniform": [
+        14.6146,
+        8.3072,
+        5.0924,
+        3.3251,
+        2.2797,
+        1.6156,
+        1.1629,
+        0.8319,
+        0.5712,
+        0.3437,
+        0,
+    ],
     "simple": [14.6146, 8.3028, 5.0878, 3.3211, 2.2765, 1.6129, 1.1606, 0.8299, 0.5693, 0.3417, 0],
-    "ddim_uniform": [8.3907, 5.1344, 3.3478, 2.2929, 1.6237, 1.1682, 0.8357, 0.5741, 0.3462, 0.0413, 0],
+    "ddim_uniform": [
+        8.3907,
+        5.1344,
+        3.3478,
+        2.2929,
+        1.6237,
+        1.1682,
+        0.8357,
+        0.5741,
+        0.3462,
+        0.0413,
+        0,
+    ],
 }
 
 
@@ -197,15 +257,21 @@ def test_spacings(spacing: str, steps: int) -> None:
 
 def test_align_your_steps_at_the_number_it_was_made_for() -> None:
     expected = diffusers.schedulers.AysSchedules["StableDiffusionSigmas"]
-    assert SCHEDULES["align_your_steps"](SCHEDULE, 11)[:10] == pytest.approx(expected[:10], abs=1e-3)
+    assert SCHEDULES["align_your_steps"](SCHEDULE, 11)[:10] == pytest.approx(
+        expected[:10], abs=1e-3
+    )
 
 
 def test_the_noise_schedule_of_stable_diffusion_1() -> None:
     assert SCHEDULE.sigma_min == pytest.approx(0.029167, abs=1e-6)
     assert SCHEDULE.sigma_max == pytest.approx(14.614641, abs=1e-6)
-    assert SCHEDULE.alphas_cumprod[[0, 999]].tolist() == pytest.approx([0.99915, 0.0046601], abs=1e-7)
+    assert SCHEDULE.alphas_cumprod[[0, 999]].tolist() == pytest.approx(
+        [0.99915, 0.0046601], abs=1e-7
+    )
     scheduler = diffusers.DDIMScheduler(**BETAS)
-    assert torch.allclose(SCHEDULE.alphas_cumprod.float(), scheduler.alphas_cumprod, rtol=1e-5, atol=0)
+    assert torch.allclose(
+        SCHEDULE.alphas_cumprod.float(), scheduler.alphas_cumprod, rtol=1e-5, atol=0
+    )
 
 
 def test_zero_terminal_snr() -> None:

@@ -5,27 +5,36 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ldm.families import FAMILIES
-from ldm.keymaps.rows import unet_rows
+from ldm.conditioning import Conditioning
+from ldm.models.families import FAMILIES
+from ldm.models.keymaps.rows import unet_rows
 from ldm.unet import UNet, UNetConfig
 
 diffusers = pytest.importorskip("diffusers")
 
 
 def their_unet(config: UNetConfig):
-    """Their `attention_head_dim` is the number of heads."""
+    """Their `attention_head_dim` is the number of heads. Their vector is made of a pooled text and
+    the embeddings of some numbers: here of one number, 2 wide."""
+    down = ["CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in config.depth]
+    vector = {
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 2,
+        "projection_class_embeddings_input_dim": config.vector_width,
+    }
     return diffusers.UNet2DConditionModel(
-        in_channels=config.in_channels,
+        in_channels=config.in_channels + config.concat_channels,
         out_channels=config.out_channels,
         block_out_channels=config.channels,
         layers_per_block=config.res_blocks,
         norm_num_groups=config.groups,
-        down_block_types=["CrossAttnDownBlock2D" if at else "DownBlock2D" for at in config.attention],
-        up_block_types=["CrossAttnUpBlock2D" if at else "UpBlock2D" for at in reversed(config.attention)],
+        down_block_types=down,
+        up_block_types=[block.replace("Down", "Up") for block in reversed(down)],
         cross_attention_dim=config.context_width,
         attention_head_dim=tuple(config.heads_at(width) for width in config.channels),
-        transformer_layers_per_block=config.depth,
+        transformer_layers_per_block=[depth or config.mid_depth for depth in config.depth],
         use_linear_projection=config.linear_projection,
+        **(vector if config.vector_width is not None else {}),
     )
 
 
@@ -38,25 +47,28 @@ def difference(share_weights, config, batch, size, tokens, dtype):
     x = torch.randn(batch, config.in_channels, *size, dtype=dtype, generator=generator)
     context = torch.randn(batch, tokens, config.context_width, dtype=dtype, generator=generator)
     t = torch.tensor([0.25, 500, 999.0])[-batch:]
-    got, expected = ours(x, t, context), theirs(x, t, context).sample
+    concat = vector = added = None
+    if config.concat_channels:
+        concat = torch.randn(batch, config.concat_channels, *size, dtype=dtype, generator=generator)
+    if config.vector_width is not None:
+        text = torch.randn(batch, config.vector_width - 2, dtype=dtype, generator=generator)
+        number = torch.tensor([[7.0], [0.5], [11.0]], dtype=dtype)[:batch]
+        vector = torch.cat([text, number.cos(), number.sin()], dim=1)
+        added = {"text_embeds": text, "time_ids": number}
+    cond = Conditioning(context, vector, concat)
+    beside = x if concat is None else torch.cat([x, concat], dim=1)
+    got = ours(x, t, cond)
+    expected = theirs(beside, t, context, added_cond_kwargs=added).sample
     assert got.shape == expected.shape == (batch, config.out_channels, *size)
     assert got.dtype == expected.dtype == dtype
     return float((got - expected).abs().max()), float(expected.abs().max())
 
 
 SMALL = UNetConfig(
-    in_channels=5,
-    out_channels=3,
-    channels=(24, 40, 56),
-    res_blocks=1,
-    groups=8,
-    attention=(True, False, True),
-    context_width=18,
-    heads=4,
-    head_width=None,
-    depth=1,
+    in_channels=5, out_channels=3, concat_channels=0, channels=(24, 40, 56), res_blocks=1, groups=8,
+    depth=(1, 0, 1), mid_depth=1, context_width=18, vector_width=None, heads=4, head_width=None,
     linear_projection=False,
-)
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -65,12 +77,17 @@ SMALL = UNetConfig(
         SMALL,
         replace(SMALL, heads=None, head_width=8),
         replace(SMALL, heads=None, head_width=8, linear_projection=True, res_blocks=2),
-        replace(SMALL, attention=(False, True, False), depth=2),
-        replace(SMALL, channels=(32, 64, 96, 64), attention=(False, True, True, False), groups=32, res_blocks=2),
-        replace(SMALL, channels=(16,), attention=(True,), in_channels=4, out_channels=4, res_blocks=3),
+        replace(SMALL, depth=(0, 2, 0), mid_depth=2),
+        replace(SMALL, depth=(0, 2, 3), mid_depth=3, vector_width=11),
+        replace(SMALL, in_channels=4, concat_channels=5),
+        replace(SMALL, channels=(32, 64, 96, 64), depth=(0, 1, 1, 0), groups=32, res_blocks=2),
+        replace(SMALL, channels=(16,), depth=(1,), in_channels=4, out_channels=4, res_blocks=3),
     ],
-    ids=["heads by number", "by width", "linear projection", "deep", "groups of 2", "one level"],
-)
+    ids=[
+        "heads by number", "by width", "linear projection", "deep", "a vector, and its own depth",
+        "concat", "groups of 2", "one level",
+    ],
+)  # fmt: skip
 def test_small_odd_sizes(share_weights, config):
     error, largest = difference(share_weights, config, 3, (24, 40), 7, torch.float64)
     assert error <= 1e-5 * largest

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ldm.families import FAMILIES
-from ldm.keymaps.rows import vae_rows
+from ldm.models.families import FAMILIES
+from ldm.models.keymaps.rows import vae_rows
 from ldm.vae import VAE, VAEConfig
 
 diffusers = pytest.importorskip("diffusers")
@@ -31,7 +31,9 @@ def differences(share_weights, config, batch, size, dtype):
     with torch.device("meta"):
         ours, theirs = VAE(config), their_vae(config)
     share_weights(ours, theirs, vae_rows(config), dtype)
-    images = torch.rand(batch, config.image_channels, *size, dtype=dtype, generator=torch.Generator().manual_seed(1))
+    images = torch.rand(
+        batch, config.image_channels, *size, dtype=dtype, generator=torch.Generator().manual_seed(1)
+    )
     images = 2 * images - 1
     posterior = theirs.encode(images).latent_dist
     mean, log_variance = ours.moments(images)
@@ -47,10 +49,14 @@ def differences(share_weights, config, batch, size, dtype):
     for got, expected in pairs.values():
         assert got.shape == expected.shape
         assert got.dtype == expected.dtype == dtype
-    return {name: (float((a - b).abs().max()), float(b.abs().max())) for name, (a, b) in pairs.items()}
+    return {
+        name: (float((a - b).abs().max()), float(b.abs().max())) for name, (a, b) in pairs.items()
+    }
 
 
-SMALL = VAEConfig(image_channels=3, latent_channels=5, channels=(24, 40, 56), res_blocks=1, groups=8, scale=0.3)
+SMALL = VAEConfig(
+    image_channels=3, latent_channels=5, channels=(24, 40, 56), res_blocks=1, groups=8, scale=0.3
+)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +70,9 @@ SMALL = VAEConfig(image_channels=3, latent_channels=5, channels=(24, 40, 56), re
     ids=["one block", "two blocks", "groups of 1 to 3", "one level"],
 )
 def test_small_odd_sizes(share_weights, config):
-    for name, (error, largest) in differences(share_weights, config, 3, (40, 24), torch.float64).items():
+    for name, (error, largest) in differences(
+        share_weights, config, 3, (40, 24), torch.float64
+    ).items():
         assert error <= 1e-5 * largest, name
 
 

@@ -1,0 +1,68 @@
+"""Where many pictures come from: the lines of a file, or the pictures of a folder."""
+
+import argparse
+import re
+import shlex
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ..pipeline.passes import check
+from ..request import Request
+from .flags import add_request_flags
+
+
+class LineParser(argparse.ArgumentParser):
+    """Parses the flags of a line, and raises what is wrong with them."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
+FLAG = re.compile(r"(?:^|\s)--[A-Za-z]")
+
+
+def read_line(line: str, parser: LineParser) -> dict[str, Any]:
+    """The fields that a line of --from-file asks for: a prompt, as it stands, and then flags,
+    quoted as in a shell.
+
+    The flags begin with the first word that begins with two hyphens and a letter.
+    """
+    flag = FLAG.search(line)
+    if flag is None:
+        return {"prompt": line}
+    prompt, flags = line[: flag.start()].strip(), line[flag.start() :]
+    return ({"prompt": prompt} if prompt else {}) | vars(parser.parse_args(shlex.split(flags)))
+
+
+def read_lines(path: Path, from_image: bool) -> list[dict[str, Any]]:
+    """The fields that each line of a file asks for. from_image: see `add_request_flags`."""
+    parser = LineParser(add_help=False, allow_abbrev=False)
+    add_request_flags(parser, from_image)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise ValueError(f"--from-file {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"--from-file {path} is not UTF-8 text: save it as such") from None
+    if not lines:
+        raise ValueError(f"--from-file {path} is empty: write a prompt on each line")
+    found = []
+    for number, line in enumerate(lines, 1):
+        try:
+            found.append(read_line(line, parser))
+            check(Request(**found[-1]))
+        except ValueError as error:
+            raise ValueError(f"--from-file {path}, line {number}: {error}") from None
+    return found
+
+
+def masked_pictures(folder: Path) -> list[dict[str, Any]]:
+    """The pictures in a folder that have a mask beside them, as CompVis's inpaint.py finds them."""
+    masks = sorted(folder.glob("*_mask.png"))
+    if not masks:
+        raise ValueError(
+            f"--indir {folder} has no pictures with masks: put x.png and x_mask.png there"
+        )
+    return [
+        {"image": str(mask).removesuffix("_mask.png") + ".png", "mask": str(mask)} for mask in masks
+    ]

@@ -1,0 +1,70 @@
+"""replay: pictures made again from what their files say."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..metadata import ImageMetadata, read_metadata
+from ..metadata.image_metadata import shortened
+from ..pipeline import LatentDiffusion
+from ..pipeline.batches import draw as events
+from ..pipeline.batches import plan
+from ..pipeline.job import Job
+from ..request import Request
+from ..runtime.options import kinds
+from .draw import open_model
+from .output import Output
+from .show import unsupported
+
+FILES = {"image": "--init-img", "mask": "--mask", "wildcards": "--wildcards"}
+
+
+def replay(options: argparse.Namespace) -> None:
+    """Make the picture of each file again; flags that are given replace what it says."""
+    changes = {name: getattr(options, name) for name in kinds(Request) if hasattr(options, name)}
+    read = [read_metadata(path) for path in options.files]
+    output, model = Output(options), open_model(options)
+    wanted = []
+    for path, metadata in zip(options.files, read):
+        jobs = planned(model, path, metadata.request, changes)
+        lines = [*another_model(metadata, model), *unsupported(metadata)]
+        wanted += [(job, path, metadata.program, lines) for job in jobs]
+    jobs, said = [job for job, *_ in wanted], set()
+    for job in output.batches(model, jobs):
+        _, path, program, lines = wanted[jobs.index(job)]
+        if path not in said:
+            print("\n  ".join([f"{path}: made by {program}", *lines]))
+        said.add(path)
+        for event in events(model, job, output.preview_every, output.look):
+            output.take(event)
+
+
+def planned(
+    model: LatentDiffusion, path: Path, request: Request, changes: dict[str, Any]
+) -> list[Job]:
+    """What a file asks for. Files that it names are never opened: it may come from anybody, and
+    they would be somebody else's. Whoever wants them gives them again."""
+    named = {name: getattr(request, name) for name in FILES if name not in changes}
+    lacking = {name: value for name, value in named.items() if value is not None}
+    hints = [f"it names '{shortened(value)}': give {FILES[n]}" for n, value in lacking.items()]
+    if hints:
+        raise ValueError(
+            f"{path} was made with files that are not opened unasked; {'; '.join(hints)}"
+        )
+    try:
+        return plan(model, [replace(request, **changes)], 16)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def another_model(metadata: ImageMetadata, model: LatentDiffusion) -> list[str]:
+    """A line, if a file names a model that is not the one at hand."""
+    if metadata.model is None:
+        return []
+    name = metadata.model.replace("\\", "/").rpartition("/")[2]
+    if name.removesuffix(".safetensors").removesuffix(".ckpt") == model.name:
+        return []
+    return [f"not honoured: the model {metadata.model}, in place of which is {model.name}"]

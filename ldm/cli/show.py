@@ -1,0 +1,51 @@
+"""show and watermark: what the file of a picture says of its making, and what is hidden in the
+picture."""
+
+import argparse
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+
+from ..images.files import open_image
+from ..images.watermark import MARKS, agreement, extract
+from ..metadata import ImageMetadata, read_metadata
+from ..request import Request
+
+
+def show(options: argparse.Namespace) -> None:
+    """Print what each file says."""
+    for path in options.files:
+        print("\n  ".join(said(path, read_metadata(path))))
+
+
+def said(path: Path, metadata: ImageMetadata) -> list[str]:
+    """Who made it, the settings that are not this library's defaults, and those that it has no
+    words for."""
+    model = f", model {metadata.model}" if metadata.model is not None else ""
+    lines = [f"{path}: made by {metadata.program}{model}"]
+    for f in fields(Request):
+        value = getattr(metadata.request, f.name)
+        if value != f.default or f.name in ("prompt", "seed"):
+            lines.append(f"{f.name}: {value}".replace("\n", "\n    "))
+    return [*lines, *unsupported(metadata)]
+
+
+def unsupported(metadata: ImageMetadata) -> list[str]:
+    """What the request does not honour, a line each."""
+    lines = (f"not honoured: {name}, {why}" for name, why in metadata.unsupported.items())
+    return [line.replace("\n", " ") for line in lines]
+
+
+def marks(options: argparse.Namespace) -> None:
+    """Print which watermark each picture has; or, of a given length, whatever text is in it."""
+    for path in options.files:
+        pixels = np.asarray(open_image(path))
+        if options.length is not None:
+            print(f"{path}: {extract(pixels, options.length)!r}")
+            continue
+        parts = {who: agreement(pixels, message) for who, message in MARKS.items()}
+        who = max(parts, key=lambda who: parts[who])
+        found = "the mark" if parts[who] == 1 else "no whole mark; at best that"
+        share = f"{parts[who]:.0%} of its bits (by chance about half)"
+        print(f"{path}: {found} of {who}, {share}")

@@ -1,0 +1,46 @@
+"""The samplers and schedules by the labels of AUTOMATIC1111's web UI, and by k-diffusion's and
+ComfyUI's names."""
+
+from ..samplers.registry import SAMPLERS
+from ..samplers.sigmas import SCHEDULES
+
+# k-diffusion's and ComfyUI's names, and stable-diffusion.cpp's, where they are not this library's
+ALIASES = {
+    "dpm_2": "dpm2",
+    "dpm_2_ancestral": "dpm2_ancestral",
+    "uni_pc": "unipc",
+    "uni_pc_bh2": "unipc_bh2",
+    "euler_a": "euler_ancestral",
+    "dpm++2s_a": "dpmpp_2s_ancestral",
+    "dpm++2m": "dpmpp_2m",
+}
+
+
+def sampler_named(name: str) -> str | None:
+    """The sampler of that name or label, whatever its case: "Euler a", sample_euler_ancestral and
+    euler_a are one."""
+    labels = {sampler.label.casefold(): key for key, sampler in SAMPLERS.items()}
+    name = name.removeprefix("sample_")
+    key = labels.get(name.casefold(), ALIASES.get(name, name))
+    return key if key in SAMPLERS else None
+
+
+def schedule_named(name: str) -> str | None:
+    """The schedule of that name or label: "SGM Uniform" is sgm_uniform. "Automatic" is a name,
+    too."""
+    key = {"ddim": "ddim_uniform"}.get(name.casefold(), name.casefold().replace(" ", "_"))
+    return key if key in SCHEDULES or key == "automatic" else None
+
+
+def method_named(name: str) -> tuple[str | None, str | None]:
+    """The sampler of that name; and the schedule, if it ends in one, as the web UI's names did
+    before version 1.9.
+
+    >>> method_named("DPM++ 2M Karras"), method_named("DPM2 a"), method_named("Karras")
+    (('dpmpp_2m', 'karras'), ('dpm2_ancestral', None), (None, None))
+    """
+    start, _, ending = name.rpartition(" ")
+    sampler, schedule = sampler_named(start), schedule_named(ending)
+    if sampler_named(name) is None and sampler is not None and schedule is not None:
+        return sampler, schedule
+    return sampler_named(name), None

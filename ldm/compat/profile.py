@@ -1,0 +1,132 @@
+"""How a program goes from a request to a picture, as far as that can be done in several ways. The
+rows of the programs stand in `profiles`, and how each of them has a sampler in the columns of
+`Sampler`.
+
+The pipeline reads the fields of a row, and never asks which program it is.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import torch
+
+from ..samplers import Noise, NoiseSchedule, Sampler
+from .noise import CompatNoise, NoiseSource
+
+NoiseScale = Callable[[Sampler, str, float, float], float]  # sampler, schedule, sigma, sigma_max
+Steps = Callable[[int, float], int]  # steps, strength -> steps
+
+
+def unit_variance(sampler: Sampler, schedule: str, sigma: float, sigma_max: float) -> float:
+    """As for a clean latent of variance 1: what the network sees is standard normal."""
+    return math.sqrt(1 + sigma**2)
+
+
+def rounded(steps: int, strength: float) -> int:
+    return round(steps * strength)
+
+
+def rounded_total(steps: int, strength: float) -> int:
+    return round(steps / strength)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How a program does what can be done in several ways. The defaults are this library's.
+
+    name         what a request calls it
+    program      the name under which `Sampler` has columns of it
+    noise        where its noise comes from; None: from this library's `Noise`
+    initial_noise_scale  what the first noise is multiplied with, where there is no picture to start
+                 from: of the sampler, the schedule's name, the first sigma and the schedule's
+                 sigma_max
+    full_noise_img2img   whether that also holds for the noise that is added to a picture
+    linear_sigma, round_t  see `NoiseSchedule`
+    schedules    what its names of schedules mean, where they mean something else here
+    prompt_syntax  whose grammar a prompt is in, where the request does not say
+    repeat_chunks  whether prompts of unlike lengths are filled up with their own chunks
+    calls_count  whether changes of a prompt go by the calls of the network, counted from 0, and by
+                 all the steps asked for; else by the steps that run, counted from 1
+    img2img_steps  of so many steps, how many run on a picture, at this strength
+    total_steps  how many must be asked for so that as many run as are wanted: where `full_steps` is
+    full_steps, full_steps_hires  whether it is as good as set always; in the second pass of hires
+    slerp_dims   along which dimensions of the noise a variation goes, see `slerp`
+    one_stream   whether all batches of a run draw from one stream, which the first one seeds
+    truncate     whether 8 bits are made by cutting off the fraction; else by rounding
+    """
+
+    name: str | None = None
+    program: str = ""
+    noise: NoiseSource | None = None
+    initial_noise_scale: NoiseScale = unit_variance
+    full_noise_img2img: bool = False
+    linear_sigma: bool = False
+    round_t: bool = False
+    schedules: Mapping[str, str] = field(default_factory=dict, hash=False)
+    prompt_syntax: Literal["a1111", "comfyui", "off"] = "a1111"
+    repeat_chunks: bool = False
+    calls_count: bool = False
+    img2img_steps: Steps = rounded
+    total_steps: Steps = rounded_total
+    full_steps: bool = False
+    full_steps_hires: bool = False
+    slerp_dims: tuple[int, ...] = (1, 2, 3)
+    one_stream: bool = False
+    truncate: bool = False
+
+    @property
+    def per_image(self) -> bool:
+        """Whether a picture has its noise to itself; else it is a part of its batch's."""
+        return self.noise is None or self.noise.per_image
+
+    def make_noise(
+        self,
+        seeds: Sequence[int],
+        sigmas: Sequence[float],
+        dtype: torch.dtype = torch.float32,
+        noise_offset: int = 0,
+        ensd: int = 0,
+    ) -> Noise:
+        """The noise of pictures with these seeds, on the way down these sigmas. Others: see
+        `CompatNoise`."""
+        if self.noise is None:
+            return Noise(seeds)
+        return CompatNoise(self.noise, seeds, sigmas, dtype, noise_offset, ensd)
+
+    def automatic_schedule(self, sampler: Sampler) -> str:
+        return sampler.schedules.get(self.program, sampler.schedule)
+
+    def sigmas(
+        self, sampler: Sampler, noise_schedule: NoiseSchedule, steps: int, schedule: str
+    ) -> list[float]:
+        """`Sampler.sigmas`, as this program has the sampler and the schedule."""
+        if schedule == "automatic":
+            schedule = self.automatic_schedule(sampler)
+        discard = sampler.discards.get(self.program, sampler.discard_next_to_last)
+        theirs = replace(sampler, discard_next_to_last=discard)
+        return theirs.sigmas(noise_schedule, steps, self.schedules.get(schedule, schedule))
+
+    def ends_at_sigma_min(self, sampler: Sampler) -> bool:
+        """Whether the last step leads to the noise of the first training step, where others go to
+        0."""
+        return self.program in sampler.ends_at_sigma_min
+
+    def changes(self, sampler: Sampler, asked: int, run: int) -> int:
+        """How many times a prompt can change, when so many steps were asked for, and so many
+        run."""
+        return asked * sampler.calls_per_step if self.calls_count else run
+
+    def change(self, step: int, call: int) -> int:
+        """Which of these it is in a step, counted from 1, at a call of the network, counted from
+        0."""
+        return call if self.calls_count else step
+
+    def draws(self, sampler: Sampler, steps: int) -> int | None:
+        """How many draws of the noise a batch makes, by which the next one's begins later; None:
+        batches do not share a stream."""
+        if not self.one_stream:
+            return None
+        extra = sampler.extra_draws.get(self.program)
+        return 1 if extra is None else 1 + steps + extra

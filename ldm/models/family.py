@@ -1,0 +1,162 @@
+"""A model family is data: what its networks look like, the noise they were trained with, and how it
+is best used.
+
+The families that are known stand in `families`; a model that a user trains carries its own in the
+header of its file.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from ..clip.model import TextConfig
+from ..samplers import SAMPLERS, SCHEDULES, NoiseSchedule, scaled_linear_betas, zero_terminal_snr
+from ..unet import UNetConfig
+from ..vae import VAEConfig
+
+
+@dataclass(frozen=True)
+class Family:
+    """name
+    text                     the text towers: the U-Net reads their results side by side
+    unet, vae                the shapes of the other networks
+    beta_start, beta_end     of the noise of training, linear in their square root
+    train_steps              how many noise levels there were
+    prediction               what the U-Net predicts: eps or v, see ModelDenoiser
+    size                     width and height of the pictures it was trained on, in pixels
+    steps, guidance_scale    by default: steps of sampling, and strength of the guidance
+    sampler, schedule        by default: names in SAMPLERS and SCHEDULES
+    """
+
+    name: str
+    text: tuple[TextConfig, ...]
+    unet: UNetConfig
+    vae: VAEConfig
+    beta_start: float
+    beta_end: float
+    train_steps: int
+    prediction: Literal["eps", "v"]
+    size: int
+    steps: int
+    guidance_scale: float
+    sampler: str
+    schedule: str
+
+    def __post_init__(self) -> None:
+        unet, latent = self.unet, self.vae.latent_channels
+        if unet.context_width != (width := sum(tower.width for tower in self.text)):
+            raise ValueError(
+                f"the U-Net reads texts {unet.context_width} wide, but they are {width}"
+            )
+        if unet.out_channels != latent:
+            raise ValueError(f"the U-Net makes {unet.out_channels} channels, the VAE has {latent}")
+        if unet.in_channels != latent:
+            raise ValueError(
+                f"the U-Net's in_channels are {unet.in_channels}, a latent has {latent}: what it "
+                "sees beside the latent are its concat_channels"
+            )
+        part = unet.heads if unet.heads is not None else unet.head_width
+        assert part is not None  # UNetConfig has seen to it
+        levels = [width for width, depth in zip(unet.channels, unet.depth) if depth]
+        if any(tower.width % tower.heads for tower in self.text) or any(
+            width % part for width in [*levels, unet.channels[-1]]
+        ):
+            raise ValueError(
+                "attention heads must divide their width equally: "
+                "change heads, head_width or the widths"
+            )
+        for tower in self.text:
+            if tower.layer > tower.layers or (tower.pad or 0) >= tower.vocabulary:
+                raise ValueError(
+                    f"layer {tower.layer} and pad {tower.pad} must be among a text encoder's "
+                    f"{tower.layers} layers and {tower.vocabulary} tokens"
+                )
+        if not 0 < self.beta_start < self.beta_end < 1 or not 2 <= self.train_steps <= 100_000:
+            raise ValueError(
+                f"{self.train_steps} betas from {self.beta_start} to {self.beta_end}: "
+                "they must rise within (0, 1), in 2 to 100000 steps"
+            )
+        for name, known in ((self.sampler, SAMPLERS), (self.schedule, SCHEDULES)):
+            if name not in known:
+                raise ValueError(f"{name!r} is unknown: choose one of {', '.join(known)}")
+
+    def noise_schedule(
+        self, linear: bool = False, whole: bool = False, zero_snr: bool = False
+    ) -> NoiseSchedule:
+        """The levels of training; zero_snr: rescaled by `zero_terminal_snr`. Others: see
+        `NoiseSchedule`."""
+        betas = scaled_linear_betas(self.beta_start, self.beta_end, self.train_steps)
+        return NoiseSchedule(zero_terminal_snr(betas) if zero_snr else betas, linear, whole)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that JSON can write."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Family":
+        """The inverse of `to_dict`, also after a journey through JSON. ValueError names the field
+        that is wrong."""
+        family: Family = _build(cls, _upgraded(values), "family")
+        return family
+
+
+def _upgraded(values: Any) -> Any:
+    """A family as it was written by version 0.1: with one text encoder, which was read at its last
+    layer, `scale` for guidance_scale, and one depth for all levels whose `attention` is true."""
+    if not isinstance(values, Mapping) or "scale" not in values:
+        return values
+    new = {("guidance_scale" if name == "scale" else name): value for name, value in values.items()}
+    if isinstance(text := new.get("text"), Mapping):
+        width = text.get("width")
+        added = {"layer": 1, "final_norm": True, "pad": None, "projection": None}
+        new["text"] = [
+            {"mlp_width": 4 * width if isinstance(width, int) else None, **added, **text}
+        ]
+    unet = new.get("unet")
+    if isinstance(unet, Mapping) and isinstance(levels := unet.get("attention"), list | tuple):
+        depth = unet.get("depth")
+        added = {"concat_channels": 0, "vector_width": None, "mid_depth": depth}
+        new["unet"] = {**added, **unet, "depth": [depth if level else 0 for level in levels]}
+        del new["unet"]["attention"]
+    return new
+
+
+def _build(kind: Any, values: Any, where: str) -> Any:
+    """A dataclass from a mapping that has its fields: all of them, no others, each of its type."""
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{where} must be a mapping of names to values, not {values!r}")
+    names = [field.name for field in fields(kind)]
+    if unknown := [name for name in values if name not in names]:
+        raise ValueError(f"{where} has no field {unknown[0]!r}: it has {', '.join(names)}")
+    if missing := [name for name in names if name not in values]:
+        raise ValueError(f"{where} lacks the field {missing[0]!r}")
+    hints = get_type_hints(kind)
+    return kind(**{name: _value(hints[name], values[name], f"{where}.{name}") for name in names})
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    if is_dataclass(hint):
+        return _build(hint, value, where)
+    if get_origin(hint) is tuple and isinstance(value, list | tuple) and value:
+        item = get_args(hint)[0]
+        return tuple(_value(item, part, f"{where}.{i}") for i, part in enumerate(value))
+    if not _fits(hint, value, 0 if MAY_BE_ZERO.intersection(where.split(".")) else 1):
+        raise ValueError(f"{where} cannot be {value!r}")
+    return value
+
+
+MAY_BE_ZERO = {"pad", "depth", "concat_channels"}  # all other whole numbers count something
+
+
+def _fits(hint: Any, value: Any, least: int) -> bool:
+    if get_origin(hint) is UnionType:
+        return any(_fits(part, value, least) for part in get_args(hint))
+    if get_origin(hint) is Literal:
+        return isinstance(value, str) and value in get_args(hint)
+    if hint is int:
+        return type(value) is int and value >= least
+    if hint is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    return isinstance(hint, type) and type(value) is hint

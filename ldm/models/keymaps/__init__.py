@@ -1,0 +1,150 @@
+"""What each parameter is called, here and elsewhere: exact tables, total and one-to-one, that serve
+for loading and for saving.
+
+Names of our own:        unet.…   vae.…   text.…   text2.…
+of CompVis:              model.diffusion_model.…   first_stage_model.…
+                         cond_stage_model.transformer.… (for OpenCLIP .model.…)
+                         conditioner.embedders.0.… 1.… where there are two text encoders
+of diffusers' folders:   unet.…   vae.…   text_encoder.…   text_encoder_2.…
+                         <folder>.<name in that folder's file>
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+from ..family import Family
+from .rows import PLAIN, Operation, Row, unet_rows, vae_rows, with_prefix
+from .text import TEXT_MODEL, openclip, openclip_rows, text_rows
+
+__all__ = ["Component", "Ignored", "KeyFormat", "Operation", "Row", "Source"]
+__all__ += ["components", "ema_name", "ignored", "prefixes", "rows", "table"]
+
+KeyFormat = Literal["ldm", "compvis", "diffusers"]
+
+
+class Component(NamedTuple):
+    """One network of a family.
+
+    name               its names begin with it and a dot, in our own files
+    compvis, diffusers   what its names begin with there
+    rows               its layers, without these beginnings
+    """
+
+    name: str
+    compvis: str
+    diffusers: str
+    rows: Iterator[Row]
+
+
+def components(family: Family) -> Iterator[Component]:
+    """The U-Net, the VAE and the text encoders: text, text2, …"""
+    yield Component("unet", "model.diffusion_model.", "unet.", unet_rows(family.unet))
+    yield Component("vae", "first_stage_model.", "vae.", vae_rows(family.vae))
+    for i, config in enumerate(family.text):
+        root = "cond_stage_model" if len(family.text) == 1 else f"conditioner.embedders.{i}"
+        compvis = f"{root}.model." if openclip(config) else f"{root}.transformer."
+        inside = openclip_rows(config) if openclip(config) else text_rows(config)
+        number = "" if i == 0 else str(i + 1)
+        diffusers = f"text_encoder_{number}." if number else "text_encoder."
+        yield Component(f"text{number}", compvis, diffusers, inside)
+
+
+def rows(family: Family) -> Iterator[Row]:
+    """Every layer of all networks."""
+    for part in components(family):
+        yield from with_prefix(f"{part.name}.", part.compvis, part.diffusers, part.rows)
+
+
+class Source(NamedTuple):
+    """Where a parameter of ours is found in a file: the first name is written, any is read.
+
+    component   the network that it belongs to: unet, vae, text, text2
+    operation   makes the part ours, and ours the part; None: it is ours as it is
+    part        (i, n): it is the i-th of n equal parts of the tensor, along the first axis; the
+                others are parameters of ours, too
+    """
+
+    component: str
+    names: tuple[str, ...] = ()
+    operation: Operation | None = None
+    part: tuple[int, int] = (0, 1)
+
+
+@lru_cache(maxsize=16)
+def table(family: Family, key_format: KeyFormat, bare: bool = False) -> dict[str, Source]:
+    """Each parameter of ours -> its source.
+
+    bare   without the beginning that tells the network, as in a file of one network alone
+    """
+    begins = prefixes(family, key_format)
+    sources = {}
+    for component in components(family):
+        begin = "" if bare else begins[component.name]
+        for layer in component.rows:
+            columns = {"ldm": (layer.ours,), "compvis": layer.compvis, "diffusers": layer.diffusers}
+            form = layer.form if key_format == "compvis" else PLAIN
+            for parameter in ("weight", "bias") if layer.bias else ("weight",):
+                end = form.suffix.format(parameter)
+                sources[f"{component.name}.{layer.ours}.{parameter}"] = Source(
+                    component.name,
+                    tuple(f"{begin}{name}{end}" for name in columns[key_format]),
+                    form.operation if parameter == "weight" else None,
+                    form.part,
+                )
+    return sources
+
+
+def prefixes(family: Family, key_format: KeyFormat) -> dict[str, str]:
+    """What all names of each network begin with."""
+    return {
+        part.name: {"ldm": f"{part.name}.", "compvis": part.compvis, "diffusers": part.diffusers}[
+            key_format
+        ]
+        for part in components(family)
+    }
+
+
+def ema_name(compvis: str) -> str:
+    """CompVis's name of the moving average of a parameter inside "model.": that name without its
+    dots."""
+    return "model_ema." + compvis.removeprefix("model.").replace(".", "")
+
+
+class Ignored(NamedTuple):
+    """Something in official files that is not needed."""
+
+    names: tuple[str, ...]
+    shape: tuple[int, ...]
+    reason: str
+
+
+SCHEDULE_BUFFERS = (
+    *("betas", "alphas_cumprod", "alphas_cumprod_prev", "sqrt_recipm1_alphas_cumprod"),
+    *("sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod", "sqrt_recip_alphas_cumprod"),
+    *("log_one_minus_alphas_cumprod", "posterior_variance", "posterior_log_variance_clipped"),
+    *("posterior_mean_coef1", "posterior_mean_coef2"),
+)
+
+
+def ignored(family: Family, key_format: KeyFormat) -> list[Ignored]:
+    """What official files hold besides parameters, each with the reason why it is not needed."""
+    found = []
+    if key_format == "compvis":
+        schedule = "noise schedule: computed anew, in float64, from the betas of the family"
+        counter = "counters of the moving average: of use only to its training"
+        found += [Ignored((name,), (family.train_steps,), schedule) for name in SCHEDULE_BUFFERS]
+        found += [Ignored((f"model_ema.{name}",), (), counter) for name in ("decay", "num_updates")]
+    towers = {} if key_format == "ldm" else prefixes(family, key_format)
+    for config, tower in zip(family.text, [towers[name] for name in towers if name[:4] == "text"]):
+        if key_format == "compvis" and openclip(config):
+            size = (config.width, config.width)
+            reason = "of use only where texts are compared with pictures"
+            found.append(Ignored((f"{tower}logit_scale",), (), reason))
+            if config.projection is None:
+                found.append(Ignored((f"{tower}text_projection",), size, reason))
+        else:
+            names = tuple(f"{tower}{name}embeddings.position_ids" for name in TEXT_MODEL)
+            reason = "positions of the tokens: the numbers 0, 1, 2, …"
+            found.append(Ignored(names, (1, config.length), reason))
+    return found

@@ -1,0 +1,152 @@
+"""From a path to the networks in memory."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from ...clip.model import TextEncoder
+from ...clip.tokenizer import Tokenizer, clip_merges, parse_merges
+from ...unet import UNet
+from ...vae import VAE
+from ..families import FAMILIES, Family
+from ..keymaps import Source
+from .errors import CheckpointError
+from .matching import match, seems
+from .opening import OpenedCheckpoint, open_checkpoint
+from .own import has_own_names, is_complete, meta_model, stated_family
+from .recognise import recognise
+
+Sources = Mapping[str, tuple[str, Source]]  # parameters of ours -> see KeyMatch
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model as it lies in a file.
+
+    text     its text encoders, in the order of the family's
+    merges   of its tokenizer, in rank order; None means CLIP's
+    """
+
+    family: Family
+    text: tuple[TextEncoder, ...]
+    unet: UNet
+    vae: VAE
+    merges: tuple[tuple[str, str], ...] | None = None
+
+
+def read(
+    path: str | Path,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    ema: bool | None = None,
+    family: Family | None = None,
+    vae_dtype: torch.dtype | None = None,
+) -> Checkpoint:
+    """The model in a file or a diffusers folder, ready to run.
+
+    dtype      of all weights, whatever they are in the file. Where they are that already, and on
+               the CPU, they are the mapped file itself; else they are converted one by one.
+    ema        take the moving averages of the U-Net where the file has them beside the weights;
+               None: if it has them
+    family     what the file is, where that is neither written in it nor to be told from its keys
+               and shapes
+    vae_dtype  of the VAE's weights; None: dtype
+
+    CheckpointError: there is no such file, or it is damaged, or it is not such a checkpoint.
+    UnsafePickle: it is a pickle that tries to do more than to be data.
+    """
+    opened = open_checkpoint(path)
+    family, sources = locate(opened, family, ema)
+    networks = load(opened, family, sources, dtype, device, vae_dtype)
+    text = [net for net in networks.values() if isinstance(net, TextEncoder)]
+    unet, vae = cast(UNet, networks["unet"]), cast(VAE, networks["vae"])
+    return Checkpoint(family, tuple(text), unet, vae, merges_of(opened, family))
+
+
+def locate(
+    opened: OpenedCheckpoint, family: Family | None, ema: bool | None
+) -> tuple[Family, Sources]:
+    """The family of a checkpoint, and where each of its parameters is. A complete file of our own
+    needs no tables of names; what is wrong with an incomplete one they tell."""
+    if family is None and not ema and "family" in opened.metadata and has_own_names(opened):
+        family = supported(opened, stated_family(opened))
+        if is_complete(opened, family):
+            return family, {name: (name, Source(name.split(".")[0])) for name in opened.weights}
+        family = None
+    kind = recognise(opened, family)
+    family = supported(opened, known_family(opened, kind.family))
+    found = match(opened, family, kind.key_format, ema)
+    found.check(opened)
+    return family, found.sources
+
+
+def supported(opened: OpenedCheckpoint, family: Family) -> Family:
+    if family.unet.concat_channels:
+        raise CheckpointError(
+            f"{opened.path} needs concat conditioning, which this version has no maker for"
+        )
+    return family
+
+
+def known_family(opened: OpenedCheckpoint, family: Family | None) -> Family:
+    if family is None:
+        known = ", ".join(FAMILIES)
+        raise CheckpointError(
+            f"{opened.path} is of no family that is known here ({known}){seems(opened)}"
+        )
+    return family
+
+
+def load(
+    opened: OpenedCheckpoint,
+    family: Family,
+    sources: Sources,
+    dtype: torch.dtype,
+    device: torch.device | str,
+    vae_dtype: torch.dtype | None = None,
+) -> nn.ModuleDict:
+    """The networks whose parameters have been found."""
+    of_vae = dtype if vae_dtype is None else vae_dtype
+    state = {}
+    for ours, (name, source) in sources.items():
+        weight = opened.weights[name].part(*source.part)
+        tensor = weight.read(of_vae if source.component == "vae" else dtype, device)
+        if source.operation is not None:
+            tensor = source.operation.ours(tensor)
+        state[ours] = tensor.contiguous()
+        check_finite(state[ours], f"{name} in {opened.path}")
+    wanted = {source.component for _, source in sources.values()}
+    networks = nn.ModuleDict(
+        {name: network for name, network in meta_model(family).items() if name in wanted}
+    )
+    networks.load_state_dict(state, assign=True)
+    return networks.eval()
+
+
+def check_finite(tensor: Tensor, name: str) -> None:
+    """A sum is finite if all its terms are, and is quick; where it is not, it may only have grown
+    too large."""
+    if not tensor.sum().isfinite() and not (finite := tensor.isfinite()).all():
+        count = int((~finite).sum())
+        raise CheckpointError(
+            f"{name} has {count} values that are NaN or inf in {tensor.dtype}: "
+            "the file is damaged, or this type too narrow for it"
+        )
+
+
+def merges_of(opened: OpenedCheckpoint, family: Family) -> tuple[tuple[str, str], ...] | None:
+    """The tokenizer's merges, where they are not CLIP's; as many as the text encoder knows
+    words."""
+    if opened.merges is None:
+        return None
+    try:
+        merges = parse_merges(opened.merges.strip("\n").split("\n"))
+        if len(Tokenizer(merges)) != (vocabulary := family.text[0].vocabulary):
+            raise ValueError(f"they make {len(merges) + 514} tokens, and not {vocabulary}")
+    except ValueError as error:
+        raise CheckpointError(f"{opened.path} has damaged merges: {error}") from error
+    return None if merges == clip_merges() else merges

@@ -1,0 +1,74 @@
+"""Which key format and which family a checkpoint has, told by its keys and shapes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+
+from ..families import FAMILIES, Family
+from ..keymaps import KeyFormat, table
+from .folder import family_of
+from .mapped import Weight
+from .opening import OpenedCheckpoint
+from .own import buildable, has_own_names, parameter_shapes, stated_family
+
+
+@dataclass(frozen=True)
+class Kind:
+    """family       None if no family of ours has such keys and shapes
+    prediction   what the U-Net predicts, and the reason why that is believed
+    """
+
+    key_format: KeyFormat
+    family: Family | None
+    prediction: str
+
+
+def recognise(opened: OpenedCheckpoint, family: Family | None = None) -> Kind:
+    """A given family is believed, then a header or a folder that states its own, then the
+    shapes."""
+    key_format = key_format_of(opened)
+    if family is not None:
+        return Kind(key_format, family, f"{family.prediction}, as the given family says")
+    if "family" in opened.metadata:
+        family = stated_family(opened)
+        return Kind(key_format, family, f"{family.prediction}, as the header of the file says")
+    if opened.configs:
+        family = buildable(family_of(opened), opened)
+        return Kind(key_format, family, f"{family.prediction}, as scheduler_config.json says")
+    for family in FAMILIES.values():
+        if fits(opened.weights, family, key_format):
+            reason = f"{family.prediction}, as all models of the family {family.name}"
+            return Kind(key_format, family, reason)
+    return Kind(key_format, None, "unknown, as the family is")
+
+
+def key_format_of(opened: OpenedCheckpoint) -> KeyFormat:
+    if opened.container == "folder":
+        return "diffusers"
+    return "ldm" if has_own_names(opened) else "compvis"
+
+
+def fits(weights: Mapping[str, Weight], family: Family, key_format: KeyFormat) -> bool:
+    """Nine in ten parameters of the family are here in their shapes; if others are not, it is they
+    that are wrong."""
+    expected = shapes(family, key_format)
+    found = 0
+    for ours, source in table(family, key_format).items():
+        found += any(
+            name in weights and weights[name].shape == expected[ours] for name in source.names
+        )
+    return found >= 0.9 * len(expected)
+
+
+@lru_cache(maxsize=16)
+def shapes(family: Family, key_format: KeyFormat) -> dict[str, tuple[int, ...]]:
+    """The shape of the tensor that each parameter comes from, by our name."""
+    parameters, expected = parameter_shapes(family), {}
+    for name, source in table(family, key_format).items():
+        operation = source.operation
+        tensor = torch.empty(parameters[name], device="meta")
+        first, *rest = (tensor if operation is None else operation.theirs(tensor)).shape
+        expected[name] = (first * source.part[1], *rest)
+    return expected

@@ -1,0 +1,103 @@
+"""What a file is, without loading it."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..family import Family
+from .errors import gigabytes
+from .guess import guess_type
+from .matching import KeyMatch, first, match
+from .opening import OpenedCheckpoint, open_checkpoint
+from .recognise import Kind, recognise
+
+LAYOUTS = {"ldm": "own names", "compvis": "CompVis's names", "diffusers": "diffusers' names"}
+CONTAINERS = {
+    "safetensors": "a safetensors file",
+    "torch": "a file of torch.save",
+    "folder": "a folder",
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """kind    key format, family and prediction; the family is None if it is not one of ours
+    match   what has become of each key; None without a family
+    guess   what the file seems to be instead of a checkpoint of ours
+    """
+
+    opened: OpenedCheckpoint
+    kind: Kind
+    match: KeyMatch | None
+    guess: str | None
+
+    @property
+    def loadable(self) -> bool:
+        return self.match is not None and self.match.complete
+
+    @property
+    def dtypes(self) -> dict[str, int]:
+        """How many tensors there are of each type, the most frequent first."""
+        counts = Counter(
+            str(weight.dtype).removeprefix("torch.") for weight in self.opened.weights.values()
+        )
+        return dict(counts.most_common())
+
+    @property
+    def nbytes(self) -> int:
+        """Of the file, or of all files of a folder."""
+        return sum(len(file) for file in {weight.file for weight in self.opened.weights.values()})
+
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """The report as pairs of a heading and a text."""
+        family = self.kind.family
+        yield "file", str(self.opened.path)
+        container = CONTAINERS[self.opened.container]
+        names = LAYOUTS[self.kind.key_format]
+        yield "layout", f"{container} with {names}, {gigabytes(self.nbytes)}"
+        yield "family", "unknown" if family is None else family.name
+        if self.guess is not None:
+            yield "seems to be", self.guess
+        yield "prediction", self.kind.prediction
+        yield "tensors", ", ".join(f"{count} {dtype}" for dtype, count in self.dtypes.items())
+        if self.match is not None:
+            yield from self._coverage(self.match)
+        yield "loadable", "yes" if self.loadable else "no"
+
+    def _coverage(self, match: KeyMatch) -> Iterator[tuple[str, str]]:
+        yield (
+            "mapped",
+            f"{len(match.sources)} of {len(match.sources) + len(match.missing)} parameters",
+        )
+        if match.ema:
+            yield "averages", "the U-Net is that of the moving averages (EMA)"
+        for reason, count in Counter(match.ignored.values()).items():
+            yield "ignored", f"{count} {reason}"
+        if match.absent:
+            yield "not there", f"{len(match.absent)} that are not needed: {first(match.absent)}"
+        kinds = (
+            ("missing", match.missing),
+            ("unknown", list(match.unknown)),
+            ("wrong", match.wrong_shape),
+        )
+        for heading, names in kinds:
+            if names:
+                yield heading, f"{len(names)}: {first(names, 10)}"
+
+    def __str__(self) -> str:
+        return "\n".join(f"{heading:<12}{text}" for heading, text in self.lines())
+
+
+def inspect(path: str | Path, ema: bool | None = None, family: Family | None = None) -> Report:
+    """What is at a path, told from headers alone: no tensor is read, and nothing of a pickle is
+    run. ema, family: see `read`.
+
+    Checkpoints that are not ours are reported on as well. CheckpointError: it is no checkpoint at
+    all, or damaged.
+    """
+    opened = open_checkpoint(path)
+    kind = recognise(opened, family)
+    found = None if kind.family is None else match(opened, kind.family, kind.key_format, ema)
+    report = Report(opened, kind, found, None)
+    return report if report.loadable else Report(opened, kind, found, guess_type(opened.weights))

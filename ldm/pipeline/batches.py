@@ -1,0 +1,162 @@
+"""Many pictures: requests as jobs of the right size, and what happens while they are drawn, as
+events. Whoever listens prints them, saves them or sends them on.
+
+    jobs = plan(model, requests, size=4)
+    for event in draw(model, jobs[0], preview_every=5):
+        match event: ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from ..images.files import to_pil
+from ..request import Request, plain
+from ..runtime.device import free_memory
+from .denoise import always_guided
+from .job import Job
+from .run import run
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from ..samplers import Step
+    from .model import LatentDiffusion
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """A step of a batch is done."""
+
+    step: Step
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The index-th picture that is kept of the batch as it is after a number of steps."""
+
+    index: int
+    steps: int
+    image: Image
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The index-th picture that is kept of the batch; `request` draws it again, and it alone."""
+
+    index: int
+    image: Image
+    request: Request
+
+
+Event = Stepped | Preview | Finished
+
+
+def draw(
+    model: LatentDiffusion,
+    job: Job,
+    preview_every: int | None = None,
+    look: Callable[[Tensor], Tensor] | None = None,
+    record: list[Tensor] | None = None,
+) -> Iterator[Event]:
+    """What happens while a job is drawn in one batch.
+
+    preview_every, look   after so many steps a preview of each picture, decoded by `look`, see
+                          `LatentDiffusion.decode` and `LinearPreview`
+    record                see `run`
+    """
+    look = model.decode if look is None else look
+    for step in run(model, job, record):
+        yield Stepped(step)
+        if preview_every is not None and (step.index + 1) % preview_every == 0:
+            for i, image in enumerate(job.request.kept(to_pil(look(step.denoised)))):
+                yield Preview(i, step.index + 1, image)
+    pictures = [*zip(model.finish(job, step.x), job.singles())]
+    for i, (image, request) in enumerate(job.request.kept(pictures)):
+        yield Finished(i, image, request)
+
+
+def plan(
+    model: LatentDiffusion,
+    requests: Sequence[Request],
+    size: int,
+    images: Mapping[str, Image] | None = None,
+    masks: Mapping[str, Image] | None = None,
+) -> list[Job]:
+    """The pictures of requests as jobs of at most `size` pictures, or fewer if memory is short.
+
+    Every request is resolved once. images, masks: those that are open already, by their names.
+    """
+    jobs: list[Job] = []
+    for request in requests:
+        image, mask = (images or {}).get(str(request.image)), (masks or {}).get(str(request.mask))
+        job = model.resolve(request, image, mask)
+        if request.only is not None and job.profile.per_image:
+            jobs.append(job.split(1)[request.only])
+        else:
+            jobs += job.split(min(size, batch_size(model, job)))
+    return list(continued(jobs))
+
+
+def batch_size(model: LatentDiffusion, job: Job) -> int:
+    """How many pictures of a job memory has room for at once; a careful estimate, at most 16.
+
+    All of them where they share their noise, and one where its batch would show in it: see
+    `always_guided`.
+    """
+    if not job.profile.per_image:
+        return job.request.total
+    last = job.passes[-1]
+    if last.sampler.adaptive or (model.device.type == "cpu" and not always_guided(job)):
+        return 1
+    area = last.width * last.height
+    pixels = min(area, area if job.request.tile is None else job.request.tile**2)
+    rows = 1 if job.guidance_scale == 1 else 2
+    maps = 32 * rows * model.unet.config.channels[0]  # of the finest level
+    size = maps * (pixels // model.vae.factor**2) * model.dtype.itemsize
+    return max(1, min(16, free_memory(model.device) // 2 // size))
+
+
+def continued(jobs: Sequence[Job]) -> Iterator[Job]:
+    """Jobs whose seeds follow one another, by a program that seeds once in a run, share a stream of
+    noise: each leaves out what those before it drew."""
+    seed = offset = after = -1
+    for job in jobs:
+        draws = job.profile.draws(job.passes[0].sampler, len(job.passes[0].sigmas) - 1)
+        if draws is None:
+            yield job
+            continue
+        first = job.request.seed
+        if first != after:
+            seed, offset = first, job.request.noise_offset
+        yield replace(job, request=replace(job.request, seed=seed, noise_offset=offset))
+        offset += draws
+        after = first + job.request.total
+
+
+def merged(pictures: Sequence[Request], size: int) -> list[Request]:
+    """The inverse of `Request.split`: neighbours as one request of at most `size` pictures, where
+    one can say it.
+
+    That is where they differ in nothing but the prompts, and their seeds follow one another.
+    """
+    made: list[Request] = []
+    for picture in pictures:
+        last = made[-1] if made else picture
+        own: dict[str, Any] = {
+            "prompt": picture.prompt,
+            "negative": picture.negative,
+            "seed": picture.seed,
+        }
+        follows = picture.seed == last.seed + last.total and last.total < size
+        if made and follows and picture == replace(last, **own, count=1):
+            negatives = plain(last.negatives + picture.negatives)
+            prompts = last.prompts + picture.prompts
+            made[-1] = replace(last, prompt=prompts, negative=negatives)
+        else:
+            made.append(picture)
+    return made

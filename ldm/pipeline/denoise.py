@@ -1,0 +1,205 @@
+"""The denoiser of a job: the network, guided by prompts that may change on the way, in tiles, and
+keeping to what is known of the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..conditioning import Conditioning
+from ..images.colour import with_luminance
+from ..layers import seamless
+from ..prompts.conditioner import PromptBatch, batch_by_shape, branches
+from ..prompts.schedule import PromptSchedule, Reads
+from ..runtime.finite import broken
+from ..runtime.tiles import overlap_of
+from ..samplers import Denoiser, ModelDenoiser, Network
+from ..samplers.guidance import (
+    Guided,
+    cfg,
+    composable_guidance,
+    guidance_interval,
+    guidance_rescale,
+    unguided,
+)
+from ..samplers.wrappers import masked_denoiser, project_denoised, recorded, tiled
+
+if TYPE_CHECKING:
+    from ..unet import UNet
+    from .job import Job
+    from .model import LatentDiffusion
+    from .passes import Pass
+
+
+@dataclass
+class Clock:
+    """Where a pass is: the step that is being done, counted from 1, the calls of D before it, and
+    those of the passes before."""
+
+    step: int = 1
+    calls: int = 0
+    earlier: int = 0
+
+
+class Watched:
+    """The denoiser that a sampler is given: it counts its calls, and gives no NaN or infinity."""
+
+    def __init__(
+        self,
+        denoise: Denoiser,
+        clock: Clock,
+        model: LatentDiffusion,
+        part: Pass,
+        record: list[Tensor] | None,
+    ) -> None:
+        if record is not None:
+            denoise = recorded(denoise, record, clock.earlier)
+        self.denoise = denoise
+        self.clock, self.model, self.part = clock, model, part
+
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        denoised = self.denoise(x, sigma)
+        if not denoised.isfinite().all():
+            where = f"step {self.clock.step} of {len(self.part.sigmas) - 1}"
+            raise broken(lambda: self.denoise(x, sigma), {"unet": self.model.unet}, where)
+        self.clock.calls += 1
+        return denoised
+
+
+def denoiser(
+    model: LatentDiffusion, job: Job, part: Pass, clean: Tensor | None, clock: Clock
+) -> Denoiser:
+    """D(x, sigma) for the pictures of a pass. clean (B, Z, h, w): the latents it starts from."""
+    request, init = job.request, job.init
+    network = model.unet if request.seamless is None else around(model.unet, request.seamless)
+    denoise = guided(model, job, part, clock, network)
+    if request.tile is not None:
+        tile = request.tile // model.vae.factor
+        denoise = tiled(denoise, tile, overlap_of(tile))
+    if init is None or clean is None:
+        return denoise
+    if init.keep_luminance:
+        encode = partial(model.encode, tile=request.tile, axes=request.seamless)
+        decode = partial(model.decode, tile=request.tile, axes=request.seamless)
+        image = init.image.to(clean)
+        denoise = project_denoised(
+            denoise, lambda denoised: encode(with_luminance(decode(denoised), image))
+        )
+    if init.mask is None:
+        return denoise
+    return masked_denoiser(denoise, clean, latent_mask(init.mask, clean))
+
+
+def around(unet: UNet, axes: str) -> Network:
+    """The U-Net with maps that join themselves along the axes."""
+
+    def network(x: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
+        with seamless(unet, axes):
+            return unet(x, t, conditioning)
+
+    return network
+
+
+def latent_mask(mask: Tensor, clean: Tensor) -> Tensor:
+    """The mask of a picture (1, 1, H, W) for its latents (B, Z, h, w): 1 where any pixel is.
+    -> (1, 1, h, w)"""
+    return F.adaptive_max_pool2d(mask.to(clean), clean.shape[-2:])
+
+
+def guided(
+    model: LatentDiffusion, job: Job, part: Pass, clock: Clock, network: Network
+) -> Denoiser:
+    """The network guided by the prompts, or by the conditioning that is given instead."""
+    core = ModelDenoiser(network, job.noise_schedule, model.family.prediction)
+    if told := job.given.conditioning:
+        rows = [given.rows(job.request.total, model.dtype) for given in told]
+        return guidance(core, job, rows, torch.ones(1, job.request.total))
+    batches = batch_by_shape(
+        job.prompts,
+        job.negatives,
+        model.towers[0].tokenizer,
+        job.prompt_syntax,
+        job.guidance_scale != 1,
+        part.changes,
+        part.earlier,
+        job.profile.repeat_chunks,
+    )
+    parts = [prompted(model, job, core, batch, clock) for batch in batches]
+    return parts[0] if len(parts) == 1 else side_by_side(batches, parts)
+
+
+def side_by_side(batches: list[PromptBatch], parts: list[Denoiser]) -> Denoiser:
+    """D of pictures that cannot be computed in one batch, because their prompts differ in shape."""
+
+    def denoise(x: Tensor, sigma: float) -> Tensor:
+        denoised = torch.empty_like(x)
+        for batch, part in zip(batches, parts):
+            denoised[batch.pictures] = part(x[batch.pictures], sigma)
+        return denoised
+
+    return denoise
+
+
+def prompted(
+    model: LatentDiffusion, job: Job, core: ModelDenoiser, batch: PromptBatch, clock: Clock
+) -> Denoiser:
+    """D of the pictures of a batch. Every text is encoded once, and the branches are stacked once
+    for each moment at which a prompt changes."""
+    encoded = model.conditioning(
+        batch.schedule.texts, job.prompt_syntax, job.request.clip_skip, job.profile.repeat_chunks
+    )
+
+    def build(reads: Reads) -> Denoiser:
+        rows, weights = branches(reads, encoded, batch.guided)
+        return guidance(core, job, rows, weights)
+
+    if batch.schedule.constant:
+        return build(batch.schedule.at(1))
+    return Changing(build, batch.schedule, lambda: job.profile.change(clock.step, clock.calls))
+
+
+class Changing:
+    """A denoiser whose prompts change on the way: at each call that of the texts that are read."""
+
+    def __init__(
+        self, build: Callable[[Reads], Denoiser], schedule: PromptSchedule, now: Callable[[], int]
+    ) -> None:
+        self.build, self.schedule, self.now = lru_cache(maxsize=4)(build), schedule, now
+
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        return self.build(self.schedule.at(self.now()))(x, sigma)
+
+
+def guidance(core: ModelDenoiser, job: Job, rows: list[Conditioning], weights: Tensor) -> Denoiser:
+    """The branches combined as the request says: guided at its scale, rescaled, in its interval."""
+    scale, request = job.guidance_scale, job.request
+    if len(rows) == 1:
+        return Guided(core, rows, unguided)
+    single = len(rows) == 2
+    combine = cfg(scale) if single else composable_guidance(weights, scale)
+    if scale == 1:
+        return Guided(core, rows, combine)
+    plain = unguided if single else composable_guidance(weights, 1.0)
+    if request.guidance_rescale:
+        combine = guidance_rescale(combine, plain, request.guidance_rescale)
+    denoise = Guided(core, rows, combine)
+    if request.guidance_interval is None:
+        return denoise
+    without = Guided(core, rows[1:] if single else rows, plain)
+    return guidance_interval(denoise, without, *request.guidance_interval)
+
+
+def always_guided(job: Job) -> bool:
+    """Whether the network is never called on a single latent, but at least on one with its prompt
+    and one without.
+
+    On a CPU a convolution of one is rounded otherwise than of several, which is all that shows of a
+    batch's size.
+    """
+    return job.guidance_scale != 1 and job.request.guidance_interval is None

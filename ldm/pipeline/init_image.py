@@ -1,0 +1,146 @@
+"""The picture that sampling starts from: what of it is inpainted, and how the result goes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from ..images.colour import with_colours_of, with_luminance
+from ..images.files import fit, rgb, to_pil, to_tensor
+from ..images.masks import (
+    Box,
+    binarize_mask,
+    blur_mask,
+    crop_and_resize,
+    expand_box,
+    extend,
+    to_mask,
+)
+from ..request import Request
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """Where an inpainted picture goes: into the box of `picture`, through `mask`, of the whole
+    picture's size."""
+
+    picture: Image
+    mask: Image
+    box: Box
+
+    def __call__(self, inpainted: Image) -> Image:
+        """The picture, new where the mask is white; where it is black not a bit of it changes."""
+        from PIL import Image
+        from PIL.Image import Resampling
+
+        size = self.box[2] - self.box[0], self.box[3] - self.box[1]
+        if inpainted.size != size:
+            inpainted = inpainted.resize(size, Resampling.LANCZOS)
+        patch = Image.composite(inpainted, self.picture.crop(self.box), self.mask.crop(self.box))
+        result = self.picture.copy()
+        result.paste(patch, self.box[:2])
+        return result
+
+
+@dataclass(frozen=True)
+class InitImage:
+    """image             (1, 3, H, W) in [-1, 1]: what is encoded
+    mask              (1, 1, H, W): 1 where to inpaint, 0 where not; None: everywhere
+    overlay           how the result goes back into the picture that the image was cut from
+    keep_luminance    whether the result takes its luminance from the image, and only the colour is
+                      new
+    color_correction  whether the result takes the mean and spread of each channel from the image
+    """
+
+    image: Tensor
+    mask: Tensor | None = None
+    overlay: Overlay | None = None
+    keep_luminance: bool = False
+    color_correction: bool = False
+
+    def finish(self, images: Tensor, truncate: bool = False) -> list[Image]:
+        """Decoded pictures (B, 3, H, W) -> B finished ones. truncate: as in `to_pil`."""
+        image = self.image.to(images)
+        if self.color_correction:
+            known = None if self.mask is None else 1 - self.mask.to(images)
+            images = with_colours_of(images, image, known)
+        if self.keep_luminance:
+            images = with_luminance(images, image)
+        pictures = to_pil(images, truncate)
+        return pictures if self.overlay is None else [self.overlay(one) for one in pictures]
+
+
+def prepare(
+    request: Request,
+    family_size: int,
+    multiple: int,
+    picture: Image | Tensor,
+    mask: Image | Tensor | None = None,
+) -> InitImage:
+    """What sampling starts from: a picture, or the part of it that is inpainted, at a size the
+    model can do.
+
+    family_size  pixels of a side that the model was trained at: `inpaint_only_masked` draws that
+    multiple     of which width and height are multiples, where the request leaves them open
+    picture      PIL's, or (1, 3, H, W) in [-1, 1], which keeps its size if nothing is cut from it
+    mask         white is inpainted, see `to_mask`
+    """
+    checked(picture)
+    keep, correct = request.colourise, request.color_correction
+    sides = request.left, request.right, request.top, request.bottom
+    if (mask is not None) + any(sides) + (request.upscale is not None) > 1:
+        raise ValueError("a mask, pixels to add at the sides, and to upscale: give one of them")
+    if mask is None and not any(sides):
+        if isinstance(picture, Tensor) and request.upscale is None:
+            return InitImage(picture, keep_luminance=keep, color_correction=correct)
+        whole = as_pil(picture)
+        whole = fit(whole, multiple, *wanted_size(request, multiple, whole))
+        return InitImage(to_tensor(whole), keep_luminance=keep, color_correction=correct)
+    whole, new = (
+        extend(as_pil(picture), *sides) if mask is None else (as_pil(picture), to_mask(mask))
+    )
+    new, place = binarize_mask(new, whole.size)
+    box, size = (0, 0, *whole.size), fit(whole, multiple, request.width, request.height).size
+    if request.inpaint_only_masked:
+        width, height = (
+            family_size if side is None else side for side in (request.width, request.height)
+        )
+        size = width, height
+        box = expand_box(place, request.masked_padding, size[0] / size[1], whole.size)
+    image, inside = crop_and_resize(whole, new, box, size, fill=request.masked_content == "fill")
+    overlay = Overlay(whole, blur_mask(new, request.mask_blur, request.feather), box)
+    return InitImage(image, inside, overlay, keep, correct)
+
+
+def checked(picture: Image | Tensor) -> None:
+    """An error for a tensor that is not one picture in [-1, 1]."""
+    if not isinstance(picture, Tensor):
+        return
+    if picture.ndim != 4 or picture.shape[:2] != (1, 3) or not picture.is_floating_point():
+        what = f"{tuple(picture.shape)} of {picture.dtype}"
+        raise ValueError(
+            f"an image must be a tensor (1, 3, H, W) of numbers in [-1, 1], not {what}"
+        )
+    if not picture.isfinite().all():
+        raise ValueError("an image must be of numbers in [-1, 1]: this one has NaN or infinity")
+
+
+def as_pil(picture: Image | Tensor) -> Image:
+    return to_pil(picture)[0] if isinstance(picture, Tensor) else rgb(picture)
+
+
+def wanted_size(request: Request, multiple: int, picture: Image) -> tuple[int | None, int | None]:
+    """Width and height as the request says them, or as many times the picture's as it says."""
+    if request.upscale is None:
+        return request.width, request.height
+    sides = zip((request.width, request.height), picture.size)
+    width, height = (
+        max(1, round(own * request.upscale / multiple)) * multiple if said is None else said
+        for said, own in sides
+    )
+    return width, height

@@ -1,0 +1,53 @@
+"""From a path to a model that is ready to draw."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from ..clip.tokenizer import Tokenizer
+from ..models.families import Family
+from ..models.weights import read
+from ..runtime.device import choose_device, choose_dtype
+from .model import LatentDiffusion
+
+
+def load(
+    path: str | Path | None = None,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    ema: bool | None = None,
+    family: Family | None = None,
+) -> LatentDiffusion:
+    """A model, ready to draw.
+
+    path     a CompVis checkpoint, a diffusers folder, or a file of this library's; None: the model
+             that comes with it
+    device   None: the first there is of cuda, mps, cpu
+    dtype    None: what suits the device, see `choose_dtype`
+    ema      whether to take the moving averages of the U-Net's weights; None: if the file has them
+    family   what the file is, where neither it nor its shapes tell
+    """
+    path = built_in() if path is None else Path(os.path.expanduser(path)).resolve()
+    where = choose_device(device)
+    dtype, _ = choose_dtype(where, dtype)
+    found = read(path, dtype, where, ema, family, vae_dtype=torch.float32)  # see `to`
+    tokenizer = Tokenizer(found.merges, found.family.text[0].length)
+    if len(tokenizer) > (known := found.family.text[0].vocabulary):
+        raise ValueError(
+            f"{path} has no merges of its tokenizer: CLIP's make {len(tokenizer)} tokens, "
+            f"and its text encoder knows {known}"
+        )
+    name = path.name if path.is_dir() else path.stem
+    model = LatentDiffusion(found.text, found.unet, found.vae, tokenizer, found.family, name)
+    return model.to(where, dtype)
+
+
+def built_in() -> Path:
+    """The file of the model that comes with this library."""
+    found = sorted((Path(__file__).parent.parent / "assets").glob("*.safetensors"))
+    if len(found) != 1:
+        files = ", ".join(map(str, found))
+        there = f"has {len(found)} built-in models ({files})" if found else "has no built-in model"
+        raise ValueError(f"this copy of ldm {there}: give the path of a checkpoint")
+    return found[0]

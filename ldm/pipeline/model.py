@@ -1,0 +1,248 @@
+"""The whole model: text encoder, U-Net and VAE, that together turn a request into pictures.
+
+B pictures of H x W pixels, their latents (B, Z, H/f, W/f).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..clip.model import TextEncoder
+from ..clip.tokenizer import Tokenizer, clip_merges
+from ..conditioning import Conditioning
+from ..images.files import to_pil
+from ..images.watermark import marked
+from ..models.families import Family
+from ..models.weights import Checkpoint, save
+from ..prompts.conditioner import Tower, encode_prompts
+from ..request import Request
+from ..runtime.device import choose_device
+from ..runtime.finite import NotFinite, broken
+from ..samplers import Step
+from ..unet import UNet
+from ..vae import VAE
+from ..vae.coding import decode, encode
+from .batches import batch_size
+from .given import Given
+from .job import Job, resolve
+from .run import run
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from ..models.keymaps import KeyFormat
+    from .job import Picture
+
+    Prompt = str | Sequence[str]
+
+
+class LatentDiffusion:
+    """A latent diffusion model. Rombach et al. 2022, fig. 3.
+
+    text        TextEncoder   tokens -> what the U-Net reads; `towers` has all text encoders
+    unet        UNet          noisy latent, time and text -> the noise in it
+    vae         VAE           picture <-> latent
+    tokenizer   Tokenizer     text -> tokens
+    family      Family        the noise of training, what the U-Net predicts, a request's defaults
+    name                      what a picture's metadata call the model
+    """
+
+    def __init__(
+        self,
+        text: TextEncoder | Sequence[TextEncoder],
+        unet: UNet,
+        vae: VAE,
+        tokenizer: Tokenizer,
+        family: Family,
+        name: str | None = None,
+    ) -> None:
+        encoders = [text] if isinstance(text, TextEncoder) else list(text)
+        for network in (*encoders, unet, vae):
+            network.eval().requires_grad_(False)
+        self.towers = [
+            Tower(tokenizer.padded_with(encoder.config.pad), encoder) for encoder in encoders
+        ]
+        self.unet, self.vae, self.family = unet, vae, family
+        self.name = family.name if name is None else name
+
+    @property
+    def text(self) -> TextEncoder:
+        """The first text encoder, for most families the only one."""
+        return self.towers[0].encoder
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.towers[0].tokenizer
+
+    @property
+    def device(self) -> torch.device:
+        return self.unet.out.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of U-Net and text encoders. Latents between steps are always float32."""
+        return self.unet.out.weight.dtype
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {self.family.name}, {self.device}, {self.dtype}>"
+
+    def to(
+        self, device: str | torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> LatentDiffusion:
+        """Move the networks and change their number format, in place. The VAE computes in float32
+        all the same: it runs once a picture, and some families' overflows in float16."""
+        where = self.device if device is None else choose_device(device)
+        for network in (*(tower.encoder for tower in self.towers), self.unet):
+            network.to(where, dtype)
+        self.vae.to(where, torch.float32)
+        return self
+
+    def save(self, path: str | Path, key_format: KeyFormat = "ldm") -> None:
+        """Write the model to a file, or as "diffusers" to a folder, see `weights.save`."""
+        encoders = tuple(tower.encoder for tower in self.towers)
+        merges = None if self.tokenizer.merges == clip_merges() else self.tokenizer.merges
+        save(path, Checkpoint(self.family, encoders, self.unet, self.vae, merges), key_format)
+
+    def txt2img(self, prompt: Prompt, *, batch: int | None = None, **options: Any) -> list[Image]:
+        """Pictures of a prompt, or of each of several. The options are the fields of `Request`:
+        negative, steps, sampler, schedule, guidance_scale, seed, width, height, count, ..."""
+        return self.generate(Request.of(prompt=prompt, **options), batch=batch)
+
+    def img2img(
+        self,
+        prompt: Prompt,
+        image: Picture,
+        strength: float = 0.75,
+        *,
+        batch: int | None = None,
+        **options: Any,
+    ) -> list[Image]:
+        """Pictures that start from a picture: strength 0 gives it back, 1 leaves next to nothing
+        of it. Without width and height the next smaller size that the model takes."""
+        request = Request.of(prompt=prompt, strength=strength, **options)
+        return self.generate(request, image, batch)
+
+    def inpaint(
+        self,
+        prompt: Prompt,
+        image: Picture,
+        mask: Picture,
+        *,
+        batch: int | None = None,
+        **options: Any,
+    ) -> list[Image]:
+        """A picture drawn anew where the mask is white; strength < 1 leaves something of what was
+        there. Where it is black not a bit changes, unless it is feathered. Options: mask_blur,
+        feather, masked_content, inpaint_only_masked, masked_padding, and all others."""
+        return self.generate(Request.of(prompt=prompt, **options), image, batch, mask)
+
+    def outpaint(
+        self, prompt: Prompt, image: Picture, *, batch: int | None = None, **options: Any
+    ) -> list[Image]:
+        """A picture continued by so many pixels: left, right, top, bottom. Others as `inpaint`."""
+        return self.generate(Request.of(prompt=prompt, **options), image, batch)
+
+    def resolve(
+        self,
+        request: Request,
+        image: Picture | None = None,
+        mask: Picture | None = None,
+        *,
+        latents: Tensor | None = None,
+        noise: Tensor | None = None,
+        conditioning: Conditioning | Sequence[Conditioning] | None = None,
+    ) -> Job:
+        """What a request is for this model, see `pipeline.job.resolve` and `Given`."""
+        if isinstance(conditioning, Conditioning):
+            conditioning = [conditioning]
+        told = None if conditioning is None else tuple(conditioning)
+        given = Given(latents, noise, told)
+        return resolve(request, self.family, image, mask, given)
+
+    def generate(
+        self,
+        request: Request | Job,
+        image: Picture | None = None,
+        batch: int | None = None,
+        mask: Picture | None = None,
+    ) -> list[Image]:
+        """The pictures of a request, `batch` at once; None: as many as memory has room for."""
+        job = self.resolve(request, image, mask) if isinstance(request, Request) else request
+        pictures: list[Image] = []
+        for part in job.split(batch_size(self, job) if batch is None else batch):
+            for step in run(self, part):
+                latents = step.x
+            pictures += self.finish(part, latents)
+        return list(job.request.kept(pictures))
+
+    def steps(
+        self,
+        request: Request | Job,
+        image: Picture | None = None,
+        record: list[Tensor] | None = None,
+        **given: Any,
+    ) -> Iterator[Step]:
+        """Step after step of all the pictures of a request, in one batch: `step.denoised` can be
+        decoded as a preview, and the last step's x are the clean latents.
+
+        given    latents, noise, conditioning: see `Given`
+        record   every result of the denoiser is added to it; what it holds already is not computed
+                 again (`recorded`)
+        """
+        job = self.resolve(request, image, **given) if isinstance(request, Request) else request
+        return run(self, job, record)
+
+    @torch.no_grad()
+    def conditioning(
+        self,
+        texts: Sequence[str],
+        prompt_syntax: str = "a1111",
+        clip_skip: int | None = None,
+        repeat_chunks: bool = False,
+    ) -> Conditioning:
+        """What the U-Net is told of B texts; as long as the longest. See `encode_prompts`."""
+        read = partial(encode_prompts, self.towers, texts, prompt_syntax, clip_skip, repeat_chunks)
+        encoded = read()
+        if not encoded.context.isfinite().all():
+            modules = {f"text{i or ''}": tower.encoder for i, tower in enumerate(self.towers)}
+            raise broken(lambda: read().context, modules, "reading the prompt")
+        return encoded
+
+    @torch.no_grad()
+    def encode(
+        self,
+        images: Tensor,
+        tile: int | None = None,
+        axes: str | None = None,
+        noise: Tensor | None = None,
+    ) -> Tensor:
+        """(B, 3, H, W) in [-1, 1] -> latents, float32. Others: see `vae.coding.encode`."""
+        return encode(self.vae, images, tile, axes, noise)
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor, tile: int | None = None, axes: str | None = None) -> Tensor:
+        """Latents -> (B, 3, H, W) in [-1, 1], float32. Others: see `vae.coding.decode`."""
+        return decode(self.vae, latents, tile, axes)
+
+    def finish(self, job: Job, latents: Tensor) -> list[Image]:
+        """Clean latents of a job as 8-bit pictures: put back where they were cut from, and marked.
+        One that is black all over is an error."""
+        request, truncate = job.request, job.profile.truncate
+        images = self.decode(latents, request.tile, request.seamless)
+        if (images.amax((1, 2, 3)) == -1).any():
+            raise NotFinite(
+                "a picture is black all over, and was not kept: try --dtype float32, or a smaller "
+                "--scale"
+            )
+        if job.init is None:
+            pictures = to_pil(images, truncate)
+        else:
+            pictures = job.init.finish(images, truncate)
+        text = request.watermark
+        return pictures if text is None else [marked(picture, text) for picture in pictures]

@@ -1,0 +1,157 @@
+"""What a job samples: noise levels, one list for each pass; and what can be said against a request
+before there is a model."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ..compat.names import method_named, schedule_named
+from ..compat.profiles import PROFILE_NAMES, PROFILES, Profile
+from ..request import Request
+from ..runtime.options import known
+from ..samplers import SAMPLERS, SCHEDULES, NoiseSchedule, Sampler
+
+SAMPLER_OPTIONS = ("eta", "s_churn", "s_tmin", "s_tmax", "s_noise")  # fields that samplers take
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One walk down the noise levels.
+
+    sampler, options   the method, and its own keyword arguments
+    sigmas             the noise levels; from a picture only the end of the whole list
+    steps              how many were asked for
+    width, height      of the pictures, in pixels
+    resize_from        width and height that the seed's noise is made for, if they are others
+    changes, earlier   how often prompts can change, and could in the pass before: `PromptSchedule`
+    """
+
+    sampler: Sampler
+    options: Mapping[str, float]
+    sigmas: tuple[float, ...]
+    steps: int
+    width: int
+    height: int
+    resize_from: tuple[int, int] | None
+    changes: int
+    earlier: int
+
+
+def check(request: Request) -> None:
+    """What can be said against a request before there is a model: names that do not exist, options
+    that nothing takes."""
+    request = named_as_here(request)
+    if request.schedule is not None:
+        known(request.schedule, ("automatic", *SCHEDULES), "schedule")
+    if request.compat is not None:
+        known(request.compat, PROFILE_NAMES, "program")
+    if (request.noise_offset or request.ensd) and PROFILES[request.compat].noise is None:
+        raise ValueError(
+            "noise_offset and ensd are about the noise of another program: say with --compat which"
+        )
+    if request.seamless is not None and request.tile is not None:
+        raise ValueError("a picture drawn in tiles cannot be seamless: give one of the two")
+    if request.sampler is not None:
+        known(request.sampler, SAMPLERS, "sampler")
+        for name in SAMPLER_OPTIONS:
+            check_option(request.sampler, name, getattr(request, name))
+
+
+def check_option(sampler: str, name: str, value: float | None) -> None:
+    neutral = value is None or (name == "eta" and value == 0)  # CompVis's scripts always have one
+    if not neutral and not takes(sampler, name):
+        able = ", ".join(other for other in SAMPLERS if takes(other, name))
+        raise ValueError(
+            f"sampler {sampler!r} takes no {name}: leave it out, or take one of {able}"
+        )
+
+
+def takes(sampler: str, option: str) -> bool:
+    return option in inspect.signature(SAMPLERS[sampler].run).parameters
+
+
+def named_as_here(request: Request) -> Request:
+    """The request with this library's names of a sampler and a schedule that it calls as other
+    programs do.
+
+    A sampler's name may end in a schedule, "DPM++ 2M Karras"; one given by itself goes before.
+    """
+    ours = request.sampler is None or request.sampler in SAMPLERS
+    if ours and (request.schedule is None or request.schedule in ("automatic", *SCHEDULES)):
+        return request
+    sampler, ending = (None, None) if request.sampler is None else method_named(request.sampler)
+    schedule = ending if request.schedule is None else schedule_named(request.schedule)
+    return replace(
+        request,
+        sampler=request.sampler if sampler is None else sampler,
+        schedule=request.schedule if schedule is None else schedule,
+    )
+
+
+def passes(
+    request: Request, profile: Profile, schedule: NoiseSchedule, grid: int
+) -> tuple[Pass, ...]:
+    """What a request with all its defaults samples one after the other: once; with hires a second
+    time, from the latents of the first, enlarged."""
+    assert request.steps is not None
+    assert request.width is not None
+    assert request.height is not None
+    sampler = SAMPLERS[str(request.sampler)]
+    given = {n: getattr(request, n) for n in SAMPLER_OPTIONS if takes(sampler.name, n)}
+    options = {name: value for name, value in given.items() if value is not None}
+
+    def part(
+        steps: int,
+        strength: float | None,
+        full: bool,
+        size: tuple[int, int],
+        resize_from: tuple[int, int] | None = None,
+        earlier: int = 0,
+    ) -> Pass:
+        sigmas = noise_levels(
+            profile, schedule, sampler, str(request.schedule), steps, strength, full
+        )
+        changes = profile.changes(sampler, steps, len(sigmas) - 1)
+        return Pass(sampler, options, tuple(sigmas), steps, *size, resize_from, changes, earlier)
+
+    size, full = (request.width, request.height), request.full_steps
+    first = part(
+        request.steps, request.strength, full or profile.full_steps, size, request.seed_resize_from
+    )
+    if request.hires is None:
+        return (first,)
+    width, height = (round(side * request.hires / grid) * grid for side in size)
+    steps = request.steps if request.hires_steps is None else request.hires_steps
+    full = full or profile.full_steps or profile.full_steps_hires
+    return first, part(steps, request.hires_strength, full, (width, height), earlier=first.changes)
+
+
+def noise_levels(
+    profile: Profile,
+    noise_schedule: NoiseSchedule,
+    sampler: Sampler,
+    schedule: str,
+    steps: int,
+    strength: float | None,
+    full: bool,
+) -> list[float]:
+    """The sigmas to walk: all of the schedule's, or the end of them that the strength leaves.
+
+    Of n steps the last round(n * strength) run; with full_steps n run, the last of
+    round(n / strength). Other programs have other rules, see `Profile`.
+    """
+    total = profile.total_steps(steps, strength) if full and strength else steps
+    if total > len(noise_schedule):
+        raise ValueError(
+            f"{steps} steps at strength {strength} need {total} sampling steps, and this model has "
+            f"at most {len(noise_schedule)}: give fewer steps or more strength"
+        )
+    sigmas = profile.sigmas(sampler, noise_schedule, total, schedule)
+    there = run = len(sigmas) - 1  # a few schedules come as near to `steps` as they can
+    if strength is not None and full and strength > 0:
+        run = min(steps, there)
+    elif strength is not None:
+        run = profile.img2img_steps(there, strength)
+    if run > 0 and profile.ends_at_sigma_min(sampler) and sigmas[-2] > noise_schedule.sigma_min:
+        sigmas[-1] = noise_schedule.sigma_min
+    return sigmas[there - run :]

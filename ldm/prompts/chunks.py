@@ -1,0 +1,63 @@
+"""Texts of any length as chunks, as a text encoder reads them: with start and end, 77 tokens."""
+
+import math
+import re
+from collections.abc import Sequence
+
+from ..clip.tokenizer import Tokenizer
+from ..request import PROMPT_SYNTAXES
+from ..runtime.options import known
+from . import comfyui
+from .a1111 import parse_attention
+
+Chunk = list[tuple[int, float]]  # tokens that are read together, and how much each counts
+BACKTRACK = 20  # tokens that may move on so that a chunk begins after a comma; A1111's number
+
+
+def chunks(tokenizer: Tokenizer, text: str, syntax: str = "a1111") -> list[Chunk]:
+    """The chunks of a text, at least one; their lengths are its numbers of tokens.
+
+    A BREAK ends a chunk; at the very end of a text it does nothing. ComfyUI's syntax has chunks of
+    its own.
+    """
+    known(syntax, PROMPT_SYNTAXES, "prompt_syntax")
+    size = tokenizer.length - 2
+    if syntax == "comfyui":
+        runs = comfyui.parse_attention(text)
+        words = [(word, weight) for run, weight in runs for word in run.split()]
+        return comfyui.fill_chunks(
+            [[(token, weight) for token in tokenizer.encode(word)] for word, weight in words], size
+        )
+    weighted = syntax == "a1111" and re.search(r"[][()\\]|BREAK", text) is not None
+    parts = [
+        [(token, weight) for run, weight in part for token in tokenizer.encode(run)]
+        for part in (parse_attention(text) if weighted else [[(text, 1.0)]])
+    ]
+    if len(parts) > 1 and not parts[-1]:
+        parts.pop()
+    comma = tokenizer.encode(",")[0]
+    return [chunk for part in parts for chunk in split_at_commas(part, size, comma)]
+
+
+def split_at_commas(tokens: Chunk, size: int, comma: int) -> list[Chunk]:
+    """Chunks of at most `size` tokens. One that ends inside a phrase ends at a comma instead, if
+    one is near.
+
+    >>> tokens = [(7, 1.0)] * 70 + [(0, 1.0)] + [(7, 1.0)] * 100
+    >>> [len(chunk) for chunk in split_at_commas(tokens, size=75, comma=0)]
+    [71, 75, 25]
+    """
+    result, start = [], 0
+    while len(tokens) - start > size:
+        end = start + size
+        if tokens[end][0] != comma:
+            near = range(max(end - BACKTRACK, start), end)
+            end = max((i + 1 for i in near if tokens[i][0] == comma), default=end)
+        result.append(tokens[start:end])
+        start = end
+    return [*result, tokens[start:]]
+
+
+def padded_chunks(counts: Sequence[int], repeat_chunks: bool) -> int:
+    """How many chunks all texts get that have so many of their own, see `encode_prompts`."""
+    return math.lcm(*counts) if repeat_chunks else max(counts)

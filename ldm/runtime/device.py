@@ -1,0 +1,92 @@
+"""The machine: the device and the number format to compute with, and how much memory there is."""
+
+import os
+import sys
+
+import torch
+import torch.nn.functional as F
+
+
+def choose_device(name: str | torch.device | None = None) -> torch.device:
+    """The device asked for, if it is there; else the first there is of cuda, mps and cpu."""
+    gpu, metal = torch.cuda.is_available(), torch.backends.mps.is_available()
+    there = {"cuda": gpu, "mps": metal, "cpu": True}
+    if name is None:
+        return torch.device(next(kind for kind in there if there[kind]))
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError):
+        device = None
+    if device is None or not there.get(device.type) or not has_index(device):
+        usable = " or ".join(kind for kind in there if there[kind])
+        raise ValueError(f"device {str(name)!r} is not available: give {usable}")
+    return device
+
+
+def has_index(device: torch.device) -> bool:
+    """Whether there is the GPU of that number, if it is one of several."""
+    return device.type != "cuda" or (device.index or 0) < torch.cuda.device_count()
+
+
+def choose_dtype(device: torch.device, dtype: torch.dtype | None = None) -> tuple[torch.dtype, str]:
+    """The number format for the networks and, in words, why.
+
+    float16 on CUDA if a convolution in it comes out right there (on some GeForce 16 it does not),
+    else bfloat16; float32 elsewhere. One that is asked for and that the device cannot compute in is
+    a ValueError.
+    """
+    if dtype is not None:
+        if not computes(device, dtype):
+            what = f"this {device.type} device cannot compute in {dtype!r}"
+            raise ValueError(f"{what}: use torch.float32")
+        slow = device.type == "cpu" and dtype == torch.float16
+        why = "; on a CPU float32 and bfloat16 are many times faster" if slow else ""
+        return dtype, "as asked" + why
+    if device.type != "cuda":
+        return torch.float32, f"the sure choice on {device.type}"
+    for half in (torch.float16, torch.bfloat16):
+        if computes(device, half):
+            return half, "half the memory, and fast on this GPU"
+    return torch.float32, "this GPU computes wrongly in 16 bits"
+
+
+def computes(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether a convolution of ones gives nine times its channels in the middle."""
+    try:
+        ones = torch.ones(1, 16, 8, 8, device=device, dtype=dtype)
+        kernel = torch.ones(16, 16, 3, 3, device=device, dtype=dtype)
+        middle = F.conv2d(ones, kernel, padding=1)[..., 1:-1, 1:-1]
+    except (RuntimeError, TypeError):  # not implemented for this device and format
+        return False
+    return dtype.is_floating_point and bool((middle == 9 * 16).all())
+
+
+def layout(device: torch.device) -> torch.memory_format:
+    """The memory format for large feature maps: a CPU convolves faster with the channels of a pixel
+    side by side."""
+    return torch.channels_last if device.type == "cpu" else torch.contiguous_format
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most bytes in use so far: of the GPU's memory, or of this process's on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    if device.type == "mps":
+        return torch.mps.driver_allocated_memory()
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    kilobytes_or_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes_or_bytes * (1 if sys.platform == "darwin" else 1024)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free for a computation, as far as the system says; else a careful 4 GB."""
+    if device.type == "cuda":
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + cached
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows, macOS
+        return 4 * 10**9

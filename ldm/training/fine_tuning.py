@@ -1,0 +1,136 @@
+"""From a model and some pictures of one's own to a model that draws such pictures.
+
+The VAE, its scale and the tokenizer stay the model's. The U-Net and the text encoder go on learning
+together, with the loss that they were trained with (Rombach et al. 2022, eq. 3), as in DreamBooth
+(Ruiz et al. 2023), but with a caption for each picture and without its loss that keeps the old
+ones: what the pictures do not show is forgotten little by little.
+"""
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ..clip.tokenizer import Tokenizer, clean, clip_merges, word_pattern
+from ..clip.vocabulary import decode
+from ..models.families import Family
+from ..models.weights import Checkpoint, save
+from .data import Data
+from .encoding import scaled_latents
+from .loop import TrainConfig, train
+from .modules import TextAndUNet
+from .recipe import check_dropped
+from .record import begin
+from .run import first_prompts, name_of, warn_of_cut
+from .stages import DiffusionStage
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """unet                                 how the U-Net and the text encoder are trained
+    cond_drop_prob, logit_normal, gamma     see DiffusionStage
+    """
+
+    unet: TrainConfig
+    cond_drop_prob: float
+    logit_normal: bool
+    gamma: float | None
+
+    def __post_init__(self) -> None:
+        check_dropped(self.cond_drop_prob)
+
+
+FINE_TUNING = FineTuning(  # for some dozens of pictures and the built-in model
+    TrainConfig(
+        steps=300, batch=16, lr=3e-4, warmup=20, weight_decay=0.01, clip=1.0, ema=0.98, seed=0,
+        save_every=100,
+    ),
+    cond_drop_prob=0.1, logit_normal=False, gamma=None,
+)  # fmt: skip
+
+
+def fine_tune(
+    init: Checkpoint,
+    data: Data,
+    recipe: FineTuning,
+    folder: Path,
+    device: torch.device | str = "cpu",
+    autocast: bool = False,
+    compile: bool = False,
+    sample_prompts: Sequence[str] | None = None,
+) -> Path:
+    """Teaches a copy of a model the pictures of `data`. -> the new model's file
+
+    `folder` gets what `run` writes there, with "unet" as the only stage; the new family is called
+    after it. device, autocast, compile, sample_prompts: see `run`. ValueError if the folder holds a
+    training of another model, with other data or another recipe, and for a model that this cannot
+    train, see `check`. Warns of words that are no tokens, and of captions that are too long.
+    """
+    check(init.family)
+    options = recipe.cond_drop_prob, recipe.logit_normal, recipe.gamma
+    named = dict(zip(("cond_drop_prob", "logit_normal", "gamma"), options))
+    begin(folder, {"init": fingerprint(init), **named}, data.contents())
+    vae = deepcopy(init.vae).to(device).requires_grad_(False)
+    scale, path = vae.config.scale, folder / "latents.safetensors"
+    latents, captions = scaled_latents(vae, data, path, autocast, scale)
+
+    (config,) = init.family.text
+    tokenizer = Tokenizer(init.merges, config.length, config.pad)
+    warn_of_words(tokenizer, captions)
+    warn_of_cut(tokenizer, captions, data)
+    ids = tokenizer(captions)
+    module = TextAndUNet(deepcopy(init.text[0]), deepcopy(init.unet)).to(device)
+    prompts = first_prompts(captions, sample_prompts)
+    stage = DiffusionStage(
+        module, init.family, vae, tokenizer, latents, ids, *options, prompts=prompts
+    )
+    module = train(stage, recipe.unet, folder / "unet", "fine-tuning", autocast, compile)
+    family = replace(init.family, name=name_of(folder, init.family))
+    networks = (module.text.half(),), module.unet.half(), vae.half()
+    save(folder / "model.safetensors", Checkpoint(family, *networks, init.merges))
+    return folder / "model.safetensors"
+
+
+def check(family: Family) -> None:
+    """ValueError for a family whose U-Net is told something else than the one text that is trained
+    here."""
+    unet, text = family.unet, family.text
+    if len(text) > 1 or unet.vector_width or unet.concat_channels:
+        what = "more than the one text that this training has for it"
+    elif text[0].layer != 1 or not text[0].final_norm:
+        what = "another layer of its text encoder than the last, which this training gives it"
+    else:
+        return
+    name = family.name[:60]
+    raise ValueError(f"a model of the family {name!r} cannot go on learning: it reads {what}")
+
+
+def fingerprint(model: Checkpoint) -> str:
+    """Differs for models with different weights, whatever their files are called."""
+    digest = hashlib.sha256()
+    for network in (*model.text, model.unet, model.vae):
+        for weight in network.state_dict().values():
+            digest.update(weight.float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def warn_of_words(tokenizer: Tokenizer, captions: Sequence[str]) -> None:
+    """One warning for the words that are several tokens, where the vocabulary is not CLIP's, which
+    is made for that."""
+    if tokenizer.merges == clip_merges():
+        return
+    words = dict.fromkeys(
+        word for text in captions for word in word_pattern().findall(clean(text)) if word.isalpha()
+    )
+    if unknown := [word for word in words if len(tokenizer.encode(word)) > 1]:
+        shown = ", ".join(word[:20] for word in unknown[:8]) + ", ..." * (len(unknown) > 8)
+        pieces = " ".join(decode(tokenizer, [i]) for i in tokenizer.encode(unknown[0])[:10])
+        warnings.warn(
+            f"the model has no token for {len(unknown)} of the captions' words, {shown}: it reads "
+            f"them in pieces ({pieces}), whose meaning it learns from these pictures alone",
+            stacklevel=2,
+        )

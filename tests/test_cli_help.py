@@ -1,0 +1,70 @@
+"""--help: every flag, in groups, with what it is when it is not given."""
+
+import argparse
+import re
+from dataclasses import fields
+
+import pytest
+
+from ldm.cli import main, parser
+from ldm.cli.flags import GROUPS
+from ldm.request import Request
+
+COMMANDS = next(
+    action.choices for action in parser()._actions if isinstance(action, argparse._SubParsersAction)
+)
+DRAWING = ("txt2img", "img2img", "inpaint", "outpaint", "upscale")
+
+
+def flags(command):
+    return [a for a in COMMANDS[command]._actions if a.option_strings and a.dest != "help"]
+
+
+def told(command, capsys):
+    """What --help prints of each flag, under its first name, without the breaks of lines."""
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    sections = capsys.readouterr().out.split("\n\n")[1:]  # the usage comes first
+    entries = [entry for section in sections for entry in re.split(r"\n  (?=-)", section)[1:]]
+    return {re.split(r"[ ,\n]", entry)[0]: re.sub(r"\s+", " ", entry).strip() for entry in entries}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_flag_is_told_with_its_default_or_off(command, capsys):
+    text = told(command, capsys)
+    assert text.keys() == {"-h", *(action.option_strings[0] for action in flags(command))}
+    for action in flags(command):
+        entry = text[action.option_strings[0]]
+        assert all(name in entry for name in action.option_strings)
+        assert re.search(r"\w.*\(.*default: [^()]+\)$", entry), entry
+
+
+@pytest.mark.parametrize("command", DRAWING)
+def test_a_field_of_a_request_is_told_with_its_own_default(command, capsys):
+    text = told(command, capsys)
+    given = {action.dest: action for action in flags(command)}
+    for f in fields(Request):
+        if f.name not in given:
+            continue
+        default = f.metadata["left_open"] if f.default is None else str(f.default) or "empty"
+        default = "off" if f.default is False else default
+        entry = text[given[f.name].option_strings[0]]
+        assert f" {f.metadata['help']} (" in entry
+        assert entry.endswith(f"default: {default})")
+
+
+@pytest.mark.parametrize("command", DRAWING)
+def test_flags_stand_in_groups(command):
+    groups = {group.title: group._group_actions for group in COMMANDS[command]._action_groups}
+    titles = [*GROUPS, "how many pictures", "what is written", "the model"]
+    assert [title for title in groups if title in titles] == titles
+    assert [action.dest for action in groups["options"]] == ["help"]
+    empty = [title for title in titles if not groups[title]]
+    assert empty == (["from a picture"] if command == "txt2img" else [])
+
+
+def test_only_the_commands_that_start_from_a_picture_have_flags_for_it():
+    for command in DRAWING:
+        names = {action.dest for action in flags(command)}
+        assert ("image" in names) == ("strength" in names) == (command != "txt2img")
+        assert ("indir" in names) == (command == "inpaint")

@@ -1,0 +1,187 @@
+"""What goes wrong, and is said in one line."""
+
+import shlex
+from importlib import import_module
+
+import pytest
+import torch
+from PIL import Image
+
+from ldm.cli import main
+from ldm.cli.folder import Folder
+from ldm.pipeline import loading
+
+drawing = import_module("ldm.cli.draw")  # `ldm.cli.draw` is the function of this name
+
+
+@pytest.fixture
+def run(tiny_file, tmp_path, monkeypatch, capsys):
+    """Runs a command with the tiny model in an empty folder; gives its exit code, output and
+    complaints."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(line, ckpt=True):
+        arguments = shlex.split(line) + (["--ckpt", str(tiny_file)] if ckpt else [])
+        try:
+            code = main(arguments)
+        except SystemExit as end:
+            code = end.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("txt2img --sampler eular", "unknown sampler 'eular'; did you mean 'euler'?"),
+        ("txt2img --schedule caras", "unknown schedule 'caras'; did you mean 'karras'?"),
+        ("txt2img --steps 0", "steps must be a whole number from 1 to 1000, not 0"),
+        ("txt2img --steps many", "argument --steps/--ddim_steps: invalid int value: 'many'"),
+        ("txt2img --scale nan", "scale must be a number from -1000 to 1000, not nan"),
+        ("txt2img --n_iter 0", "argument --n_iter: 0 is too few"),
+        ("txt2img --laion400m", "--laion400m asks for the model text2img-large"),
+        ("txt2img --plms --dpm_solver", "give one of --sampler, --plms and --dpm_solver"),
+        ("txt2img --from-file none.txt", "--from-file none.txt cannot be read: No such file"),
+        ("txt2img --from-file empty.txt", "--from-file empty.txt is empty"),
+        ("txt2img --from-file latin.txt", "--from-file latin.txt is not UTF-8 text"),
+        (
+            "txt2img --from-file flags.txt",
+            "--from-file flags.txt, line 2: unrecognized arguments: --ar 16:9",
+        ),
+        (
+            "txt2img --from-file steps.txt",
+            "--from-file steps.txt, line 1: steps must be a whole number from 1 to 1000",
+        ),
+        ("txt2img --from-file eular.txt", "--from-file eular.txt, line 1: unknown sampler 'eular'"),
+        ("txt2img --from-file quote.txt", "--from-file quote.txt, line 1: No closing quotation"),
+        (
+            "txt2img --vary stepps=1,2",
+            "argument --vary: 'stepps=1,2': unknown field to vary 'stepps'; did you mean",
+        ),
+        ("txt2img --vary steps", "argument --vary: 'steps' has no values: write steps=A,B,..."),
+        ("txt2img --vary steps=1,x", "argument --vary: 'steps=1,x': invalid literal"),
+        ("txt2img --vary steps=1,0", "steps must be a whole number from 1 to 1000, not 0"),
+        ("txt2img --vary sampler=euler,eular", "unknown sampler 'eular'; did you mean 'euler'?"),
+        (
+            "txt2img --vary steps=1 --vary scale=1 --vary seed=1",
+            "--vary is given 3 times: a grid has two directions",
+        ),
+        ("txt2img --preview best", "argument --preview: invalid choice: 'best'"),
+        ("txt2img --outdir empty.txt", "--outdir empty.txt cannot be made"),
+        ("txt2img --outdir empty.txt/below", "--outdir empty.txt/below cannot be made"),
+        ("txt2img --device gpu", "device 'gpu' is not available: give "),
+        ("txt2img --dtype int8", "argument --dtype: invalid choice: 'int8'"),
+        ("txt2img --sampler euler --ddim_eta 1", "sampler 'euler' takes no eta"),
+        ("txt2img --init-img a.png", "unrecognized arguments: --init-img a.png"),
+        ("img2img", "give the picture to start from: --init-img FILE"),
+        ("img2img --init-img none.png", "there is no picture 'none.png'"),
+        ("img2img --init-img empty.txt", "'empty.txt' cannot be read as a picture"),
+        ("inpaint --image in.png --mask none.png", "there is no picture 'none.png'"),
+        ("img2img --init-img in.png --strength 2", "strength must be a number from 0 to 1, not 2"),
+        ("paint", "argument COMMAND: invalid choice: 'paint'"),
+        ("", "the following arguments are required: COMMAND"),
+    ],
+)
+def test_mistakes_are_told_before_a_model_is_loaded(run, monkeypatch, tmp_path, line, message):
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "latin.txt").write_bytes("Bär".encode("latin-1"))
+    (tmp_path / "flags.txt").write_text("a cat --steps 3\na cat --ar 16:9\n")
+    (tmp_path / "steps.txt").write_text("a cat --steps 0\n")
+    (tmp_path / "eular.txt").write_text("a cat --sampler eular\n")
+    (tmp_path / "quote.txt").write_text('a cat --negative_prompt "ugly\n')
+    Image.new("RGB", (16, 16)).save(tmp_path / "in.png")
+    monkeypatch.setattr(drawing, "load", lambda *arguments: pytest.fail("the model was loaded"))
+    code, out, error = run(line, ckpt=False)
+    assert code == 2
+    assert out == ""
+    assert message in error
+    assert error.count("\n") == 1
+    assert error.startswith("ldm")
+
+
+def test_a_folder_without_permission(tmp_path, monkeypatch):
+    (tmp_path / "samples").mkdir()
+    monkeypatch.setattr("os.access", lambda path, mode: path == tmp_path)
+    with pytest.raises(ValueError, match="cannot be written to"):
+        Folder(tmp_path)
+
+
+def test_mistakes_that_only_the_model_knows(run, tmp_path):
+    code, _, error = run("txt2img --W 17")
+    assert (code, error) == (
+        2,
+        "ldm txt2img: error: a side of 17 pixels does not fit this model: give a multiple of 2\n",
+    )
+    (tmp_path / "x.ckpt").write_text("<html>")
+    code, _, error = run("txt2img --ckpt x.ckpt", ckpt=False)
+    assert code == 2
+    assert "x.ckpt is not a checkpoint: it is a web page" in error
+    assert error.count("\n") == 1
+    assert names(tmp_path) == ["x.ckpt"]  # no empty folder either
+
+
+def test_no_picture_is_kept_of_a_model_that_breaks_down(run, monkeypatch, tmp_path, own_tiny):
+    own_tiny.unet.stem.weight.data[0] = float("nan")
+    monkeypatch.setattr(drawing, "load", lambda *arguments: own_tiny)
+    code, _, error = run("txt2img --outdir out", ckpt=False)
+    assert code == 1
+    assert "step 1 of 4: unet.stem gives NaN or infinity" in error.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB.\nMore about it"),
+        RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: "
+            "you tried to allocate 9 bytes."
+        ),
+        MemoryError(),
+    ],
+)
+def test_too_little_memory_is_said_in_one_line(run, monkeypatch, own_tiny, error):
+    def forward(*inputs):
+        raise error
+
+    own_tiny.unet.forward = forward
+    monkeypatch.setattr(drawing, "load", lambda *arguments: own_tiny)
+    code, _, complaint = run("txt2img", ckpt=False)
+    assert code == 1
+    said = "ldm txt2img: error: memory does not suffice: give smaller --W and --H, or --tile ("
+    assert said in complaint.splitlines()[-1]
+    assert "More about it" not in complaint
+
+
+def test_a_mistake_of_ours_is_not_hidden(run, monkeypatch):
+    def broken(options):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr("ldm.cli.draw", broken)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        run("txt2img")
+
+
+def test_without_a_built_in_model(monkeypatch, tmp_path):
+    monkeypatch.setattr(loading, "__file__", str(tmp_path / "pipeline" / "loading.py"))
+    with pytest.raises(ValueError, match="has no built-in model: give the path of a checkpoint"):
+        loading.load()
+    (tmp_path / "assets").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "assets" / f"{name}.safetensors").touch()
+    with pytest.raises(
+        ValueError, match=r"has 2 built-in models \(.*a\.safetensors, .*b\.safetensors\)"
+    ):
+        loading.load()
+
+
+def test_inspect_something_else(run, tmp_path):
+    (tmp_path / "x").write_text("{}")
+    code, out, error = run("inspect x", ckpt=False)
+    assert (code, out) == (2, "")
+    assert "x is not a checkpoint" in error
