@@ -32,7 +32,7 @@ def passes(
         "left": margin,
         "right": margin,
         "mask_blur": margin // 2,
-        "scale": 1,
+        "guidance_scale": 1,
     }  # nothing of the prompt is there
     return {
         "text to picture": picture,
@@ -45,18 +45,18 @@ def passes(
         "picture to picture, 0.6": model.img2img(repaint, picture, 0.6, **options)[0],
         "hires x 2, latent": model.txt2img(prompt, seed=seed, hires=2, hires_strength=0.25)[0],
         "hires x 2, pixels": model.txt2img(
-            prompt, seed=seed, hires=2, hires_pixels=True, hires_strength=0.15
+            prompt, seed=seed, hires=2, hires_upscaler="pixels", hires_strength=0.15
         )[0],
-        "enlarge x 3 in tiles": model.img2img(prompt, picture, 0.15, enlarge=3, **options)[0],
+        "enlarge x 3 in tiles": model.img2img(prompt, picture, 0.15, upscale=3, **options)[0],
         "seamless, four times": grid([joined] * 4, 2, padding=0),
         "the picture, grey": grey,
         "colourise": model.img2img(prompt, grey, 1.0, colourise=True, **options)[0],
         "a loose prompt": model.txt2img(loose, seed=seed)[0],
         "its variation 0.5": model.txt2img(
-            loose, seed=seed, variation=0.5, variation_seed=seed + 1
+            loose, seed=seed, subseed_strength=0.5, subseed=seed + 1
         )[0],
         "the seed, wider": model.txt2img(
-            prompt, seed=seed, width=side + 2 * margin, noise_width=side, noise_height=side
+            prompt, seed=seed, width=side + 2 * margin, seed_resize_from=(side, side)
         )[0],
     }
 
