@@ -1,4 +1,4 @@
-"""From a prompt to a picture, out of the parts: no pipeline, nothing hidden.
+"""From a prompt to a picture, out of the parts.
 
 python examples/minimal.py
 """
@@ -21,13 +21,14 @@ with torch.no_grad():
     family, (text,) = model.family, model.text
     tokenizer = Tokenizer(model.merges, family.text[0].length)
 
-    negative, positive = text(tokenizer(["", PROMPT])).last.split(1)  # (1, L, D) each
+    # what to draw away from, and what to draw: (1, L, D) each, after the final norm
+    negative, positive = text(tokenizer(["", PROMPT])).last.split(1)
     schedule = family.noise_schedule()  # t <-> sigma
     denoiser = ModelDenoiser(model.unet, schedule, family.prediction)  # D(x, sigma, conditioning)
     branches = [Conditioning(negative), Conditioning(positive)]
     guided = Guided(denoiser, branches, cfg(family.guidance_scale))  # D(x, sigma)
 
-    sampler, noise = SAMPLERS[family.sampler], Noise(seeds=[42])
+    sampler, noise = SAMPLERS[family.sampler], Noise(seeds=[42])  # a seed for each picture
     sigmas = sampler.sigmas(schedule, family.steps, family.schedule)  # from most noise to none
     x = math.sqrt(1 + sigmas[0] ** 2) * noise(torch.empty(1, 4, 16, 16))  # (B, Z, h, w)
     for step in sampler.run(guided, x, sigmas, noise):

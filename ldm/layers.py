@@ -1,6 +1,7 @@
 """What the U-Net, the VAE and the text encoders share.
 
-B batch, C channels, H x W height and width, L tokens, D width of a token.
+B batch, C channels, H x W height and width, L tokens, D width of a token. (`__call__` is declared
+where type checkers are to know that a module gives a Tensor.)
 """
 
 from collections.abc import Callable, Iterator
