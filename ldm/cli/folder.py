@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..images.files import save_image
 from ..images.sheets import save_gif
 from ..pipeline.pause import Paused, save_paused
+from ..runtime.files import save_new
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+PLACES = ("samples", "previews", "animations")  # where files have a picture's number
 
 
 class Folder:
@@ -20,7 +25,8 @@ class Folder:
     ...
 
     The pictures are numbered on from what is there. Nothing is made before there is something to
-    save.
+    save, and nothing is replaced: a number is taken when the first file with it is saved, which is
+    a later one than expected where another process saves into the same folder.
     """
 
     def __init__(self, path: Path, names: Sequence[str] = (), kind: str = "png") -> None:
@@ -38,52 +44,78 @@ class Folder:
                 raise ValueError(f"--outdir {path} cannot be made: {there} is not a folder")
             if not os.access(there, os.W_OK | os.X_OK):
                 raise ValueError(f"--outdir {path} cannot be written to")
-        self.first = next_number(path / "samples", "")
-        self.first_paused = next_number(path, "paused-")
+        for file in (self.sample(i) for i in range(len(names))):
+            if os.path.lexists(file):
+                raise ValueError(f"{file} is there, and is not replaced: give another --outdir")
+        more = (numbers(path / place) for place in PLACES)
+        self.first = max([next_number(path / "samples", ""), *(n + 1 for ns in more for n in ns)])
+        self.taken: dict[int, int] = {}  # the number of the index-th picture, once it is fixed
 
     def sample(self, index: int) -> Path:
         """Where the index-th picture of this run goes."""
-        name = (
-            self.names[index] if index < len(self.names) else f"samples/{self.first + index:05}.png"
-        )
+        own = index < len(self.names)
+        name = self.names[index] if own else f"samples/{self.number(index):05}.png"
         return (self.path / name).with_suffix(f".{self.kind}")
+
+    def number(self, index: int) -> int:
+        """The number fixed for a picture, or else the one expected: as far behind that of the
+        nearest picture before it as it comes after."""
+        before = max((i for i in self.taken if i <= index), default=None)
+        return self.first + index if before is None else self.taken[before] + index - before
 
     def grid(self) -> Path:
         return self.path / f"grid-{next_number(self.path, 'grid-'):04}.png"
 
     def save(self, index: int, image: Image, text: Mapping[str, str]) -> Path:
-        return self._save(self.sample(index), image, text)
+        write = partial(save_image, image=image, text=text)
+        if index >= len(self.names):
+            return self._save(index, f"samples/{{:05}}.{self.kind}", write)
+        path = self.sample(index)  # another process may have taken it since this one began
+        more = (path.with_stem(f"{path.stem}-{i}") for i in count(1))
+        return save_new(chain([path], more), write)
 
     def save_grid(self, image: Image, text: Mapping[str, str]) -> Path:
-        return self._save(self.grid(), image, text)
+        (self.path / "samples").mkdir(parents=True, exist_ok=True)  # as CompVis lays it out
+        write = partial(save_image, image=image, text=text)
+        return self._save_next("grid-", ".png", write)
 
     def save_preview(self, index: int, step: int, image: Image) -> Path:
         """The index-th picture as it is after a step."""
-        return self._save(self.path / f"previews/{self.first + index:05}-{step:03}.png", image, {})
+        write = partial(save_image, image=image)
+        return self._save(index, f"previews/{{:05}}-{step:03}.png", write)
 
     def save_animation(self, index: int, frames: Sequence[Image]) -> Path:
-        path = self.path / f"animations/{self.first + index:05}.gif"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_gif(path, frames)
-        return path
+        return self._save(index, "animations/{:05}.gif", partial(save_gif, frames=frames))
 
-    def save_paused(self, index: int, paused: Paused) -> Path:
-        """The index-th of this run: paused-0000.safetensors ..."""
-        path = self.path / f"paused-{self.first_paused + index:04}.safetensors"
-        self.path.mkdir(parents=True, exist_ok=True)
-        save_paused(path, paused)
-        return path
+    def save_paused(self, paused: Paused) -> Path:
+        """paused-0000.safetensors ..."""
+        return self._save_next("paused-", ".safetensors", partial(save_paused, paused=paused))
 
-    def _save(self, path: Path, image: Image, text: Mapping[str, str]) -> Path:
+    def _save_next(self, prefix: str, suffix: str, write: Callable[[Path], object]) -> Path:
+        first = next_number(self.path, prefix)
+        return save_new((self.path / f"{prefix}{n:04}{suffix}" for n in count(first)), write)
+
+    def _save(self, index: int, name: str, write: Callable[[Path], object]) -> Path:
+        """Under the picture's number; if that is not fixed yet, the next that has no files."""
         (self.path / "samples").mkdir(parents=True, exist_ok=True)
-        path.parent.mkdir(exist_ok=True)
-        save_image(path, image, text)
+        first = self.number(index)
+        if index not in self.taken:
+            used = {n for place in PLACES for n in numbers(self.path / place)}
+            first = next(n for n in count(first) if n not in used)
+        path = save_new((self.path / name.format(n) for n in count(first)), write)
+        self.taken[index] = int(path.stem.partition("-")[0])
         return path
 
 
 def next_number(folder: Path, prefix: str) -> int:
     """The number of files in the folder, as CompVis counts; or more, where that would meet a number
     already used."""
-    files = [path for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
-    numbers = [path.stem.removeprefix(prefix) for path in files]
-    return max([len(files), *(int(number) + 1 for number in numbers if number.isdecimal())])
+    files = sum(path.is_file() for path in folder.iterdir()) if folder.is_dir() else 0
+    return max([files, *(number + 1 for number in numbers(folder, prefix))])
+
+
+def numbers(folder: Path, prefix: str = "") -> list[int]:
+    """Those in the names of files: 3 of 00003.png and of 00003-010.png."""
+    files = folder.iterdir() if folder.is_dir() else ()
+    starts = (path.stem.removeprefix(prefix).partition("-")[0] for path in files if path.is_file())
+    return [int(start) for start in starts if start.isdecimal()]

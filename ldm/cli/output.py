@@ -53,8 +53,8 @@ class Output:
                 self.tell_plan(jobs)
                 return
             if (steps := getattr(self.options, "pause_after", None)) is not None:
-                for i, job in self.team.share([*enumerate(jobs)]):
-                    print(self.folder.save_paused(i, pause(model, job, steps)))
+                for job in self.team.share(jobs):
+                    print(self.folder.save_paused(pause(model, job, steps)))
                 return
             if getattr(self.options, "preview", "vae") == "linear":
                 grid = multiple(model.family)
