@@ -3,11 +3,41 @@
 import ldm
 model = ldm.load()
 images = model.txt2img("a red star above a blue ring", seed=1, count=4)
+ldm.save_image("star.jpg", images[0])
 """
 
-from .models.families import FAMILIES
-from .pipeline import LatentDiffusion, load
-from .request import Request
-from .samplers import SAMPLERS, SCHEDULES
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["FAMILIES", "SAMPLERS", "SCHEDULES", "LatentDiffusion", "Request", "load"]
+if TYPE_CHECKING:
+    from .images.files import save_image
+    from .models.families import FAMILIES
+    from .pipeline import LatentDiffusion, load
+    from .request import Request
+    from .samplers import SAMPLERS, SCHEDULES
+
+__version__ = "0.1.0"
+__all__ = [
+    "FAMILIES", "SAMPLERS", "SCHEDULES", "LatentDiffusion", "Request", "load", "save_image"
+]  # fmt: skip
+
+PLACES = {  # imported when they are first used: torch takes seconds, and the command sets it up
+    "FAMILIES": ".models.families",
+    "LatentDiffusion": ".pipeline",
+    "Request": ".request",
+    "SAMPLERS": ".samplers",
+    "SCHEDULES": ".samplers",
+    "load": ".pipeline",
+    "save_image": ".images.files",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(PLACES[name], __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -18,21 +18,27 @@ and lay out their folder alike.
 from __future__ import annotations
 
 import argparse
-import sys
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported, see `waiting`
+
+from .. import __version__
 from ..models.weights import inspect
 from ..runtime.finite import NotFinite
 from ..samplers import SAMPLERS, SCHEDULES
 from .draw import draw, resume
 from .flags import add_flags, add_model_flags, add_request_flags, family, positive
+from .parser import Parser
+from .printing import complain, one_line, prepare_streams, printable, say
 from .replay import replay
 from .show import marks, show
 
+PACKAGE = Path(__file__).parent.parent
 COMMANDS = {
     "txt2img": "pictures of a prompt",
     "img2img": "pictures of a prompt, from a picture",
@@ -42,28 +48,10 @@ COMMANDS = {
 }
 
 
-class Help(argparse.HelpFormatter):
-    """Says of a flag whose help names no default that it is off."""
-
-    def _get_help_string(self, action: argparse.Action) -> str:
-        told = action.help or ""
-        plain = "default" in told or not action.option_strings or action.dest == "help"
-        return told if plain else f"{told} (default: off)"
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.formatter_class = Help
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message}\n")
-
-
 def parser() -> Parser:
     parser = Parser("ldm", description="Latent diffusion: pictures from text.")
+    about = f"ldm {__version__}, {PACKAGE}"
+    parser.add_argument("--version", action="version", version=about, help="say which this is")
     names = f"Samplers: {', '.join(SAMPLERS)}. Schedules: automatic, {', '.join(SCHEDULES)}."
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, about in COMMANDS.items():
@@ -71,22 +59,14 @@ def parser() -> Parser:
         add_request_flags(command, from_image=name != "txt2img")
         add_flags(command, name)
         command.set_defaults(run=draw)
-    for name, about, run in (
-        ("resume", "go on with what --pause_after left", resume),
-        (
-            "replay",
-            "make pictures again from what their files say: ours, A1111's or ComfyUI's",
-            replay,
-        ),
+    replaying = "make pictures again from what their files say: ours, A1111's or ComfyUI's"
+    for name, about, run, outdir in (
+        ("resume", "go on with what --pause_after left", resume, "outputs/resumed"),
+        ("replay", replaying, replay, "outputs/replayed"),
     ):
         command = on_files(commands.add_parser(name, help=about, description=about), run)
-        outdir = Path(f"outputs/{name}d")
-        command.add_argument(
-            "--outdir",
-            type=Path,
-            default=outdir,
-            help="where the pictures go (default: %(default)s)",
-        )
+        told = "where the pictures go (default: %(default)s)"
+        command.add_argument("--outdir", type=Path, default=Path(outdir), help=told)
         add_model_flags(command)
     add_request_flags(command, from_image=True)  # replay can make something else of them
     command.set_defaults(preview_every=None, animate=False)
@@ -104,11 +84,16 @@ def parser() -> Parser:
     command.add_argument(
         "--family", type=family, metavar="NAME", help="compare with this family, or JSON file"
     )
-    command.set_defaults(run=lambda options: print(inspect(options.file, family=options.family)))
+    command.set_defaults(run=report)
     return parser
 
 
-def on_files(command: Parser, run: Callable[[argparse.Namespace], None]) -> Parser:
+def report(options: argparse.Namespace) -> None:
+    """inspect: what a checkpoint is."""
+    say(printable(str(inspect(options.file, family=options.family))))
+
+
+def on_files(command: Parser, run: Callable[[argparse.Namespace], int | None]) -> Parser:
     """The command, which is to run on one or several files."""
     command.add_argument("files", type=Path, nargs="+", metavar="FILE")
     command.set_defaults(run=run)
@@ -118,7 +103,8 @@ def on_files(command: Parser, run: Callable[[argparse.Namespace], None]) -> Pars
 class Outcome:
     """Around all that a command does.
 
-    code   0: done. 1: no picture could be made. 2: what was asked for cannot be. 130: interrupted.
+    code   0: done. 1: no picture could be made, or a file of several not be read. 2: what was asked
+           for cannot be. 130: interrupted.
     """
 
     def __init__(self, command: str) -> None:
@@ -131,7 +117,7 @@ class Outcome:
         return self
 
     def warn(self, message: Warning | str, *_: Any, **__: Any) -> None:
-        print(f"{self.command}: warning: {message}", file=sys.stderr)
+        complain(f"{self.command}: warning: {one_line(str(message))}")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
@@ -152,7 +138,7 @@ class Outcome:
                 self.code, message = 130, "interrupted"
             case _:
                 return False
-        print(f"{self.command}: error: {message}", file=sys.stderr)
+        complain(f"{self.command}: error: {one_line(message)}")
         return True
 
 
@@ -163,6 +149,8 @@ def short_of_memory(error: Exception) -> bool:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line, in a console that prints whatever it says."""
+    prepare_streams()
     return parser().parse_args(arguments)
 
 
@@ -170,5 +158,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; None: the one this program was started with. -> see `Outcome`"""
     options = parse(arguments)
     with Outcome(f"ldm {options.command}") as outcome:
-        options.run(options)
+        other_package()
+        outcome.code = options.run(options) or 0
     return outcome.code
+
+
+def other_package() -> None:
+    """A warning, if Python started here would import another package of this name."""
+    here = [path for path in (Path("ldm/__init__.py"), Path("ldm.py")) if path.is_file()]
+    if here and not here[0].samefile(PACKAGE / "__init__.py"):
+        what = f"{here[0]} is another package: `import ldm` in this folder takes that one"
+        warnings.warn(f"{what}, and not {PACKAGE}", stacklevel=2)

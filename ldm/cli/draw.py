@@ -19,6 +19,7 @@ from ..request import Request
 from ..runtime.device import choose_device, choose_dtype
 from .distributed import own_gpu
 from .output import Output
+from .printing import say
 from .requests import requested
 
 if TYPE_CHECKING:
@@ -63,7 +64,11 @@ def resumed(model: LatentDiffusion, path: Path, paused: Paused) -> Job:
             f"{path} was begun by the model {paused.model}, not {model.name}: give that one with "
             "--ckpt"
         )
-    return model.resolve(paused.request, paused.image, paused.mask)
+    request = paused.request  # may come from anybody: no file that it names is opened
+    held = {"image": paused.image, "mask": paused.mask, "wildcards": None}
+    if lacking := [n for n in held if getattr(request, n) is not None and held[n] is None]:
+        raise ValueError(f"{path} names files and does not hold them: {', '.join(lacking)}")
+    return model.resolve(request, paused.image, paused.mask)
 
 
 def names(options: argparse.Namespace, requests: Sequence[Request]) -> Sequence[str]:
@@ -80,9 +85,9 @@ def open_model(options: argparse.Namespace) -> LatentDiffusion:
     full = options.precision == "full" and options.dtype is None
     name = "float32" if full else options.dtype
     dtype, why = choose_dtype(device, None if name is None else getattr(torch, name))
-    print(f"device {device}, {str(dtype).removeprefix('torch.')}: {why}")
+    say(f"device {device}, {str(dtype).removeprefix('torch.')}: {why}")
     if options.config is not None:
-        print("--config is not read: a checkpoint says itself what it is")
+        say("--config is not read: a checkpoint says itself what it is")
     model = load(options.ckpt, device, dtype, options.ema, options.family)
     channels, factor = model.vae.config.latent_channels, model.vae.factor
     for flag, given, own in (("--C", options.C, channels), ("--f", options.f, factor)):

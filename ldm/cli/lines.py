@@ -1,6 +1,5 @@
 """Where many pictures come from: the lines of a file, or the pictures of a folder."""
 
-import argparse
 import re
 import shlex
 from pathlib import Path
@@ -9,9 +8,10 @@ from typing import Any, NoReturn
 from ..pipeline.passes import check
 from ..request import Request
 from .flags import add_request_flags
+from .parser import Parser
 
 
-class LineParser(argparse.ArgumentParser):
+class LineParser(Parser):
     """Parses the flags of a line, and raises what is wrong with them."""
 
     def error(self, message: str) -> NoReturn:
@@ -35,21 +35,24 @@ def read_line(line: str, parser: LineParser) -> dict[str, Any]:
 
 
 def read_lines(path: Path, from_image: bool) -> list[dict[str, Any]]:
-    """The fields that each line of a file asks for. from_image: see `add_request_flags`."""
+    """The fields that each line of a file asks for; blank lines ask for nothing. from_image: see
+    `add_request_flags`."""
     parser = LineParser(add_help=False, allow_abbrev=False)
     add_request_flags(parser, from_image)
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_bytes().decode("utf-8-sig").split("\n")
     except OSError as error:
         raise ValueError(f"--from-file {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ValueError(f"--from-file {path} is not UTF-8 text: save it as such") from None
-    if not lines:
+    if not any(line.strip() for line in lines):
         raise ValueError(f"--from-file {path} is empty: write a prompt on each line")
     found = []
     for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         try:
-            found.append(read_line(line, parser))
+            found.append(read_line(line.removesuffix("\r"), parser))
             check(Request(**found[-1]))
         except ValueError as error:
             raise ValueError(f"--from-file {path}, line {number}: {error}") from None

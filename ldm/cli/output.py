@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
@@ -24,6 +25,7 @@ from ..runtime.device import peak_memory
 from ..vae.preview import linear_preview
 from .distributed import processes
 from .folder import Folder
+from .printing import say, unbroken
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -54,7 +56,7 @@ class Output:
                 return
             if (steps := getattr(self.options, "pause_after", None)) is not None:
                 for job in self.team.share(jobs):
-                    print(self.folder.save_paused(pause(model, job, steps)))
+                    say(self.folder.save_paused(pause(model, job, steps)))
                 return
             if getattr(self.options, "preview", "vae") == "linear":
                 grid = multiple(model.family)
@@ -74,13 +76,14 @@ class Output:
         self.frames: dict[int, list[Image]] = {}
         total = None if job.passes[0].sampler.own_levels else max(job.steps, 1)
         quiet = self.team.rank > 0
-        self.bar = tqdm(desc=seeds(job), total=total, dynamic_ncols=True, disable=quiet)
+        shown = {"desc": seeds(job), "total": total, "dynamic_ncols": True, "disable": quiet}
+        self.bar = unbroken(sys.stderr, tqdm, **shown)
 
     def take(self, event: Event) -> None:
         match event:
             case Stepped():
                 self.taken += 1
-                self.bar.update()
+                unbroken(sys.stderr, self.bar.update)
             case Preview(index, steps, image):
                 self.frames.setdefault(index, []).append(image)
                 if self.saves_previews:
@@ -91,13 +94,13 @@ class Output:
     def finish(self, index: int, image: Image, request: Request) -> None:
         """Save a picture, and its animation."""
         if not self.bar.disable and self.bar.n:
-            self.bar.close()
+            unbroken(sys.stderr, self.bar.close)
         number = self.start + index
         if self.animate:
             frames = [*self.frames.get(index, []), image]
-            print(self.folder.save_animation(number, frames))
+            say(self.folder.save_animation(number, frames))
         if not getattr(self.options, "skip_save", False):
-            print(self.folder.save(number, image, texts(request, self.model.name)))
+            say(self.folder.save(number, image, texts(request, self.model.name)))
         if not getattr(self.options, "skip_grid", True):
             self.pictures.append((number, image))
         if index == 0:
@@ -113,11 +116,11 @@ class Output:
             singles = [single for job in jobs for single in job.request.split(1)]
             text = texts(merged(singles, len(singles))[0], self.model.name)
             images = [image for _, image in self.pictures]
-            print(self.folder.save_grid(sheet(images, self.options), text))
+            say(self.folder.save_grid(sheet(images, self.options), text))
         if not hasattr(self.options, "skip_grid"):
             return
         seconds, peak = time.perf_counter() - self.began, peak_memory(self.model.device) / 1e9
-        print(f"{summary(self.model, jobs, self.ran)}; {seconds:.1f} s, at most {peak:.2f} GB")
+        say(f"{summary(self.model, jobs, self.ran)}; {seconds:.1f} s, at most {peak:.2f} GB")
 
     def tell_chunks(self, jobs: Sequence[Job]) -> None:
         """A line for each text too long to be read at once: the tokens of its chunks."""
@@ -129,12 +132,12 @@ class Output:
         for text, tokens in sizes.items():
             if len(tokens) > 1:
                 parts = " + ".join(map(str, tokens))
-                print(f"{sum(tokens)} tokens, in chunks of {parts}: {shorten(text, 60)!r}")
+                say(f"{sum(tokens)} tokens, in chunks of {parts}: {shorten(text, 60)!r}")
 
     def tell_plan(self, jobs: Sequence[Job]) -> None:
         """What would be drawn: the settings of each batch, its seeds, prompts and files."""
         for line in self.planned(jobs) if self.team.rank == 0 else ():
-            print(line)
+            say(line)
 
     def planned(self, jobs: Sequence[Job]) -> Iterator[str]:
         for start, job in numbered(jobs):

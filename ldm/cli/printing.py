@@ -60,5 +60,5 @@ def printable(text: str) -> str:
 
 def one_line(text: str) -> str:
     """An error as a line of at most LONGEST letters."""
-    line = printable(" ".join(text[: 20 * LONGEST].split()))
+    line = printable(" ".join(part.strip() for part in text[: 20 * LONGEST].splitlines()))
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 4]} ..."

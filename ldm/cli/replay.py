@@ -17,6 +17,7 @@ from ..request import Request
 from ..runtime.options import kinds
 from .draw import open_model
 from .output import Output
+from .printing import printable, say
 from .show import unsupported
 
 FILES = {"image": "--init-img", "mask": "--mask", "wildcards": "--wildcards"}
@@ -36,7 +37,7 @@ def replay(options: argparse.Namespace) -> None:
     for job in output.batches(model, jobs):
         _, path, program, lines = wanted[jobs.index(job)]
         if path not in said:
-            print("\n  ".join([f"{path}: made by {program}", *lines]))
+            say(printable("\n  ".join([f"{path}: made by {program}", *lines])))
         said.add(path)
         for event in events(model, job, output.preview_every, output.look):
             output.take(event)

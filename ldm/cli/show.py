@@ -2,6 +2,7 @@
 picture."""
 
 import argparse
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
@@ -11,12 +12,25 @@ from ..images.files import open_image
 from ..images.watermark import MARKS, agreement, extract
 from ..metadata import ImageMetadata, read_metadata
 from ..request import Request
+from .printing import complain, one_line, printable, say
 
 
-def show(options: argparse.Namespace) -> None:
+def show(options: argparse.Namespace) -> int:
     """Print what each file says."""
+    return each(options, lambda path: "\n  ".join(said(path, read_metadata(path))))
+
+
+def each(options: argparse.Namespace, told: Callable[[Path], str]) -> int:
+    """Print what is told of each file; of one that nothing can be told of, the reason. -> the
+    command's exit code"""
+    code = 0
     for path in options.files:
-        print("\n  ".join(said(path, read_metadata(path))))
+        try:
+            say(printable(told(path)))
+        except (ValueError, OSError) as error:
+            complain(f"ldm {options.command}: error: {one_line(str(error))}")
+            code = 1
+    return code
 
 
 def said(path: Path, metadata: ImageMetadata) -> list[str]:
@@ -37,15 +51,17 @@ def unsupported(metadata: ImageMetadata) -> list[str]:
     return [line.replace("\n", " ") for line in lines]
 
 
-def marks(options: argparse.Namespace) -> None:
+def marks(options: argparse.Namespace) -> int:
     """Print which watermark each picture has; or, of a given length, whatever text is in it."""
-    for path in options.files:
+
+    def told(path: Path) -> str:
         pixels = np.asarray(open_image(path))
         if options.length is not None:
-            print(f"{path}: {extract(pixels, options.length)!r}")
-            continue
+            return f"{path}: {extract(pixels, options.length)!r}"
         parts = {who: agreement(pixels, message) for who, message in MARKS.items()}
         who = max(parts, key=lambda who: parts[who])
         found = "the mark" if parts[who] == 1 else "no whole mark; at best that"
         share = f"{parts[who]:.0%} of its bits (by chance about half)"
-        print(f"{path}: {found} of {who}, {share}")
+        return f"{path}: {found} of {who}, {share}"
+
+    return each(options, told)

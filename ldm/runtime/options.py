@@ -108,6 +108,11 @@ def known(name: str, names: Collection[str], what: str) -> None:
     ValueError: unknown sampler 'eular'; did you mean 'euler'? There are euler, heun
     """
     if name not in names:
+        from .foreign import ours  # a table for mistakes only
+
         near = get_close_matches(name, names, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
-        raise ValueError(f"unknown {what} {name!r}{hint} There are {', '.join(names)}")
+        meant = ours(name, names) or (near[0] if near else None)
+        hint = "." if meant is None else f"; did you mean {meant!r}?"
+        all_names = ", ".join(names)
+        shown = all_names if len(all_names) <= 350 else f"{all_names[:350].rpartition(',')[0]}, ..."
+        raise ValueError(f"unknown {what} {name!r}{hint} There are {shown}")
