@@ -9,6 +9,8 @@ ldm.save_image("star.jpg", images[0])
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .runtime import __version__
+
 if TYPE_CHECKING:
     from .images.files import save_image
     from .models.families import FAMILIES
@@ -16,9 +18,9 @@ if TYPE_CHECKING:
     from .request import Request
     from .samplers import SAMPLERS, SCHEDULES
 
-__version__ = "0.1.0"
 __all__ = [
-    "FAMILIES", "SAMPLERS", "SCHEDULES", "LatentDiffusion", "Request", "load", "save_image"
+    "FAMILIES", "SAMPLERS", "SCHEDULES", "LatentDiffusion", "Request", "__version__",
+    "load", "save_image",
 ]  # fmt: skip
 
 PLACES = {  # imported when they are first used: torch takes seconds, and the command sets it up

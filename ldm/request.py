@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
-from .runtime.options import check_fields, kinds, known, option
+from .runtime.options import check_fields, documented, kinds, known, option
 
 T = TypeVar("T")
 SIDE, MARGIN, SIGMA = (1, 2**15), (0, 2**15), (0, 10**4)  # bounds: pixels, pixels, noise levels
 PROMPT_SYNTAXES = ("a1111", "comfyui", "off")  # off: all is text
 
 
+@documented
 @dataclass(frozen=True)
 class Request:
     """What somebody wants, as they said it; what they left open is None, see `pipeline.resolve`.
@@ -164,9 +165,8 @@ class Request:
         if self.seed + total > 2**64:
             raise ValueError(f"seed {self.seed} leaves no room for {total} pictures below 2^64")
         if self.only is not None and self.only >= total:
-            raise ValueError(
-                f"only {self.only} is not among {total} pictures: give 0 to {total - 1}"
-            )
+            what = f"only {self.only} is not among {total} pictures"
+            raise ValueError(f"{what}: give 0 to {total - 1}")
 
     @property
     def prompts(self) -> tuple[str, ...]:

@@ -73,8 +73,8 @@ def test_old_names_of_samplers():
 def test_prompts_from_a_file(tmp_path):
     (tmp_path / "prompts.txt").write_text("one\n\nthrée\n", encoding="utf-8")
     made = asked(f"txt2img --from-file {tmp_path}/prompts.txt --n_iter 2 --n_samples 2")
-    assert [picture.prompt for picture in made] == ["one", "", "thrée"] * 2
-    assert [picture.seed for picture in made] == list(range(42, 48))
+    assert [picture.prompt for picture in made] == ["one", "thrée"] * 2
+    assert [picture.seed for picture in made] == list(range(42, 46))
 
 
 FLAGS = LineParser(add_help=False, allow_abbrev=False)

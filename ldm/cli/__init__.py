@@ -25,10 +25,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported, see `waiting`
+# Read when torch is imported: threads that spin while they wait take each other's cores where
+# another process is busy.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from .. import __version__
 from ..models.weights import inspect
+from ..runtime import __version__
 from ..runtime.finite import NotFinite
 from ..samplers import SAMPLERS, SCHEDULES
 from .draw import draw, resume

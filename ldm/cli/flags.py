@@ -3,6 +3,8 @@ about a single picture."""
 
 import argparse
 import csv
+import os
+import secrets
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -62,7 +64,9 @@ def argument(f: Field[Any]) -> dict[str, Any]:
         whole, pair = f.metadata["whole"], ("W", "H") if f.metadata["whole"] else ("LOW", "HIGH")
         return {"type": int if whole else float, "nargs": 2, "metavar": pair, "help": told}
     names = {int: "N", float: "X", str: "TEXT"}
-    value: dict[str, Any] = {"type": kind, "help": told, "metavar": names[kind]}
+    told = f"{told[:-1]}; -1: a random one)" if f.name == "seed" else told
+    reader = seed if f.name == "seed" else kind
+    value: dict[str, Any] = {"type": reader, "help": told, "metavar": names[kind]}
     if choices is not None:
         value["metavar"] = "{" + ",".join(choices) + "}"
     if f.metadata["bare"] is not None:
@@ -144,6 +148,15 @@ def family(text: str) -> Any:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def seed(text: str) -> int:
+    """The seed; for -1 one drawn at random, below 2^32 as the web UIs draw it."""
+    if (number := int(text)) != -1:
+        return number
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise argparse.ArgumentTypeError("-1 is another seed in each process: give a number")
+    return secrets.randbelow(2**32)
+
+
 def positive(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -169,7 +182,7 @@ def axis(text: str) -> Axis:
     name, _, values = text.partition("=")
     try:
         known(name, names, "field to vary")
-        kind = kinds(Request)[names[name]]
+        kind = seed if names[name] == "seed" else kinds(Request)[names[name]]
         found = tuple(
             kind(value) for value in next(csv.reader([values], skipinitialspace=True), [])
         )

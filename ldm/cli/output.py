@@ -26,6 +26,7 @@ from ..vae.preview import linear_preview
 from .distributed import processes
 from .folder import Folder
 from .printing import say, unbroken
+from .warn import warn_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -62,6 +63,8 @@ class Output:
                 grid = multiple(model.family)
                 self.look = linear_preview(model.encode, model.decode, -(-128 // grid) * grid)
             self.tell_chunks(jobs)
+            if self.team.rank == 0 and (self.folder.kind != "png" or jobs[0].init is not None):
+                warn_of(jobs, model, self.options)
             for start, job in self.team.share(numbered(jobs)):
                 self.begin(start, job)
                 with self.bar:  # closed before anything is said of an error

@@ -135,8 +135,11 @@ def grid(images: Sequence[Image], columns: int, padding: int = 2) -> Image:
 
 def save_image(path: str | Path, image: Image, text: Mapping[str, str] | None = None) -> None:
     """Write a picture with its text, as PNG, JPEG or lossless WebP, as its name ends. A JPEG holds
-    64 kB of text: what is longer is left out, with a warning."""
-    path, text = Path(path), text or {}
+    64 kB of text: what is longer is left out, with a warning. text: None for what a picture that
+    was drawn knows of its making (`image.info`)."""
+    path = Path(path)
+    if text is None:
+        text = {key: image.info[key] for key in ("parameters", "ldm") if key in image.info}
     options: dict[str, Any]
     if path.suffix == ".png":
         options = {"format": "PNG", "pnginfo": png_info(text)}

@@ -20,6 +20,7 @@ scripts/watermark.py measures it.
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,10 +78,14 @@ def extract(pixels: Pixels, length: int = 17) -> bytes:
 
 
 def marked(image: Image, text: str) -> Image:
-    """A picture of PIL's with the text in it."""
+    """A picture of PIL's with the text in it; a warning, if it cannot be read there."""
     from PIL import Image
 
-    return Image.fromarray(embed(np.asarray(image), text.encode()))
+    pixels = embed(np.asarray(image), text.encode())
+    if (part := agreement(pixels, text.encode())) < 1:
+        what = f"the watermark cannot be read back whole: the picture keeps {part:.0%} of its bits"
+        warnings.warn(what, stacklevel=2)
+    return Image.fromarray(pixels)
 
 
 def agreement(pixels: Pixels, message: bytes) -> float:

@@ -172,13 +172,18 @@ class LatentDiffusion:
         batch: int | None = None,
         mask: Picture | None = None,
     ) -> list[Image]:
-        """The pictures of a request, `batch` at once; None: as many as memory has room for."""
+        """The pictures of a request, `batch` at once; None: as many as memory has room for. Their
+        `info` says how they were made, see `making`."""
+        from .making import add_making
+
         job = self.resolve(request, image, mask) if isinstance(request, Request) else request
         pictures: list[Image] = []
         for part in job.split(batch_size(self, job) if batch is None else batch):
             for step in run(self, part):
                 latents = step.x
-            pictures += self.finish(part, latents)
+            drawn = self.finish(part, latents)
+            add_making(drawn, part.singles(), self.name)
+            pictures += drawn
         return list(job.request.kept(pictures))
 
     def steps(

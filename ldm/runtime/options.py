@@ -5,7 +5,9 @@ from dataclasses import Field, field, fields
 from difflib import get_close_matches
 from functools import cache
 from numbers import Integral, Real
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
 
 
 def option(
@@ -46,6 +48,20 @@ def kinds(cls: type) -> dict[str, type]:
         kind = (get_args(hint) or (hint,))[0]
         found[name] = get_origin(kind) or kind
     return found
+
+
+def documented(cls: type[T]) -> type[T]:
+    """A dataclass whose docstring has a line on each field: its help, default, and bounds or
+    choices."""
+    lines = [f"{cls.__doc__}\n"]
+    for f in fields(cast(Any, cls)):
+        low, high = f.metadata["bounds"] or (None, None)
+        span = f"; {low} to {high}" if low is not None else ""
+        span += f"; {', '.join(f.metadata['choices'])}" if f.metadata["choices"] else ""
+        default = f.metadata["left_open"] if f.default is None else repr(f.default)
+        lines.append(f"    {f.name:20} {f.metadata['help']} (default: {default}{span})")
+    cls.__doc__ = "\n".join(lines)
+    return cls
 
 
 def check_fields(value: Any, types: Mapping[str, type]) -> None:

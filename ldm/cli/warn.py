@@ -1,0 +1,36 @@
+"""What is better known before hours of drawing than after them."""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Sequence
+
+from ..images.files import fitting
+from ..metadata import texts
+from ..pipeline import Job, LatentDiffusion
+
+MANY = 2e6  # pixels drawn at once, beyond which it takes long and much memory
+LONGEST = {"webp": 16383, "jpg": 65500}  # sides of a file's picture, in pixels
+
+
+def warn_of(jobs: Sequence[Job], model: LatentDiffusion, options: argparse.Namespace) -> None:
+    """Warnings of large pictures to start from, and of texts that the files will not hold; an
+    error, where they cannot hold the picture."""
+    kind = getattr(options, "format", "png")
+    for width, height in dict.fromkeys(job.size for job in jobs):
+        if (longest := LONGEST.get(kind, max(width, height))) < max(width, height):
+            what = f"{width} x {height} pixels do not fit into a {kind}"
+            raise ValueError(f"{what}, whose sides have at most {longest}: give --format png")
+    own = not hasattr(options, "width") and not hasattr(options, "height")
+    sizes = [job.passes[0] for job in jobs if job.init is not None and job.request.tile is None]
+    for width, height in dict.fromkeys((part.width, part.height) for part in sizes):
+        if own and width * height > MANY:
+            what = f"the picture is drawn at its own size, {width} x {height}"
+            less = f"({width * height / 1e6:.1f} megapixels): give --W and --H for a smaller one"
+            warnings.warn(f"{what} {less}", stacklevel=2)
+    if kind == "jpg":
+        made = [texts(one, model.name) for job in jobs for one in job.singles()]
+        if long := sum(fitting(text) != text for text in made):
+            what = f"the texts of {long} of {len(made)} pictures are too long for JPEG files"
+            warnings.warn(f"{what}, which will lack some: give --format webp or png", stacklevel=2)

@@ -1,0 +1,22 @@
+"""Pictures that know how they were made, for whoever draws from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..images.files import png_info
+from ..metadata import texts
+from ..request import Request
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+def add_making(images: Sequence[Image], requests: Sequence[Request], model: str) -> None:
+    """Put the texts of a file into `image.info`; `image.save("x.png")` (Pillow 12 and later) and
+    `ldm.save_image` write them. model: its name."""
+    for image, request in zip(images, requests):
+        text = texts(request, model)
+        image.info.update(text)
+        image.encoderinfo = {"pnginfo": png_info(text)}
