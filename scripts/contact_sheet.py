@@ -6,11 +6,15 @@ door"
 """
 
 import argparse
+import os
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageOps
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command does
+
 import ldm
+from ldm.cli.printing import prepare_streams
 from ldm.images.files import grid
 from ldm.images.sheets import labelled_grid
 
@@ -81,6 +85,7 @@ def main() -> None:
         "--cell", type=int, default=160, help="of a picture on the sheet, in pixels"
     )
     parser.add_argument("--out", type=Path, default=Path("passes.png"))
+    prepare_streams()
     options = parser.parse_args()
     made = passes(ldm.load(options.ckpt), options.prompt, options.repaint, options.seed)
     shown = [ImageOps.contain(image, (options.cell, options.cell)) for image in made.values()]

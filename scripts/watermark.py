@@ -32,6 +32,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
+from ldm.cli.printing import prepare_streams
 from ldm.images.files import open_image
 from ldm.images.watermark import MARKS, agreement, embed
 from ldm.training.shapes.scenes import example
@@ -90,6 +91,7 @@ def main() -> None:
     parser.add_argument(
         "pictures", nargs="*", type=Path, help="to mark; at least 256 x 256 pixels each"
     )
+    prepare_streams()
     options = parser.parse_args()
     pictures = [open_image(path) for path in options.pictures]
     pictures = pictures or [Image.fromarray(example(0, index, 512)[0]) for index in range(10)]

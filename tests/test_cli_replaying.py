@@ -144,7 +144,7 @@ def test_show(run):
     assert (
         code,
         error.startswith("ldm show: error: 'silent.png' says nothing about its making"),
-    ) == (2, True)
+    ) == (1, True)
 
 
 def test_watermark(run):
