@@ -61,8 +61,8 @@ def test_flags_become_fields():
 def test_old_names_of_samplers():
     assert one("txt2img --plms").sampler == "plms"
     assert (one("txt2img --dpm_solver").sampler, one("txt2img --dpm_solver").schedule) == (
-        "dpmpp_2m",
-        "uniform",
+        "dpm_solver",
+        None,
     )
     assert one("txt2img --dpm_solver --schedule karras").schedule == "karras"
 

@@ -90,7 +90,7 @@ def add_flags(parser: argparse.ArgumentParser, command: str) -> None:
         help=f"how many at once (default: {samples}; with --vary 1)")
     add("--fixed_code", action="store_true", help="use the same seeds each time")
     add("--plms", action="store_true", help="means --sampler plms")
-    add("--dpm_solver", action="store_true", help="means --sampler dpmpp_2m --schedule uniform")
+    add("--dpm_solver", action="store_true", help="means --sampler dpm_solver")
     if command == "inpaint":
         add("--indir", type=Path, metavar="DIR",
             help="inpaint each x.png in it that has an x_mask.png, to outdir/x.png")

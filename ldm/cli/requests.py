@@ -77,11 +77,7 @@ def named_sampler(options: argparse.Namespace, given: dict[str, Any]) -> dict[st
         raise ValueError("give one of --sampler, --plms and --dpm_solver")
     if options.plms:
         return {"sampler": "plms"}
-    return (
-        {"sampler": "dpmpp_2m", "schedule": given.get("schedule", "uniform")}
-        if options.dpm_solver
-        else {}
-    )
+    return {"sampler": "dpm_solver"} if options.dpm_solver else {}
 
 
 def pictures(

@@ -50,6 +50,8 @@ class Profile:
     calls_count  whether changes of a prompt go by the calls of the network, counted from 0, and by
                  all the steps asked for; else by the steps that run, counted from 1
     img2img_steps  of so many steps, how many run on a picture, at this strength
+    noise_one_above  CompVis's: strength counts the steps asked for, not those that the schedule
+                 has, and a picture's noise is of the level one above the first call's
     total_steps  how many must be asked for so that as many run as are wanted: where `full_steps` is
     full_steps, full_steps_hires  whether it is as good as set always; in the second pass of hires
     slerp_dims   along which dimensions of the noise a variation goes, see `slerp`
@@ -69,6 +71,7 @@ class Profile:
     repeat_chunks: bool = False
     calls_count: bool = False
     img2img_steps: Steps = rounded
+    noise_one_above: bool = False
     total_steps: Steps = rounded_total
     full_steps: bool = False
     full_steps_hires: bool = False
@@ -112,6 +115,10 @@ class Profile:
         """Whether the last step leads to the noise of the first training step, where others go to
         0."""
         return self.program in sampler.ends_at_sigma_min
+
+    def noises_above(self, sampler: Sampler) -> bool:
+        """Whether `noise_one_above` holds, which it does for the samplers that the program has."""
+        return self.noise_one_above and self.ends_at_sigma_min(sampler)
 
     def changes(self, sampler: Sampler, asked: int, run: int) -> int:
         """How many times a prompt can change, when so many steps were asked for, and so many

@@ -93,6 +93,7 @@ COMPVIS = Profile(
     noise=NOISES["compvis"],
     prompt_syntax="off",
     img2img_steps=truncated,
+    noise_one_above=True,
     one_stream=True,
     truncate=True,
 )

@@ -145,8 +145,8 @@ def resolve(
 def with_defaults(request: Request, family: Family) -> Request:
     """The family's steps, sampler and guidance, and the profile's syntax, where they are left open.
 
-    The family's schedule goes with its own sampler; another sampler that is asked for brings the
-    one that suits it.
+    A schedule that the imitated program has for the sampler goes first. The family's goes with its
+    own sampler; another sampler that is asked for brings the one that suits it.
     """
     request = filled(
         request, steps=family.steps, sampler=family.sampler, guidance_scale=family.guidance_scale
@@ -159,12 +159,13 @@ def with_defaults(request: Request, family: Family) -> Request:
             f"clip_skip {request.clip_skip}: this model has layers 1 (the last) to {layers}"
         )
     request = named_as_here(request)
-    if request.schedule is None and request.sampler == family.sampler:
-        return replace(request, schedule=family.schedule)
-    if request.schedule in (None, "automatic"):
-        sampler = SAMPLERS[str(request.sampler)]
-        return replace(request, schedule=PROFILES[request.compat].automatic_schedule(sampler))
-    return request
+    if request.schedule not in (None, "automatic"):
+        return request
+    sampler, profile = SAMPLERS[str(request.sampler)], PROFILES[request.compat]
+    automatic = profile.automatic_schedule(sampler)
+    own = sampler.name == family.sampler and profile.program not in sampler.schedules
+    schedule = family.schedule if request.schedule is None and own else automatic
+    return replace(request, schedule=schedule)
 
 
 def filled(request: Request, **defaults: Any) -> Request:

@@ -20,6 +20,8 @@ class Pass:
 
     sampler, options   the method, and its own keyword arguments
     sigmas             the noise levels; from a picture only the end of the whole list
+    noised             the level of a picture's noise; where it is not the first of the sigmas, x is
+                       then scaled to what a picture of that level would be
     steps              how many were asked for
     width, height      of the pictures, in pixels
     resize_from        width and height that the seed's noise is made for, if they are others
@@ -29,6 +31,7 @@ class Pass:
     sampler: Sampler
     options: Mapping[str, float]
     sigmas: tuple[float, ...]
+    noised: float
     steps: int
     width: int
     height: int
@@ -108,11 +111,13 @@ def passes(
         resize_from: tuple[int, int] | None = None,
         earlier: int = 0,
     ) -> Pass:
-        sigmas = noise_levels(
+        whole, first = noise_levels(
             profile, schedule, sampler, str(request.schedule), steps, strength, full
         )
+        sigmas = tuple(whole[first:])
+        noised = whole[max(first - 1, 0)] if profile.noises_above(sampler) else sigmas[0]
         changes = profile.changes(sampler, steps, len(sigmas) - 1)
-        return Pass(sampler, options, tuple(sigmas), steps, *size, resize_from, changes, earlier)
+        return Pass(sampler, options, sigmas, noised, steps, *size, resize_from, changes, earlier)
 
     size, full = (request.width, request.height), request.full_steps
     first = part(
@@ -134,8 +139,8 @@ def noise_levels(
     steps: int,
     strength: float | None,
     full: bool,
-) -> list[float]:
-    """The sigmas to walk: all of the schedule's, or the end of them that the strength leaves.
+) -> tuple[list[float], int]:
+    """All the sigmas of the schedule, and the place of the first to walk, which the strength says.
 
     Of n steps the last round(n * strength) run; with full_steps n run, the last of
     round(n / strength). Other programs have other rules, see `Profile`.
@@ -151,7 +156,7 @@ def noise_levels(
     if strength is not None and full and strength > 0:
         run = min(steps, there)
     elif strength is not None:
-        run = profile.img2img_steps(there, strength)
+        run = profile.img2img_steps(steps if profile.noises_above(sampler) else there, strength)
     if run > 0 and profile.ends_at_sigma_min(sampler) and sigmas[-2] > noise_schedule.sigma_min:
         sigmas[-1] = noise_schedule.sigma_min
-    return sigmas[there - run :]
+    return sigmas, there - run

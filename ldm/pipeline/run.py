@@ -84,7 +84,9 @@ def initial_latents(
     unknown = profile.initial_noise_scale(part.sampler, schedule, sigma, sigma_max) * first
     if clean is None:
         return unknown
-    x = clean + (unknown if profile.full_noise_img2img else sigma * first)
+    x = clean + (unknown if profile.full_noise_img2img else part.noised * first)
+    if part.noised != sigma:  # x_t of the one level is taken for x_t of the other
+        x = x * math.sqrt((1 + sigma**2) / (1 + part.noised**2))
     if job.init is None or job.init.mask is None or job.request.masked_content != "noise":
         return x
     return torch.where(latent_mask(job.init.mask, clean) > 0, unknown, x)

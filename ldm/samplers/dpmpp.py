@@ -20,24 +20,48 @@ from .denoiser import Denoiser
 from .noise import Noise
 from .registry import Step, sampler
 
+PROGRAMS = ("", "a1111", "comfyui", "diffusers", "compvis")  # "": this library itself
 
-@sampler(order=2, label="DPM++ 2M", schedule="karras", schedules={"diffusers": "sgm_linspace"})
+
+@sampler(
+    order=2,
+    label="DPM++ 2M",
+    schedule="karras",
+    schedules={"diffusers": "sgm_linspace", "compvis": "sgm_uniform"},
+    ends_at_sigma_min=("compvis",),
+)
 def dpmpp_2m(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], noise: Noise) -> Iterator[Step]:
     """DPM-Solver++(2M): D at the middle of the step, on the line through the last two. Lu et al.
     2022b, algorithm 2.
 
-    One model call a step. The first step and the last are of order 1.
+    One model call a step. The first step is of order 1, and so is one to 0; and as in the authors'
+    code the last of less than 15, wherever it leads.
     """
-    last, h_last = None, 0.0
+    last, h_last, final = None, 0.0, len(sigmas) - 2 if len(sigmas) <= 15 else -1
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
         denoised = denoise(x, sigma)
         h = log_ratio(sigma, sigma_next)
         denoised_mid = denoised
-        if last is not None and sigma_next > 0:
+        if last is not None and sigma_next > 0 and i != final:
             denoised_mid = denoised + h / (2 * h_last) * (denoised - last)
         x = sigma_next / sigma * x - math.expm1(-h) * denoised_mid
         yield Step(i, sigma_next, x, denoised)
         last, h_last = denoised, h
+
+
+@sampler(
+    order=2,
+    label="DPM-Solver",
+    schedule="sgm_uniform",
+    in_training_steps=True,
+    ends_at_sigma_min=PROGRAMS,
+)
+def dpm_solver(
+    denoise: Denoiser, x: Tensor, sigmas: Sequence[float], noise: Noise
+) -> Iterator[Step]:
+    """What CompVis's --dpm_solver stands for: `dpmpp_2m` on training steps T - 1, T - 1 - c, ...,
+    fractions kept, whose last step leads to the first training step's noise, not to 0."""
+    return dpmpp_2m(denoise, x, sigmas, noise)
 
 
 def log_ratio(sigma: float, sigma_next: float) -> float:

@@ -55,7 +55,8 @@ class Sampler:
 
     schedules          its automatic schedule
     discards           whether the next-to-last sigma is discarded, where that is not as above
-    ends_at_sigma_min  programs whose last step leads to the noise of the first training step, not 0
+    ends_at_sigma_min  programs ("": this library) whose last step leads to the noise of the first
+                       training step, not 0
     starts_from_sigma  programs that begin with noise of sigmas[0], as for a clean latent of 0
     extra_draws        draws of a batch's noise beyond the first and one a step, where a program
                        seeds only once in a run, so that they move the noise of later batches
