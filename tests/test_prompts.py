@@ -118,7 +118,7 @@ def test_with_repeated_chunks_the_shape_is_the_common_multiple():
 def test_without_guidance_negatives_are_read_only_beside_joined_prompts():
     found = batches(["a", "b", "c AND d"], ["x", LONG, "y"], guided=False)
     assert [(b.pictures, b.guided) for b in found] == [([0, 1], False), ([2], True)]
-    assert [b.schedule.texts for b in found] == [["a", "b", ""], ["c", "d", "y"]]
+    assert [b.schedule.texts for b in found] == [["a", "b"], ["c", "d", "y"]]
 
 
 def test_a_second_pass_is_batched_by_what_it_reads():

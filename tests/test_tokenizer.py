@@ -137,3 +137,11 @@ def test_what_cannot_be_used_is_named():
         Tokenizer([("a", "bc")])
     with pytest.raises(ValueError, match="same piece"):
         Tokenizer([("a", "b"), ("a", "b")])
+
+
+@pytest.mark.parametrize("special", ["<|endoftext|>", "<|startoftext|>"])
+def test_what_is_beside_a_special_token_is_cleaned_by_itself(special):
+    token, ampersand = CLIP.vocabulary[special], CLIP.encode("a & b")
+    assert CLIP.encode(f"{special} a &amp; b") == [token, *ampersand]
+    assert CLIP.encode(f"a &amp; b{special}a &amp; b") == [*ampersand, token, *ampersand]
+    assert CLIP.encode("<p> a &amp; b") != CLIP.encode("<p> a & b")  # other brackets are HTML

@@ -131,7 +131,7 @@ class Output:
         for job in jobs if self.team.rank == 0 else ():
             texts = job.prompts, job.negatives
             steps = job.passes[0].changes
-            sizes |= chunk_sizes(*texts, self.model.tokenizer, job.prompt_syntax, steps)
+            sizes |= chunk_sizes(*texts, self.model.tokenizer, job.chunking, steps)
         for text, tokens in sizes.items():
             if len(tokens) > 1:
                 parts = " + ".join(map(str, tokens))

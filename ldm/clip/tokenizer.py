@@ -17,6 +17,7 @@ semicolon, and every entity of a text that has a `<`.
 """
 
 import gzip
+import re
 from collections.abc import Iterable, Sequence
 from copy import copy
 from functools import cache
@@ -71,6 +72,13 @@ def clean(text: str) -> str:
     import regex
 
     return str(regex.sub(r"\s+", " ", ftfy.fix_text(text)).strip().lower())
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text. What is before, between and after special tokens is cleaned by itself:
+    the `<` of a token is no HTML, which would keep ftfy from repairing the entities beside it."""
+    parts = re.split(r"(<\|startoftext\|>|<\|endoftext\|>)", text)
+    return [word for part in parts for word in word_pattern().findall(clean(part))]
 
 
 @cache
@@ -154,7 +162,7 @@ class Tokenizer:
         if not isinstance(text, str):
             raise ValueError(f"a text to encode must be a str, not {type(text).__name__}: {text!r}")
         ids: list[int] = []
-        for word in word_pattern().findall(clean(text)):
+        for word in words_of(text):
             if word not in self._known:
                 self._known[word] = [self.vocabulary[piece] for piece in self.join(word)[0]]
             ids += self._known[word]

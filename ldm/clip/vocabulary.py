@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from .tokenizer import END_OF_WORD, Tokenizer, byte_characters, clean, word_pattern
+from .tokenizer import END_OF_WORD, Tokenizer, byte_characters, words_of
 
 
 def decode(tokenizer: Tokenizer, ids: Iterable[int]) -> str:
@@ -33,6 +33,6 @@ def tokenizer_for_words(
     are the same.
     """
     full = Tokenizer()
-    found = {word for text in texts for word in word_pattern().findall(clean(text))}
+    found = {word for text in texts for word in words_of(text)}
     used = {pair for word in found for pair in full.join(word)[1]}
     return Tokenizer([pair for pair in full.merges if pair in used], length, pad)

@@ -46,6 +46,7 @@ class Profile:
     linear_sigma, round_t  see `NoiseSchedule`
     schedules    what its names of schedules mean, where they mean something else here
     prompt_syntax  whose grammar a prompt is in, where the request does not say
+    cuts_prompts  whether a prompt without a grammar ends after one chunk, 75 tokens
     repeat_chunks  whether prompts of unlike lengths are filled up with their own chunks
     calls_count  whether changes of a prompt go by the calls of the network, counted from 0, and by
                  all the steps asked for; else by the steps that run, counted from 1
@@ -68,6 +69,7 @@ class Profile:
     round_t: bool = False
     schedules: Mapping[str, str] = field(default_factory=dict, hash=False)
     prompt_syntax: Literal["a1111", "comfyui", "off"] = "a1111"
+    cuts_prompts: bool = False
     repeat_chunks: bool = False
     calls_count: bool = False
     img2img_steps: Steps = rounded

@@ -85,6 +85,7 @@ DIFFUSERS = Profile(
     linear_sigma=True,
     schedules={"beta": "beta_sigma"},
     prompt_syntax="off",
+    cuts_prompts=True,
     img2img_steps=truncated,
 )
 COMPVIS = Profile(
@@ -92,6 +93,7 @@ COMPVIS = Profile(
     program="compvis",
     noise=NOISES["compvis"],
     prompt_syntax="off",
+    cuts_prompts=True,
     img2img_steps=truncated,
     noise_one_above=True,
     one_stream=True,

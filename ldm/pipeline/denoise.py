@@ -124,7 +124,7 @@ def guided(
         job.prompts,
         job.negatives,
         model.towers[0].tokenizer,
-        job.prompt_syntax,
+        job.chunking,
         job.guidance_scale != 1,
         part.changes,
         part.earlier,
@@ -152,7 +152,7 @@ def prompted(
     """D of the pictures of a batch. Every text is encoded once, and the branches are stacked once
     for each moment at which a prompt changes."""
     encoded = model.conditioning(
-        batch.schedule.texts, job.prompt_syntax, job.request.clip_skip, job.profile.repeat_chunks
+        batch.schedule.texts, job.chunking, job.request.clip_skip, job.profile.repeat_chunks
     )
 
     def build(reads: Reads) -> Denoiser:

@@ -68,6 +68,12 @@ class Job:
         return self.request.negatives * self.request.count
 
     @property
+    def chunking(self) -> str:
+        """How texts become chunks: by the prompt's syntax, or cut, see `prompts.chunks`."""
+        cut = self.profile.cuts_prompts and self.prompt_syntax == "off"
+        return "cut" if cut else self.prompt_syntax
+
+    @property
     def steps(self) -> int:
         """Of all passes. (Samplers that choose their own levels may take more or fewer.)"""
         return sum(len(part.sigmas) - 1 for part in self.passes)

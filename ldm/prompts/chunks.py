@@ -2,9 +2,12 @@
 
 import math
 import re
+import textwrap
+import warnings
 from collections.abc import Sequence
 
 from ..clip.tokenizer import Tokenizer
+from ..clip.vocabulary import decode
 from ..request import PROMPT_SYNTAXES
 from ..runtime.options import known
 from . import comfyui
@@ -18,10 +21,12 @@ def chunks(tokenizer: Tokenizer, text: str, syntax: str = "a1111") -> list[Chunk
     """The chunks of a text, at least one; their lengths are its numbers of tokens.
 
     A BREAK ends a chunk; at the very end of a text it does nothing. ComfyUI's syntax has chunks of
-    its own.
+    its own. "cut" is as "off", but what goes beyond one chunk is left out, with a warning.
     """
-    known(syntax, PROMPT_SYNTAXES, "prompt_syntax")
+    known(syntax, (*PROMPT_SYNTAXES, "cut"), "prompt_syntax")
     size = tokenizer.length - 2
+    if syntax == "cut":
+        return [cut(tokenizer, text, size)]
     if syntax == "comfyui":
         runs = comfyui.parse_attention(text)
         words = [(word, weight) for run, weight in runs for word in run.split()]
@@ -37,6 +42,16 @@ def chunks(tokenizer: Tokenizer, text: str, syntax: str = "a1111") -> list[Chunk
         parts.pop()
     comma = tokenizer.encode(",")[0]
     return [chunk for part in parts for chunk in split_at_commas(part, size, comma)]
+
+
+def cut(tokenizer: Tokenizer, text: str, size: int) -> Chunk:
+    """The first chunk of a text, and a warning of what that leaves out."""
+    tokens = tokenizer.encode(text)
+    if len(tokens) > size:
+        rest = textwrap.shorten(decode(tokenizer, tokens[size:]), 200, placeholder=" ...")
+        what = f"the prompt is cut after {size} tokens, as the imitated program does; not read"
+        warnings.warn(f"{what}: {rest}", stacklevel=2)
+    return [(token, 1.0) for token in tokens[:size]]
 
 
 def split_at_commas(tokens: Chunk, size: int, comma: int) -> list[Chunk]:

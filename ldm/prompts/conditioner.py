@@ -70,7 +70,7 @@ def batch_by_shape(
     for i, (prompt, negative) in enumerate(zip(prompts, negatives, strict=True)):
         prompt = without_loras(prompt, syntax)
         if not guided and len(joined_prompts(prompt, syntax)) == 1:
-            negative = ""
+            negative = prompt  # not read: so nothing more is encoded
         found.setdefault(shape(prompt, negative), []).append((i, prompt, negative))
     batches = []
     for (_, joined), pictures in found.items():
