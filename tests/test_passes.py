@@ -6,6 +6,8 @@ import torch.nn.functional as F
 
 from helpers import assert_same, latents, pixels, random_picture
 from ldm.images.files import to_tensor
+from ldm.models.families import FAMILIES
+from ldm.pipeline.job import resolve
 from ldm.request import Request
 from ldm.runtime.tiles import overlap_of
 
@@ -74,7 +76,7 @@ def test_a_record_takes_up_either_pass(tiny):
 def test_planned_passes(tiny):
     job = tiny.resolve(Request(steps=10, hires=1.6, hires_strength=0.3, eta=0.5, sampler="ddim"))
     one, two = job.passes
-    assert (one.width, one.height, two.width, two.height) == (16, 16, 24, 24)
+    assert (one.width, one.height, two.width, two.height) == (16, 16, 26, 26)
     assert one.sampler is two.sampler
     assert one.options == two.options == {"eta": 0.5}
     assert len(one.sigmas) == 11
@@ -129,3 +131,29 @@ def test_tiles_overlap_by_about_a_quarter():
 def test_tiles_and_hires_go_together(tiny):
     (picture,) = tiny.txt2img("a cat", tile=16, hires=3, hires_upscaler="pixels")
     assert picture.size == (48, 48)
+
+
+# The second pass's sides
+
+
+@pytest.mark.parametrize(
+    ("size", "scale", "theirs", "ours"),
+    [
+        ((640, 960), 1.5, (960, 1440), (960, 1440)),
+        ((512, 768), 1.8, (920, 1376), (920, 1384)),
+        ((512, 936), 2, (1024, 1872), (1024, 1872)),
+        ((512, 512), 1.05, (536, 536), (536, 536)),
+        ((64, 64), 1.1, (64, 64), (72, 72)),
+        ((96, 144), 1.4, (128, 200), (136, 200)),
+    ],
+)
+def test_the_sides_of_hires_keep_the_aspect_as_far_as_the_vae_can(size, scale, theirs, ours):
+    for name, expected in ((None, ours), ("comfyui", ours), ("a1111", theirs)):
+        request = Request(width=size[0], height=size[1], hires=scale, compat=name)
+        part = resolve(request, FAMILIES["sd1"]).passes[1]
+        assert (part.width, part.height) == expected
+
+
+def test_sides_that_are_odd_within_the_network_can_be_drawn(tiny):
+    (picture,) = tiny.txt2img("a cat", width=18, hires=1.6)
+    assert picture.size == (28, 26)

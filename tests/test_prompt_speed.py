@@ -24,6 +24,7 @@ WORST = {
     "spaces": "a AND b:" + " " * 100_000 + "x",
     "digits": "a AND b [c:d:" + "1" * 100_000 + "x] <lora:e:" + "1" * 100_000 + "x>",
     "loras": "<lora:" * 16_000,
+    "digits in braces": "{" + "1" * 50_000 + "|" + "1" * 50_000,
     "braces": "{" + "|" * 100_000,
 }
 

@@ -5,7 +5,7 @@ import pytest
 
 from ldm.clip.tokenizer import Tokenizer
 from ldm.prompts import conditioner
-from ldm.prompts.conditioner import batch_by_shape, chunk_sizes, loras_in
+from ldm.prompts.conditioner import batch_by_shape, chunk_sizes, networks_in
 from ldm.prompts.schedule import PromptSchedule
 from ldm.prompts.wildcards import expand_wildcards, expanded, read_lists
 from ldm.request import Request
@@ -136,11 +136,14 @@ def test_each_text_is_tokenized_once(monkeypatch):
 
 
 def test_loras_are_taken_out_of_prompts_where_the_syntax_has_them():
-    prompts = ["a cat<lora:ink:0.5><lora:fur>", "<lora:ink>"]
+    prompts = ["a cat<lora:ink:0.5><lyco:fur:1>", "<lora:ink><hypernet:brush:1>"]
     assert [b.schedule.texts for b in batches(prompts)] == [["a cat", ""]]
-    assert loras_in(prompts, "a1111") == ["fur", "ink"]
+    assert networks_in(prompts, "a1111") == [
+        "the prompt asks for LoRA, which this version cannot add: fur, ink",
+        "the prompt asks for hypernetworks, which this version cannot add: brush",
+    ]
     for syntax in ("comfyui", "off"):
-        assert loras_in(prompts, syntax) == []
+        assert networks_in(prompts, syntax) == []
     assert batches(prompts[:1], syntax="off")[0].schedule.texts == [prompts[0], ""]
 
 
@@ -190,7 +193,6 @@ def test_what_draws_nothing_stays_as_it_was():
     assert expanded(plain) is plain
     off = Request("{a|b}", prompt_syntax="off", wildcards="somewhere")
     assert expanded(off) == off
-    assert expanded(Request("a __cat__", wildcards="nowhere")) == Request("a __cat__")
 
 
 def test_a_list_is_found_within_braces_without_a_choice():

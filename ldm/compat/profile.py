@@ -17,6 +17,7 @@ from .noise import CompatNoise, NoiseSource
 
 NoiseScale = Callable[[Sampler, str, float, float], float]  # sampler, schedule, sigma, sigma_max
 Steps = Callable[[int, float], int]  # steps, strength -> steps
+HiresSide = Callable[[int, float, int], int]  # side, factor, the VAE's factor -> side
 
 
 def unit_variance(sampler: Sampler, schedule: str, sigma: float, sigma_max: float) -> float:
@@ -26,6 +27,11 @@ def unit_variance(sampler: Sampler, schedule: str, sigma: float, sigma_max: floa
 
 def rounded(steps: int, strength: float) -> int:
     return round(steps * strength)
+
+
+def nearest(side: int, scale: float, factor: int) -> int:
+    """The nearest side that the VAE can do, in pixels."""
+    return round(side * scale / factor) * factor
 
 
 def rounded_total(steps: int, strength: float) -> int:
@@ -55,6 +61,7 @@ class Profile:
                  has, and a picture's noise is of the level one above the first call's
     total_steps  how many must be asked for so that as many run as are wanted: where `full_steps` is
     full_steps, full_steps_hires  whether it is as good as set always; in the second pass of hires
+    hires_side   of a side of the first pass, the factor, and the VAE's: the side of the second
     slerp_dims   along which dimensions of the noise a variation goes, see `slerp`
     one_stream   whether all batches of a run draw from one stream, which the first one seeds
     truncate     whether 8 bits are made by cutting off the fraction; else by rounding
@@ -77,6 +84,7 @@ class Profile:
     total_steps: Steps = rounded_total
     full_steps: bool = False
     full_steps_hires: bool = False
+    hires_side: HiresSide = nearest
     slerp_dims: tuple[int, ...] = (1, 2, 3)
     one_stream: bool = False
     truncate: bool = False

@@ -39,6 +39,10 @@ def a1111_img2img_steps(steps: int, strength: float) -> int:
     return min(int(min(strength, 0.999) * steps) + 1, steps)
 
 
+def a1111_hires_side(side: int, scale: float, factor: int) -> int:
+    return int(side * scale) // factor * factor
+
+
 def truncated_total(steps: int, strength: float) -> int:
     return int(steps / strength)
 
@@ -59,6 +63,7 @@ A1111 = Profile(
     img2img_steps=a1111_img2img_steps,
     total_steps=a1111_total_steps,
     full_steps_hires=True,
+    hires_side=a1111_hires_side,
     slerp_dims=(2,),
     truncate=True,
 )

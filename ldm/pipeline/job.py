@@ -18,7 +18,7 @@ from ..images.files import open_image
 from ..images.masks import to_mask
 from ..images.watermark import check_size
 from ..models.families import Family
-from ..prompts.conditioner import loras_in
+from ..prompts.conditioner import networks_in
 from ..prompts.wildcards import expanded
 from ..request import Request
 from ..samplers import SAMPLERS, NoiseSchedule
@@ -122,8 +122,7 @@ def resolve(
     if request.wildcards is not None or "{" in texts or "__" in texts:
         request = expanded(request)
     profile = PROFILES[request.compat]
-    if names := loras_in(request.prompts, str(request.prompt_syntax)):
-        what = f"the prompt asks for LoRA, which this version cannot add: {', '.join(names)}"
+    for what in networks_in(request.prompts, str(request.prompt_syntax)):
         warnings.warn(what, stacklevel=2)
     init = init_image(request, family, image, mask)
     if init is not None and given.latents is not None:
@@ -136,7 +135,7 @@ def resolve(
         request,
         profile,
         schedule,
-        passes(request, profile, schedule, multiple(family)),
+        passes(request, profile, schedule, family.vae.factor),
         request.guidance_scale,
         request.prompt_syntax,
         init,

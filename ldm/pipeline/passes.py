@@ -92,10 +92,10 @@ def named_as_here(request: Request) -> Request:
 
 
 def passes(
-    request: Request, profile: Profile, schedule: NoiseSchedule, grid: int
+    request: Request, profile: Profile, schedule: NoiseSchedule, factor: int
 ) -> tuple[Pass, ...]:
     """What a request with all its defaults samples one after the other: once; with hires a second
-    time, from the latents of the first, enlarged."""
+    time, from the latents of the first, enlarged. factor: the VAE's."""
     assert request.steps is not None
     assert request.width is not None
     assert request.height is not None
@@ -125,7 +125,7 @@ def passes(
     )
     if request.hires is None:
         return (first,)
-    width, height = (round(side * request.hires / grid) * grid for side in size)
+    width, height = (profile.hires_side(side, request.hires, factor) for side in size)
     steps = request.steps if request.hires_steps is None else request.hires_steps
     full = full or profile.full_steps or profile.full_steps_hires
     return first, part(steps, request.hires_strength, full, (width, height), earlier=first.changes)

@@ -34,7 +34,7 @@ class Lora(NamedTuple):
 
 def extract_loras(prompt: str) -> tuple[str, list[Lora]]:
     """Take every <lora:name:weight> out of the prompt; also <lora:name:text:unet>, and with te= and
-    unet=.
+    unet=. <lyco:...> is the same.
 
     >>> extract_loras("a cat <lora:fur:0.8>, <lora:ink> night")
     ('a cat ,  night', [Lora(name='fur', text=0.8, unet=0.8), Lora(name='ink', text=1.0, unet=1.0)])
@@ -54,7 +54,17 @@ def extract_loras(prompt: str) -> tuple[str, list[Lora]]:
         loras.append(Lora(name, float(text), float(unet)))
         return ""
 
-    return re.sub(r"<lora:([^<>]+)>", take, prompt), loras
+    return re.sub(r"<(?:lora|lyco):([^<>]+)>", take, prompt), loras
+
+
+def extract_hypernets(prompt: str) -> tuple[str, list[str]]:
+    """Take every <hypernet:name:weight> out of the prompt, and give the names.
+
+    >>> extract_hypernets("ink <hypernet:brush:0.8>drawing")
+    ('ink drawing', ['brush'])
+    """
+    names = re.findall(r"<hypernet:([^<>:]+)[^<>]*>", prompt)
+    return re.sub(r"<hypernet:[^<>:]+[^<>]*>", "", prompt), names
 
 
 def split_and(prompt: str) -> list[Weighted]:

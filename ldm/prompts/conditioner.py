@@ -8,6 +8,7 @@ B prompts or pictures, T different texts, P prompts joined by AND, L tokens (a m
 tokenizer's length), D width.
 """
 
+import textwrap
 from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from torch import Tensor
 from ..clip.model import TextEncoder
 from ..clip.tokenizer import Tokenizer
 from ..conditioning import Conditioning
-from .a1111 import extract_loras
+from .a1111 import extract_hypernets, extract_loras
 from .chunks import Chunk, chunks, padded_chunks
 from .schedule import PromptSchedule, Reads, joined_prompts
 
@@ -108,14 +109,24 @@ def chunk_sizes(
 
 
 def without_loras(prompt: str, syntax: str) -> str:
-    return extract_loras(prompt)[0] if syntax == "a1111" and "<lora:" in prompt else prompt
+    if syntax != "a1111" or "<" not in prompt:
+        return prompt
+    return extract_hypernets(extract_loras(prompt)[0])[0]
 
 
-def loras_in(prompts: Sequence[str], syntax: str) -> list[str]:
-    """The names of the LoRAs that the prompts ask for, each once, in alphabetical order."""
-    asking = [prompt for prompt in prompts if syntax == "a1111" and "<lora:" in prompt]
-    found = [extract_loras(prompt)[1] for prompt in asking]
-    return sorted({lora.name for loras in found for lora in loras})
+def networks_in(prompts: Sequence[str], syntax: str) -> list[str]:
+    """A line for LoRAs and one for hypernetworks, if the prompts ask for some; each name once, in
+    alphabetical order."""
+    asking = [prompt for prompt in prompts if syntax == "a1111" and "<" in prompt]
+    loras = {lora.name for prompt in asking for lora in extract_loras(prompt)[1]}
+    hypernets = {name for prompt in asking for name in extract_hypernets(prompt)[1]}
+    asks = {"LoRA": sorted(loras), "hypernetworks": sorted(hypernets)}
+    return [
+        f"the prompt asks for {kind}, which this version cannot add: "
+        + textwrap.shorten(", ".join(names), 200)
+        for kind, names in asks.items()
+        if names
+    ]
 
 
 def encode_prompts(
