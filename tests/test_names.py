@@ -8,7 +8,7 @@ from ldm.samplers import SAMPLERS, SCHEDULES
 
 
 def test_doctests():
-    assert doctest.testmod(ldm.compat.names) == (0, 1)
+    assert doctest.testmod(ldm.compat.names) == (0, 2)
 
 
 def test_every_sampler_and_schedule_is_found_by_its_label():

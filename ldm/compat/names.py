@@ -12,6 +12,9 @@ ALIASES = {
     "uni_pc_bh2": "unipc_bh2",
     "euler_a": "euler_ancestral",
     "dpm++2s_a": "dpmpp_2s_ancestral",
+    "dpmpp_2s_a": "dpmpp_2s_ancestral",
+    "dpm_2_a": "dpm2_ancestral",
+    "dpm2_a": "dpm2_ancestral",
     "dpm++2m": "dpmpp_2m",
 }
 
@@ -20,7 +23,7 @@ def sampler_named(name: str) -> str | None:
     """The sampler of that name or label, whatever its case: "Euler a", sample_euler_ancestral and
     euler_a are one."""
     labels = {sampler.label.casefold(): key for key, sampler in SAMPLERS.items()}
-    name = name.removeprefix("sample_")
+    name = name.removeprefix("sample_").removeprefix("k_")
     key = labels.get(name.casefold(), ALIASES.get(name, name))
     return key if key in SAMPLERS else None
 
@@ -34,13 +37,19 @@ def schedule_named(name: str) -> str | None:
 
 def method_named(name: str) -> tuple[str | None, str | None]:
     """The sampler of that name; and the schedule, if it ends in one, as the web UI's names did
-    before version 1.9.
+    before version 1.9, and short ones still do: dpmpp_2m_karras, k_dpmpp_2m_ka.
 
     >>> method_named("DPM++ 2M Karras"), method_named("DPM2 a"), method_named("Karras")
     (('dpmpp_2m', 'karras'), ('dpm2_ancestral', None), (None, None))
+    >>> method_named("k_euler_a"), method_named("dpmpp_2m_sgm_uniform")
+    (('euler_ancestral', None), ('dpmpp_2m', 'sgm_uniform'))
     """
-    start, _, ending = name.rpartition(" ")
-    sampler, schedule = sampler_named(start), schedule_named(ending)
-    if sampler_named(name) is None and sampler is not None and schedule is not None:
-        return sampler, schedule
-    return sampler_named(name), None
+    if (whole := sampler_named(name)) is not None:
+        return whole, None
+    for place in (i for i, letter in enumerate(name) if letter in " _"):
+        ending = name[place + 1 :]
+        sampler = sampler_named(name[:place])
+        schedule = schedule_named("karras" if ending == "ka" else ending)
+        if sampler is not None and schedule is not None:
+            return sampler, schedule
+    return None, None

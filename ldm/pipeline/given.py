@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from ..conditioning import Conditioning
+from ..images.files import rgb, to_tensor
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,17 +31,25 @@ class Given:
     def check(self, shape: tuple[int, int, int, int], context_width: int) -> None:
         """ValueError unless these are for pictures whose latents have this shape (B, Z, h, w)."""
         for name, tensor in (("latents", self.latents), ("noise", self.noise)):
-            if tensor is not None and not fits(tuple(tensor.shape), shape):
-                raise ValueError(f"{name} must be of shape {shape}, not {tuple(tensor.shape)}")
+            if tensor is None:
+                continue
+            found = tuple(tensor.shape) if isinstance(tensor, Tensor) else shape
+            if not fits(found, shape):
+                raise ValueError(f"{name} must be of shape {shape}, not {found}")
+            numbers(tensor, name, found)
         if self.conditioning is None:
             return
         if (count := len(self.conditioning)) not in (1, 2):
             raise ValueError(f"{count} conditionings: give a positive, or a negative and one")
         for one in self.conditioning:
+            if not isinstance(one, Conditioning):
+                what = f"a conditioning is a Conditioning, not {type(one).__name__}"
+                raise ValueError(f"{what}: model.conditioning(['a cat']) makes one")
             found = tuple(one.context.shape)
             wanted = shape[0], self.conditioning[0].context.shape[1], context_width
             if not fits(found, wanted):
                 raise ValueError(f"a context must be of shape {wanted}, not {found}")
+            numbers(one.context, "a context", found)
 
     def rows(self, own: slice) -> Given:
         """Those of some of the pictures."""
@@ -53,3 +66,33 @@ class Given:
 def fits(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
     """Whether a shape is the one that is wanted, or that for one row."""
     return found[1:] == wanted[1:] and found[0] in (1, wanted[0])
+
+
+def numbers(given: object, name: str, shape: tuple[int | None, ...]) -> None:
+    """ValueError unless these are finite numbers in a tensor of that shape; None: any side above
+    0."""
+    wanted = " x ".join("n" if side is None else str(side) for side in shape)
+    if not isinstance(given, Tensor):
+        raise ValueError(f"{name} must be a tensor {wanted}, not {type(given).__name__}")
+    sides = tuple(given.shape)
+    right = len(sides) == len(shape) and 0 not in sides
+    if not right or any(want not in (None, side) for want, side in zip(shape, sides)):
+        raise ValueError(f"{name} must be a tensor {wanted}, not {sides}")
+    if not given.is_floating_point():
+        raise ValueError(f"{name} must be floating-point numbers, not {given.dtype}")
+    if not given.isfinite().all():
+        raise ValueError(f"{name} must be finite numbers: these have NaN or infinity")
+
+
+def pictures(given: Tensor | Image, factor: int) -> Tensor:
+    """What is to be encoded, as (B, 3, H, W); ValueError if it cannot be, by a VAE that makes
+    latents smaller by that factor."""
+    if not isinstance(given, Tensor) and hasattr(given, "convert"):
+        given = to_tensor(rgb(given))
+    numbers(given, "images", (None, 3, None, None))
+    assert isinstance(given, Tensor)
+    height, width = given.shape[2:]
+    if height % factor or width % factor:
+        what = f"an image of {width} x {height}: give sides that are multiples of {factor}"
+        raise ValueError(what)
+    return given

@@ -218,7 +218,7 @@ def sized(
         height, width = init.image.shape[2:]
         if request.upscale is not None and request.seamless is None:
             request = filled(request, tile=family.size)
-    elif latents is not None and latents.ndim == 4:
+    elif isinstance(latents, Tensor) and latents.ndim == 4:
         height, width = (family.vae.factor * side for side in latents.shape[2:])
     request = filled(request, width=width, height=height)
     sides = (request.width, 1), (request.height, 1), (request.tile, multiple(family))

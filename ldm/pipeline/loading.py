@@ -15,7 +15,7 @@ from .model import LatentDiffusion
 def load(
     path: str | Path | None = None,
     device: str | torch.device | None = None,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     ema: bool | None = None,
     family: Family | None = None,
 ) -> LatentDiffusion:
@@ -24,13 +24,16 @@ def load(
     path     a CompVis checkpoint, a diffusers folder, or a file of this library's; None: the model
              that comes with it
     device   None: the first there is of cuda, mps, cpu
-    dtype    None: what suits the device, see `choose_dtype`
+    dtype    torch.float16, or its name; None: what suits the device, see `choose_dtype`
     ema      whether to take the moving averages of the U-Net's weights; None: if the file has them
     family   what the file is, where neither it nor its shapes tell
     """
     path = built_in() if path is None else Path(os.path.expanduser(path)).resolve()
     where = choose_device(device)
-    dtype, _ = choose_dtype(where, dtype)
+    asked = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
+    if not isinstance(asked, torch.dtype) and dtype is not None:
+        raise ValueError(f"dtype {str(dtype)[:80]!r} is none: give float32, float16 or bfloat16")
+    dtype, _ = choose_dtype(where, asked)
     found = read(path, dtype, where, ema, family, vae_dtype=torch.float32)  # see `to`
     tokenizer = Tokenizer(found.merges, found.family.text[0].length)
     if len(tokenizer) > (known := found.family.text[0].vocabulary):

@@ -29,7 +29,7 @@ from ..unet import UNet
 from ..vae import VAE
 from ..vae.coding import decode, encode
 from .batches import batch_size
-from .given import Given
+from .given import Given, numbers, pictures
 from .job import Job, resolve
 from .run import run
 
@@ -200,6 +200,10 @@ class LatentDiffusion:
         record   every result of the denoiser is added to it; what it holds already is not computed
                  again (`recorded`)
         """
+        if not isinstance(request, Request | Job):
+            raise ValueError(
+                f"steps of a Request, not of {type(request).__name__}: Request('a cat')"
+            )
         job = self.resolve(request, image, **given) if isinstance(request, Request) else request
         return run(self, job, record)
 
@@ -222,17 +226,20 @@ class LatentDiffusion:
     @torch.no_grad()
     def encode(
         self,
-        images: Tensor,
+        images: Tensor | Image,
         tile: int | None = None,
         axes: str | None = None,
         noise: Tensor | None = None,
     ) -> Tensor:
-        """(B, 3, H, W) in [-1, 1] -> latents, float32. Others: see `vae.coding.encode`."""
+        """(B, 3, H, W) in [-1, 1], or PIL's picture -> latents, float32. Others: see
+        `vae.coding.encode`."""
+        images = pictures(images, self.vae.factor)
         return encode(self.vae, images, tile, axes, noise)
 
     @torch.no_grad()
     def decode(self, latents: Tensor, tile: int | None = None, axes: str | None = None) -> Tensor:
         """Latents -> (B, 3, H, W) in [-1, 1], float32. Others: see `vae.coding.decode`."""
+        numbers(latents, "latents", (None, self.vae.config.latent_channels, None, None))
         return decode(self.vae, latents, tile, axes)
 
     def finish(self, job: Job, latents: Tensor) -> list[Image]:

@@ -4,6 +4,7 @@ before there is a model."""
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ..compat.names import method_named, schedule_named
 from ..compat.profiles import PROFILE_NAMES, PROFILES, Profile
@@ -111,7 +112,7 @@ def passes(
         resize_from: tuple[int, int] | None = None,
         earlier: int = 0,
     ) -> Pass:
-        whole, first = noise_levels(
+        whole, first = levels_and_start(
             profile, schedule, sampler, str(request.schedule), steps, strength, full
         )
         sigmas = tuple(whole[first:])
@@ -131,7 +132,13 @@ def passes(
     return first, part(steps, request.hires_strength, full, (width, height), earlier=first.changes)
 
 
-def noise_levels(
+def noise_levels(*asked: Any) -> list[float]:
+    """The sigmas to walk, see `levels_and_start`."""
+    whole, first = levels_and_start(*asked)
+    return whole[first:]
+
+
+def levels_and_start(
     profile: Profile,
     noise_schedule: NoiseSchedule,
     sampler: Sampler,
