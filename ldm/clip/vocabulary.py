@@ -23,6 +23,20 @@ def decode(tokenizer: Tokenizer, ids: Iterable[int]) -> str:
     return data.decode(errors="replace").strip()
 
 
+def words(tokenizer: Tokenizer) -> list[str]:
+    """The words that a tokenizer of few merges has whole: those that its model has learnt, if it
+    was made by `tokenizer_for_words`. In alphabetical order; single letters are in all."""
+    made = {left + right for left, right in tokenizer.merges if right.endswith(END_OF_WORD)}
+    whole = made - {right for _, right in tokenizer.merges}  # the others are endings of words
+    return sorted(word for piece in whole if (word := piece.removesuffix(END_OF_WORD)).isalpha())
+
+
+def unlearnt(tokenizer: Tokenizer, texts: Iterable[str]) -> list[str]:
+    """The words of these texts that such a tokenizer spells in pieces, each once."""
+    spelt = dict.fromkeys(word for text in texts for word in words_of(text) if word.isalpha())
+    return [word for word in spelt if len(tokenizer.join(word)[0]) > 1]
+
+
 def tokenizer_for_words(
     texts: Iterable[str], length: int = 77, pad: int | None = None
 ) -> Tokenizer:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from ..clip.tokenizer import Tokenizer
+from ..clip.vocabulary import unlearnt
 from ..conditioning import Conditioning
 from ..images.files import rgb, to_tensor
 
@@ -96,3 +101,10 @@ def pictures(given: Tensor | Image, factor: int) -> Tensor:
         what = f"an image of {width} x {height}: give sides that are multiples of {factor}"
         raise ValueError(what)
     return given
+
+
+def tell_unlearnt(tokenizer: Tokenizer, texts: Sequence[str]) -> None:
+    """Warn of words that a model of a small vocabulary has never seen, and draws anyhow."""
+    if lacking := unlearnt(tokenizer, texts):
+        words = textwrap.shorten(", ".join(lacking), 200, placeholder=" ...")
+        warnings.warn(f"the model has not learnt: {words}", stacklevel=3)

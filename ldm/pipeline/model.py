@@ -29,7 +29,7 @@ from ..unet import UNet
 from ..vae import VAE
 from ..vae.coding import decode, encode
 from .batches import batch_size
-from .given import Given, numbers, pictures
+from .given import Given, numbers, pictures, tell_unlearnt
 from .job import Job, resolve
 from .run import run
 
@@ -216,6 +216,8 @@ class LatentDiffusion:
         repeat_chunks: bool = False,
     ) -> Conditioning:
         """What the U-Net is told of B texts; as long as the longest. See `encode_prompts`."""
+        if len(self.tokenizer.merges) < len(clip_merges()):
+            tell_unlearnt(self.tokenizer, texts)
         read = partial(encode_prompts, self.towers, texts, prompt_syntax, clip_skip, repeat_chunks)
         encoded = read()
         if not encoded.context.isfinite().all():
