@@ -2,6 +2,7 @@
 before there is a model."""
 
 import inspect
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -124,12 +125,22 @@ def passes(
     first = part(
         request.steps, request.strength, full or profile.full_steps, size, request.seed_resize_from
     )
+    if request.strength is None and first.sigmas[0] < schedule.sigma(len(schedule) // 2 - 1):
+        tell_low_start(request, schedule.t(first.sigmas[0]), len(schedule))
     if request.hires is None:
         return (first,)
     width, height = (profile.hires_side(side, request.hires, factor) for side in size)
     steps = request.steps if request.hires_steps is None else request.hires_steps
     full = full or profile.full_steps or profile.full_steps_hires
     return first, part(steps, request.hires_strength, full, (width, height), earlier=first.changes)
+
+
+def tell_low_start(request: Request, t: float, last: int) -> None:
+    """Warn of noise levels that begin so low that nothing is left to draw: the originals begin
+    there, too."""
+    what = f"{request.steps} of {request.schedule} begins at training step {t:.0f} of {last}"
+    advice = "the picture will be noise: take more steps, or --schedule trailing"
+    warnings.warn(f"{what}; {advice}", stacklevel=4)
 
 
 def noise_levels(*asked: Any) -> list[float]:

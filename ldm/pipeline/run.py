@@ -41,6 +41,9 @@ def run(model: LatentDiffusion, job: Job, record: list[Tensor] | None = None) ->
         steps: Iterator[Step] = iter([Step(0, 0.0, x, x)])
         if len(part.sigmas) > 1:
             steps = part.sampler.run(denoise, x, part.sigmas, noise, **part.options)
+            if not isinstance(steps, Iterator):
+                what = f"sampler {part.sampler.name!r} returns {type(steps).__name__}"
+                raise ValueError(f"{what}: it must yield a Step for each interval of the sigmas")
         for step in steps:
             clock.step, latents = step.index + 2, step.x
             if step.sigma == part.sigmas[-1] > 0:  # some programs take x_t for the clean latent

@@ -49,7 +49,8 @@ class Sampler:
     discard_next_to_last  that list is made one longer and loses its next-to-last sigma
     own_levels   walks levels of its own between the ends of the list, so that Steps need not be at
                  the list's sigmas
-    adaptive     decides itself how many Steps there are, and takes one picture at a time
+    adaptive     decides itself how many Steps there are, and takes one picture at a time; its list
+                 has two levels or more before 0, as it goes from the first to the last of them
 
     How other programs have it, by the names that `compat.profiles` gives them:
 
@@ -96,6 +97,8 @@ class Sampler:
                 f"schedule {name!r} is unknown: choose from automatic, {', '.join(SCHEDULES)}"
             )
         sigmas = SCHEDULES[name](noise_schedule, steps + self.discard_next_to_last)
+        if self.adaptive and steps == 1:  # it needs the ends of the levels, and not their number
+            sigmas = SCHEDULES[name](noise_schedule, 2)
         if any(a <= b for a, b in pairwise(sigmas)):
             raise ValueError(
                 f"{steps} steps are more than {name} has different levels for: give fewer"
