@@ -9,6 +9,7 @@ of diffusers' folders:   unet.…   vae.…   text_encoder.…   text_encoder_2.
                          <folder>.<name in that folder's file>
 """
 
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Literal, NamedTuple
@@ -18,7 +19,7 @@ from .rows import PLAIN, Operation, Row, unet_rows, vae_rows, with_prefix
 from .text import TEXT_MODEL, openclip, openclip_rows, text_rows
 
 __all__ = ["Component", "Ignored", "KeyFormat", "Operation", "Row", "Source"]
-__all__ += ["components", "ema_name", "ignored", "prefixes", "rows", "table"]
+__all__ += ["components", "ema_name", "ignored", "left_over", "prefixes", "rows", "table"]
 
 KeyFormat = Literal["ldm", "compvis", "diffusers"]
 
@@ -112,11 +113,15 @@ def ema_name(compvis: str) -> str:
 
 
 class Ignored(NamedTuple):
-    """Something in official files that is not needed."""
+    """Something in official files that is not needed.
+
+    exact   where it has another shape, the family must be another
+    """
 
     names: tuple[str, ...]
     shape: tuple[int, ...]
     reason: str
+    exact: bool = False
 
 
 SCHEDULE_BUFFERS = (
@@ -133,18 +138,36 @@ def ignored(family: Family, key_format: KeyFormat) -> list[Ignored]:
     if key_format == "compvis":
         schedule = "noise schedule: computed anew, in float64, from the betas of the family"
         counter = "counters of the moving average: of use only to its training"
-        found += [Ignored((name,), (family.train_steps,), schedule) for name in SCHEDULE_BUFFERS]
+        found += [
+            Ignored((name,), (family.train_steps,), schedule, True) for name in SCHEDULE_BUFFERS
+        ]
         found += [Ignored((f"model_ema.{name}",), (), counter) for name in ("decay", "num_updates")]
     towers = {} if key_format == "ldm" else prefixes(family, key_format)
     for config, tower in zip(family.text, [towers[name] for name in towers if name[:4] == "text"]):
         if key_format == "compvis" and openclip(config):
-            size = (config.width, config.width)
             reason = "of use only where texts are compared with pictures"
             found.append(Ignored((f"{tower}logit_scale",), (), reason))
             if config.projection is None:
+                size = (config.width, config.width)
                 found.append(Ignored((f"{tower}text_projection",), size, reason))
         else:
             names = tuple(f"{tower}{name}embeddings.position_ids" for name in TEXT_MODEL)
             reason = "positions of the tokens: the numbers 0, 1, 2, …"
             found.append(Ignored(names, (1, config.length), reason))
     return found
+
+
+# What programs leave in their files besides, and why it is not needed.
+LEFT_OVERS = (
+    (r".*embedding_manager\..*", "embeddings in training: no part of the model"),
+    (r".*(logit_scale|text_projection(\.weight)?)", "for comparing texts with pictures"),
+    (r".*\.position_ids", "positions of the tokens: the numbers 0, 1, 2, …"),
+    (r"(denoiser|model\.denoiser)\..*", "levels of noise: those of the family are taken"),
+    (r"scale_factor|logvar", "of the training: the family says the scale of its VAE"),
+    (r"(first_stage_model\.|vae\.)?loss\..*", "the loss of the VAE's training"),
+)
+
+
+def left_over(name: str) -> str | None:
+    """Why a tensor of this name, which is no parameter, is not needed; None: it is not known."""
+    return next((reason for pattern, reason in LEFT_OVERS if re.fullmatch(pattern, name)), None)

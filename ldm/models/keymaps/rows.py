@@ -38,7 +38,7 @@ class Form:
 
 
 PLAIN = Form()
-POINTWISE = Form(operation=Operation(lambda x: x[:, :, 0, 0], lambda x: x[:, :, None, None]))
+POINTWISE = Form(operation=Operation(lambda x: x.flatten(1), lambda x: x[:, :, None, None]))
 
 
 class Row(NamedTuple):
@@ -107,10 +107,11 @@ TRANSFORMER_BLOCK = (
 
 VAE_ATTENTION = (
     row("norm", "norm", "group_norm"),
-    row("q", "q", ("to_q", "query"), form=POINTWISE),  # the second name: folders of 2022
-    row("k", "k", ("to_k", "key"), form=POINTWISE),
-    row("v", "v", ("to_v", "value"), form=POINTWISE),
-    row("out", "proj_out", ("to_out.0", "proj_attn"), form=POINTWISE),
+    # The second names: files that diffusers' converter made in 2023; folders of 2022.
+    row("q", ("q", "to_q"), ("to_q", "query"), form=POINTWISE),
+    row("k", ("k", "to_k"), ("to_k", "key"), form=POINTWISE),
+    row("v", ("v", "to_v"), ("to_v", "value"), form=POINTWISE),
+    row("out", ("proj_out", "to_out.0"), ("to_out.0", "proj_attn"), form=POINTWISE),
 )
 
 

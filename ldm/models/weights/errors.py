@@ -2,10 +2,15 @@
 
 from pathlib import Path
 
+from ...runtime.text import one_line
+
 
 class CheckpointError(ValueError):
     """A file or folder that cannot be loaded: what it is, what it should be, and what to do about
-    it, in one line."""
+    it, in one printable line, see `one_line`."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 def cut_short(path: Path, here: int, whole: int) -> CheckpointError:

@@ -35,7 +35,7 @@ def looks_like(start: bytes) -> str:
     return f"it begins with {start[:8]!r}, which no format of checkpoints does"
 
 
-KEYS = (  # what a file is whose keys contain the pattern; the first that fits
+BESIDE = (  # what a file is in which no network is whole, and whose keys contain the pattern
     (
         r"lora_(unet|te|down|up)|\.lora_[AB]\.|\.hada_w1|\.lokr_w1",
         "a LoRA, which is applied on top of a checkpoint",
@@ -45,6 +45,8 @@ KEYS = (  # what a file is whose keys contain the pattern; the first that fits
         r"^(emb_params|string_to_param|clip_[lg])$",
         "a textual inversion embedding, which is used beside a checkpoint",
     ),
+)
+KEYS = (  # the same of a whole checkpoint
     (r"double_blocks\.", "a Flux checkpoint"),
     (r"joint_blocks\.|joint_transformer_blocks\.", "an SD 3 checkpoint"),
     (r"^conditioner\.embedders\.", "an SDXL checkpoint"),
@@ -68,20 +70,26 @@ PARTS = (  # the names that each of the three networks goes by, in any key forma
 )
 
 
-def guess_type(weights: Mapping[str, Weight]) -> str | None:
-    """From its keys and shapes; None: it may be any."""
-    for pattern, meaning in KEYS:
+def guess_type(weights: Mapping[str, Weight], mapped: bool = False) -> str | None:
+    """From its keys and shapes; None: it may be any.
+
+    mapped   some of its tensors are parameters of a known family
+    """
+    parts = [part for part, pattern in PARTS if any(re.search(pattern, name) for name in weights)]
+    whole = mapped or len(parts) == len(PARTS)
+    for pattern, meaning in KEYS if whole else (*BESIDE, *KEYS):
         if any(re.search(pattern, name) for name in weights):
             return meaning
-    parts = [part for part, pattern in PARTS if any(re.search(pattern, name) for name in weights)]
+    if parts == ["a U-Net", "a text encoder"]:
+        return f"{' and '.join(parts)} alone. {NO_VAE}"
     if len(parts) < len(PARTS):
         return " and ".join(parts) + " alone" if parts else None
     version = "SD 2" if any(".resblocks." in name for name in weights) else "SD 1"
-    for stem in (
-        "model.diffusion_model.input_blocks.0.0.weight",
-        "unet.conv_in.weight",
-        "unet.stem.weight",
-    ):
+    for stem in STEMS:
         if stem in weights and len(weights[stem].shape) == 4 and weights[stem].shape[1] in ROLES:
             return f"{ROLES[weights[stem].shape[1]]} of {version}"
     return f"an {version} checkpoint" if version == "SD 2" else None
+
+
+NO_VAE = "Its VAE is missing: take the file with the VAE in it, or add the tensors of one"
+STEMS = ("model.diffusion_model.input_blocks.0.0.weight", "unet.conv_in.weight", "unet.stem.weight")

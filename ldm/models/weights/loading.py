@@ -17,7 +17,7 @@ from ..keymaps import Source
 from .errors import CheckpointError
 from .matching import match, seems
 from .opening import OpenedCheckpoint, open_checkpoint
-from .own import has_own_names, is_complete, meta_model, stated_family
+from .own import has_own_names, is_complete, meta_model, parameter_shapes, stated_family
 from .recognise import recognise
 
 Sources = Mapping[str, tuple[str, Source]]  # parameters of ours -> see KeyMatch
@@ -111,13 +111,14 @@ def load(
 ) -> nn.ModuleDict:
     """The networks whose parameters have been found."""
     of_vae = dtype if vae_dtype is None else vae_dtype
+    shapes = parameter_shapes(family)
     state = {}
     for ours, (name, source) in sources.items():
         weight = opened.weights[name].part(*source.part)
         tensor = weight.read(of_vae if source.component == "vae" else dtype, device)
         if source.operation is not None:
             tensor = source.operation.ours(tensor)
-        state[ours] = tensor.contiguous()
+        state[ours] = tensor.reshape(shapes[ours]).contiguous()  # see `trimmed`
         check_finite(state[ours], f"{name} in {opened.path}")
     wanted = {source.component for _, source in sources.values()}
     networks = nn.ModuleDict(

@@ -66,10 +66,7 @@ class Report:
         yield "loadable", "yes" if self.loadable else "no"
 
     def _coverage(self, match: KeyMatch) -> Iterator[tuple[str, str]]:
-        yield (
-            "mapped",
-            f"{len(match.sources)} of {len(match.sources) + len(match.missing)} parameters",
-        )
+        yield ("mapped", f"{len(match.sources)} of {match.wanted} parameters")
         if match.ema:
             yield "averages", "the U-Net is that of the moving averages (EMA)"
         for reason, count in Counter(match.ignored.values()).items():
