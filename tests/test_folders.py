@@ -156,9 +156,9 @@ def test_incomplete_folders(checkpoint, folder):
         read(folder / "unet")
     edit(folder / "unet" / "config.json")
     config = json.loads((folder / "unet" / "config.json").read_text())
-    del config["sample_size"]
+    del config["out_channels"]
     (folder / "unet" / "config.json").write_text(json.dumps(config))
-    with pytest.raises(CheckpointError, match="'sample_size' is missing"):
+    with pytest.raises(CheckpointError, match="'out_channels' is missing"):
         read(folder)
     (folder / "unet" / "config.json").write_text("[]")
     with pytest.raises(CheckpointError, match="should be a JSON object"):

@@ -3,13 +3,15 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from ..clip.model import TextConfig
+from ..runtime.text import one_line
 from ..unet import UNetConfig
 from ..vae import VAEConfig
 from .family import Family
 
-__all__ = ["FAMILIES", "SD1", "Family", "family_named"]
+__all__ = ["FAMILIES", "SD1", "Family", "as_family", "family_named"]
 
 # Stable Diffusion 1.1 to 1.5: CompVis/stable-diffusion, configs/stable-diffusion/v1-inference.yaml,
 # scripts/txt2img.py.
@@ -49,8 +51,17 @@ def family_named(name: str | Path) -> Family:
         return Family.from_dict(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         known = ", ".join(FAMILIES)
-        raise ValueError(
-            f"{name} is no family ({known}) and no JSON file that can be read"
-        ) from error
+        reason = f"{name} is no family ({known}) and no JSON file that can be read"
+        raise ValueError(one_line(reason)) from error
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{name} does not describe a family: {error}") from error
+        raise ValueError(one_line(f"{name} does not describe a family: {error}")) from error
+
+
+def as_family(family: Any) -> Family:
+    """A family, or `family_named`."""
+    if isinstance(family, Family):
+        return family
+    if isinstance(family, str | Path):
+        return family_named(family)
+    kind = type(family).__name__
+    raise ValueError(f"family must be a Family, a name or a JSON file of one, not a {kind}")

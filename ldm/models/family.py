@@ -5,7 +5,7 @@ The families that are known stand in `families`; a model that a user trains carr
 header of its file.
 """
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from types import UnionType
@@ -158,5 +158,7 @@ def _fits(hint: Any, value: Any, least: int) -> bool:
     if hint is int:
         return type(value) is int and value >= least
     if hint is float:
-        return type(value) in (int, float) and math.isfinite(value)
+        return type(value) in (int, float) and abs(value) <= sys.float_info.max  # NaN is not
+    if hint is str:
+        return isinstance(value, str) and value.isprintable() and 0 < len(value) <= 200
     return isinstance(hint, type) and type(value) is hint

@@ -1,10 +1,12 @@
 """From the configs of a diffusers folder to a family."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from ...clip.tokenizer import END, Tokenizer, parse_merges
+from ...runtime.text import one_line
 from ..families import FAMILIES, SD1, Family
 from .errors import CheckpointError
 from .opening import OpenedCheckpoint
@@ -27,11 +29,7 @@ FIXED: dict[str, dict[str, Any]] = {
     },
     "vae": {"act_fn": "silu", "shift_factor": None, "latents_mean": None},
     "text_encoder": {"layer_norm_eps": 1e-5},
-    "scheduler": {
-        "beta_schedule": "scaled_linear",
-        "trained_betas": None,
-        "rescale_betas_zero_snr": False,
-    },
+    "scheduler": {"beta_schedule": "scaled_linear", "trained_betas": None},
     "model_index": {"text_encoder_2": None},
 }
 PREDICTIONS = {"epsilon": "eps", "v_prediction": "v"}
@@ -44,17 +42,21 @@ def family_of(opened: OpenedCheckpoint) -> Family:
     for part, fixed in FIXED.items():
         for name, only in fixed.items():
             found = configs[part].get(name, only)
-            if found != only and found != [None, None]:  # a part of a pipeline that is not there
+            if found != only and found not in ([], [None, None]):  # nothing; a part left out
                 raise CheckpointError(
                     f"{path} is of a kind not supported: {part} has {name} {found!r}, not {only!r}"
                 )
+    if configs["scheduler"].get("rescale_betas_zero_snr"):
+        what = "was trained with a noise schedule that ends without signal: ask for zero_snr"
+        warnings.warn(one_line(f"{path} {what} (--zero_snr)"), stacklevel=2)
     try:
-        family = Family.from_dict(_described(path.resolve().name, configs, opened.merges))
+        name = one_line(path.resolve().name, 200) or "folder"
+        family = Family.from_dict(_described(name, configs, opened.merges))
     except KeyError as error:
         raise CheckpointError(
             f"{path} has configs that are not complete: {error} is missing"
         ) from error
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
         raise CheckpointError(f"{path} has configs that cannot be: {error}") from error
     known = (entry for entry in FAMILIES.values() if replace(family, name=entry.name) == entry)
     return next(known, family)
@@ -81,9 +83,19 @@ def _described(name: str, configs: Mapping[str, Config], merges: str | None) -> 
         "beta_end": scheduler["beta_end"],
         "train_steps": scheduler["num_train_timesteps"],
         "prediction": PREDICTIONS.get(scheduler.get("prediction_type", "epsilon")),
-        "size": unet["sample_size"] * 2 ** (len(vae["block_out_channels"]) - 1),
+        "size": _size(unet, vae),
         **{field: getattr(SD1, field) for field in usage},
     }
+
+
+def _size(unet: Config, vae: Config) -> Any:
+    """Of pictures; diffusers leaves it open."""
+    for config, factor in ((unet, 2 ** (len(vae["block_out_channels"]) - 1)), (vae, 1)):
+        size = config.get("sample_size")
+        size = size[0] if isinstance(size, list) and len(set(size)) == 1 else size
+        if size is not None:
+            return size * factor if type(size) is int else size
+    return SD1.size
 
 
 def _text(text: Config, tokenizer: Config, merges: str | None) -> dict[str, Any]:
@@ -98,9 +110,14 @@ def _text(text: Config, tokenizer: Config, merges: str | None) -> dict[str, Any]
         "activation": text["hidden_act"],
         "layer": 1,
         "final_norm": True,
-        "pad": _pad(tokenizer.get("pad_token", END), merges),
+        "pad": _pad(tokenizer.get("pad_token") or _usual_pad(text), merges),
         "projection": text["projection_dim"] if projected else None,
     }
+
+
+def _usual_pad(text: Config) -> str:
+    """Of OpenCLIP's encoder in SD 2, and of OpenAI's."""
+    return "!" if text["hidden_act"] == "gelu" else END
 
 
 def _pad(token: Any, merges: str | None) -> int | None:

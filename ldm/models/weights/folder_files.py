@@ -4,57 +4,94 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .errors import CheckpointError
+from ...clip.tokenizer import END, START
+from .errors import CheckpointError, gigabytes
 
+MAX_TEXT = 16_000_000  # bytes; CLIP's tokenizer.json has two million
 PARTS = ("unet", "vae", "text_encoder")
-FILES = tuple(
-    stem + variant + suffix
-    for suffix in (".safetensors", ".bin")
-    for variant in ("", ".fp16")
-    for stem in ("diffusion_pytorch_model", "model", "pytorch_model")
-)
+STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
+VARIANTS = ("", ".fp32", ".bf16", ".fp16", ".non_ema")  # the first that is there is taken
 
 
-def weights_in(folder: Path) -> Path | None:
-    """The file with the weights of a network, in full precision if there is a choice."""
-    return next((folder / name for name in FILES if (folder / name).is_file()), None)
+def weights_in(folder: Path) -> list[Path]:
+    """The files with the weights of a network: one, or several where an index names them."""
+    for suffix in (".safetensors", ".bin"):
+        for variant in VARIANTS:
+            for stem in STEMS:
+                if (file := folder / f"{stem}{variant}{suffix}").is_file():
+                    return [file]
+                if (index := folder / f"{stem}{suffix}.index{variant}.json").is_file():
+                    return shards(index)
+    return []
+
+
+def shards(index: Path) -> list[Path]:
+    """The files that an index speaks of, which are beside it."""
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(f"{index} has no weight_map")
+    files = sorted({str(name) for name in weight_map.values()})
+    if odd := [name for name in files if Path(name).name != name or name in ("", "..")]:
+        raise CheckpointError(f"{index} names {odd[0]!r}, which is not a file beside it")
+    if absent := [name for name in files if not (index.parent / name).is_file()]:
+        count = f"{len(absent)} of its {len(files)} files"
+        raise CheckpointError(f"{index.parent} lacks {count}, such as {absent[0]}: download it")
+    return [index.parent / name for name in files]
 
 
 class Folder(NamedTuple):
     """files     of weights, by the names of their parts
     configs   by the names of their parts
-    merges    of the tokenizer, one a line
+    merges    of the tokenizer, one a line; None: it has no tokenizer
     """
 
-    files: dict[str, Path]
+    files: dict[str, list[Path]]
     configs: dict[str, Any]
-    merges: str
+    merges: str | None
 
 
 def find_folder(path: Path) -> Folder:
+    path = snapshot(path)
     if not (path / "model_index.json").is_file():
         raise CheckpointError(
             f"{path} is no diffusers folder: it has no model_index.json{_better(path)}"
         )
     files = {part: weights_in(path / part) for part in PARTS}
-    if absent := [part for part, file in files.items() if file is None]:
-        names = f"{FILES[0]} or {FILES[-1]}"
+    if absent := [part for part in PARTS if not files[part]]:
         raise CheckpointError(
-            f"{path / absent[0]} has no weights: a file like {names} should be there"
+            f"{path / absent[0]} has no weights: a file like {STEMS[0]}.safetensors or "
+            f"{STEMS[2]}.fp16.bin should be there"
         )
     configs = {part: read_json(path / part / "config.json") for part in PARTS}
     configs["model_index"] = read_json(path / "model_index.json")
     configs["scheduler"] = read_json(path / "scheduler" / "scheduler_config.json")
-    configs["tokenizer"], merges = open_tokenizer(path / "tokenizer")
-    return Folder({part: file for part, file in files.items() if file}, configs, merges)
+    tokenizer = path / "tokenizer"
+    configs["tokenizer"], merges = open_tokenizer(tokenizer) if tokenizer.is_dir() else ({}, None)
+    return Folder(files, configs, merges)
+
+
+def snapshot(path: Path) -> Path:
+    """In Hugging Face's cache a folder models--a--b holds the model in snapshots/<revision>."""
+    main = path / "refs" / "main"
+    if not (path / "snapshots").is_dir() or (path / "model_index.json").is_file():
+        return path
+    found = sorted(folder for folder in (path / "snapshots").iterdir() if folder.is_dir())
+    name = read_text(main).strip() if main.is_file() else ""
+    chosen = [folder for folder in found if folder.name == name] or found
+    if len(chosen) != 1:
+        count = f"{len(found)} snapshots"
+        raise CheckpointError(f"{path} has {count}: give one, like {path / 'snapshots' / '…'}")
+    return chosen[0]
 
 
 def open_tokenizer(path: Path) -> tuple[dict[str, Any], str]:
     """Its config, and its merges, one a line. transformers 5 has packed into tokenizer.json what
     were several files."""
-    config = read_json(path / "tokenizer_config.json")
-    if (path / "special_tokens_map.json").is_file():
-        config |= read_json(path / "special_tokens_map.json")
+    names = ("tokenizer_config.json", "special_tokens_map.json")
+    config: dict[str, Any] = {}
+    for name in names:
+        config |= read_json(path / name) if (path / name).is_file() else {}
+    config[ADDED] = added_tokens(path, config)
     if (path / "merges.txt").is_file():
         return config, read_text(path / "merges.txt")
     model = read_json(path / "tokenizer.json").get("model")
@@ -64,6 +101,19 @@ def open_tokenizer(path: Path) -> tuple[dict[str, Any], str]:
     return config, "\n".join(
         pair if isinstance(pair, str) else " ".join(map(str, pair)) for pair in merges
     )
+
+
+ADDED = "added"  # in the config that `open_tokenizer` gives: names of tokens beside the merges
+
+
+def added_tokens(path: Path, config: dict[str, Any]) -> list[str]:
+    """The tokens that textual inversion, say, has added; each program writes them elsewhere."""
+    named = read_json(path / "added_tokens.json") if (path / "added_tokens.json").is_file() else {}
+    described = config.get("added_tokens_decoder")
+    for token in described.values() if isinstance(described, dict) else ():
+        if isinstance(token, dict) and isinstance(token.get("content"), str):
+            named[token["content"]] = True
+    return [str(name) for name in named if name not in (START, END)]
 
 
 def _better(path: Path) -> str:
@@ -85,6 +135,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_text(path: Path) -> str:
+    if (size := path.stat().st_size) > MAX_TEXT:
+        raise CheckpointError(f"{path} has {gigabytes(size)}: too much for a folder's text")
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

@@ -12,10 +12,11 @@ from ...clip.model import TextEncoder
 from ...clip.tokenizer import Tokenizer, clip_merges, parse_merges
 from ...unet import UNet
 from ...vae import VAE
-from ..families import FAMILIES, Family
+from ..families import FAMILIES, Family, as_family
 from ..keymaps import Source
 from .errors import CheckpointError
-from .matching import match, seems
+from .folder_files import ADDED
+from .matching import first, match, seems
 from .opening import OpenedCheckpoint, open_checkpoint
 from .own import has_own_names, is_complete, meta_model, parameter_shapes, stated_family
 from .recognise import recognise
@@ -43,7 +44,7 @@ def read(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     ema: bool | None = None,
-    family: Family | None = None,
+    family: Family | str | Path | None = None,
     vae_dtype: torch.dtype | None = None,
 ) -> Checkpoint:
     """The model in a file or a diffusers folder, ready to run.
@@ -53,14 +54,15 @@ def read(
     ema        take the moving averages of the U-Net where the file has them beside the weights;
                None: if it has them
     family     what the file is, where that is neither written in it nor to be told from its keys
-               and shapes
+               and shapes: a Family, or see `family_named`
     vae_dtype  of the VAE's weights; None: dtype
 
     CheckpointError: there is no such file, or it is damaged, or it is not such a checkpoint.
     UnsafePickle: it is a pickle that tries to do more than to be data.
     """
+    given = None if family is None else as_family(family)
     opened = open_checkpoint(path)
-    family, sources = locate(opened, family, ema)
+    family, sources = locate(opened, given, ema)
     networks = load(opened, family, sources, dtype, device, vae_dtype)
     text = [net for net in networks.values() if isinstance(net, TextEncoder)]
     unet, vae = cast(UNet, networks["unet"]), cast(VAE, networks["vae"])
@@ -139,15 +141,36 @@ def check_finite(tensor: Tensor, name: str) -> None:
         )
 
 
+MAX_MERGES = 1_000_000  # CLIP has 48,894
+
+
 def merges_of(opened: OpenedCheckpoint, family: Family) -> tuple[tuple[str, str], ...] | None:
     """The tokenizer's merges, where they are not CLIP's; as many as the text encoder knows
     words."""
+    known = family.text[0].vocabulary
     if opened.merges is None:
+        clips = len(clip_merges()) + 514
+        if opened.container == "folder" and known != clips:
+            raise CheckpointError(
+                f"{opened.path} has no tokenizer/ with merges: CLIP's make {clips} tokens, "
+                f"and its text encoder knows {known}"
+            )
         return None
     try:
+        if opened.merges.count("\n") > MAX_MERGES:
+            raise ValueError(f"there are more than {MAX_MERGES}")
         merges = parse_merges(opened.merges.strip("\n").split("\n"))
-        if len(Tokenizer(merges)) != (vocabulary := family.text[0].vocabulary):
-            raise ValueError(f"they make {len(merges) + 514} tokens, and not {vocabulary}")
+        count = len(Tokenizer(merges))
     except ValueError as error:
         raise CheckpointError(f"{opened.path} has damaged merges: {error}") from error
+    if count < known and opened.container == "folder":
+        names = opened.configs["tokenizer"].get(ADDED) or ["of no name"]
+        raise CheckpointError(
+            f"{opened.path} has {known - count} added tokens ({first(names)}), which are not "
+            "supported: take the model without them"
+        )
+    if count != known:
+        raise CheckpointError(
+            f"{opened.path} has damaged merges: they make {count} tokens, and not {known}"
+        )
     return None if merges == clip_merges() else merges

@@ -3,7 +3,7 @@ tensor."""
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,8 @@ def open_checkpoint(path: str | Path, alone: bool = False) -> OpenedCheckpoint:
     """
     path = Path(os.path.expanduser(path))  # Path.expanduser raises where there is no such user
     try:
-        if alone and (file := weights_in(path)) is not None:
-            return open_file(file)
+        if alone and (files := weights_in(path)):
+            return replace(open_file(files[0]), weights=weights_of(files))
         return open_folder(path) if path.is_dir() else open_file(path)
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no file or folder {error.filename}") from error
@@ -52,10 +52,23 @@ def open_folder(path: Path) -> OpenedCheckpoint:
     found = find_folder(path)
     weights = {
         f"{part}.{name}": weight
-        for part, file in found.files.items()
-        for name, weight in open_file(file).weights.items()
+        for part, files in found.files.items()
+        for name, weight in weights_of(files).items()
     }
     return OpenedCheckpoint(path, "folder", weights, configs=found.configs, merges=found.merges)
+
+
+def weights_of(files: list[Path]) -> dict[str, Weight]:
+    """Of one network. CheckpointError: a tensor is in two of its files."""
+    weights: dict[str, Weight] = {}
+    for file in files:
+        found = open_file(file).weights
+        if twice := weights.keys() & found.keys():
+            raise CheckpointError(
+                f"{file} holds {min(twice)}, which another of its files holds too"
+            )
+        weights |= found
+    return weights
 
 
 def open_file(path: Path) -> OpenedCheckpoint:

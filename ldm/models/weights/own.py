@@ -44,9 +44,10 @@ def buildable(family: Family, opened: OpenedCheckpoint) -> Family:
         raise CheckpointError(f"{opened.path} describes more layers than it has tensors: {limit}")
     try:
         parameter_shapes(family)
-    except (ValueError, TypeError, RuntimeError, OverflowError) as error:
+    except (ValueError, TypeError, RuntimeError, OverflowError, ZeroDivisionError) as error:
+        reason = str(error).partition("\n")[0]  # torch adds its C++ trace
         raise CheckpointError(
-            f"{opened.path} describes networks that cannot be built: {error}"
+            f"{opened.path} describes networks that cannot be built: {reason}"
         ) from error
     return family
 

@@ -14,6 +14,8 @@ from .errors import CheckpointError, cut_short, gigabytes
 from .mapped import MappedFile, Weight, are_sizes, contiguous_stride
 
 MAX_HEADER = 100_000_000  # bytes; the format's own limit
+# What is read here: a hundred times the header of Stable Diffusion 1, and forty times its tensors.
+MAX_TEXT, MAX_TENSORS = 16_000_000, 50_000
 
 DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
@@ -39,11 +41,18 @@ def read_safetensors(file: MappedFile) -> tuple[dict[str, Weight], dict[str, str
             f"{file.path} is cut short: only {gigabytes(len(file))} of it are here; "
             "download it again"
         )
+    if begin - 8 > MAX_TEXT:
+        raise CheckpointError(
+            f"{file.path} has a header of {gigabytes(begin - 8)}, and no checkpoint has more than "
+            f"{gigabytes(MAX_TEXT)} of it"
+        )
     try:
         header = json.loads(file.bytes[8:begin].decode(), object_pairs_hook=_without_twins)
         metadata = header.pop("__metadata__", {})
         if not all(isinstance(text, str) for text in metadata.values()):
             raise ValueError("its metadata is not text")
+        if len(header) > MAX_TENSORS:
+            raise ValueError(f"it has {len(header)} tensors: more than {MAX_TENSORS}")
         weights = {name: _weight(file, begin, name, entry) for name, entry in header.items()}
         end = _end(file, begin, weights)
     except (ValueError, TypeError, AttributeError, RecursionError) as error:

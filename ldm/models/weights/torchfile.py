@@ -4,20 +4,26 @@ Since torch 1.6 a zip archive, whose members are not compressed so that they can
 one stream.
 """
 
-import io
-import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
 
-from .errors import CheckpointError, cut_short
+from .archive import contents
+from .errors import CheckpointError, cut_short, gigabytes
 from .mapped import MappedFile, Weight
 from .names import Storage, Stored
-from .unpickle import unpickle
+from .unpickle import MAX_PICKLE, Stream, unpickle
 
 # The pickle of the number 0x1950a86a20f9469cfc6c, but for its heading.
 LEGACY = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-MAX_CONTENTS = 16_000_000  # bytes of an archive's table of contents
+ROOTS = (
+    "state_dict",
+    "model",
+    "module",
+    "model_state_dict",
+    "params",
+    "weights",
+)  # where trainers put the weights
 
 
 def is_zip(start: bytes) -> bool:
@@ -32,24 +38,23 @@ def is_legacy(start: bytes) -> bool:
 
 def read_zip(file: MappedFile) -> dict[str, Weight]:
     """The named tensors of a file of torch.save. CheckpointError, UnsafePickle: see `unpickle`."""
-    members = contents(file)
-    pickles = [name for name in members if name.rpartition("/")[2] == "data.pkl"]
-    if len(pickles) != 1:
+    folder, members = contents(file)
+    order = members.get(f"{folder}byteorder")
+    if order is not None and file.bytes[order.start : order.end] not in (b"little", b""):
+        raise CheckpointError(f"{file.path} has numbers that are not little-endian: not supported")
+    _, start, end, crc32 = members[f"{folder}data.pkl"]
+    if end - start > MAX_PICKLE:
         raise CheckpointError(
-            f"{file.path} is a zip archive, but not of torch.save: it has {len(pickles)} data.pkl"
+            f"{file.path} has a pickle of {gigabytes(end - start)}, and no checkpoint has more "
+            f"than {gigabytes(MAX_PICKLE)} of it"
         )
-    folder = pickles[0].removesuffix("data.pkl")
-    if f"{folder}constants.pkl" in members:
-        raise CheckpointError(
-            f"{file.path} is a TorchScript program, not a checkpoint: the weights alone are needed"
-        )
-    start, end = span(file, members[pickles[0]])
     program = file.bytes[start:end]
-    if zlib.crc32(program) != members[pickles[0]].CRC:
+    computed = any(member.crc32 for member in members.values())  # torch can be told not to
+    if computed and crc32 != zlib.crc32(program):
         raise CheckpointError(
             f"{file.path} is damaged: its pickle is not what was written; download it again"
         )
-    tensors = named_tensors(unpickle(io.BytesIO(program), file.path).value, file.path)
+    tensors = named_tensors(unpickle(Stream(program), file.path).value, file.path)
 
     def begin(storage: Storage) -> int:
         name = f"{folder}data/{storage.key}"
@@ -57,7 +62,7 @@ def read_zip(file: MappedFile) -> dict[str, Weight]:
             raise CheckpointError(
                 f"{file.path} is damaged: it lacks {name}, which its pickle speaks of"
             )
-        start, end = span(file, members[name])
+        _, start, end, _ = members[name]
         if end - start < storage.numel * storage.dtype.itemsize:
             raise CheckpointError(f"{file.path} is damaged: {name} is smaller than its pickle says")
         return start
@@ -65,63 +70,22 @@ def read_zip(file: MappedFile) -> dict[str, Weight]:
     return {name: weight(file, begin(stored.storage), stored) for name, stored in tensors.items()}
 
 
-class Bounded(io.FileIO):
-    """A file of which no large piece can be read: `zipfile` believes every size it finds."""
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is not None and size > MAX_CONTENTS:
-            raise ValueError("its table of contents is too large")
-        return super().read(MAX_CONTENTS if size is None or size < 0 else size)
-
-
-def contents(file: MappedFile) -> dict[str, zipfile.ZipInfo]:
-    try:
-        with Bounded(str(file.path)) as raw, zipfile.ZipFile(raw) as archive:
-            return {member.filename: member for member in archive.infolist()}
-    except Exception as error:  # zipfile raises of every kind on a damaged archive
-        reason = f"has no table of contents ({error})"
-        raise CheckpointError(
-            f"{file.path} is cut short or damaged: it {reason}; download it again"
-        ) from error
-
-
-def span(file: MappedFile, member: zipfile.ZipInfo) -> tuple[int, int]:
-    """Where the bytes of a member start and end in the file."""
-    if (
-        member.compress_type != zipfile.ZIP_STORED
-        or member.flag_bits & 1
-        or member.compress_size != member.file_size
-    ):
-        raise CheckpointError(
-            f"{file.path} has a compressed or encrypted {member.filename}: "
-            "torch.save writes no such"
-        )
-    header = file.bytes[member.header_offset : member.header_offset + 30]
-    name, extra = int.from_bytes(header[26:28], "little"), int.from_bytes(header[28:30], "little")
-    start = member.header_offset + 30 + name + extra
-    if not is_zip(header) or member.header_offset < 0 or start + member.file_size > len(file):
-        raise CheckpointError(
-            f"{file.path} is damaged: {member.filename} is not where its table of contents says"
-        )
-    return start, start + member.file_size
-
-
 def read_legacy(file: MappedFile) -> dict[str, Weight]:
     """The same for files of torch before 1.6: five pickles, then each storage with its length
     before it."""
-    stream = file.bytes
-    stream.seek(0)
-    _magic, _version, _machine, content, order = [unpickle(stream, file.path) for _ in range(5)]
-    position, starts = stream.tell(), {}
+    data, position, pickles, starts = file.bytes, 0, [], {}
+    for _ in range(5):
+        stream = Stream(data, position)
+        pickles.append(unpickle(stream, file.path))
+        position = stream.position
+    _magic, _version, _machine, content, order = pickles
     end = position + sum(8 + item.numel * item.dtype.itemsize for item in content.storages.values())
     if end > len(file):
         raise cut_short(file.path, len(file), end)
     for key in order.value if isinstance(order.value, list) else ():
         storage = content.storages.get(key) if isinstance(key, str) else None
-        if (
-            storage is None
-            or int.from_bytes(stream[position : position + 8], "little") != storage.numel
-        ):
+        size = int.from_bytes(data[position : position + 8], "little")
+        if storage is None or size != storage.numel or key in starts:
             raise CheckpointError(f"{file.path} is damaged: a storage is not where it should be")
         starts[key] = position + 8
         position = starts[key] + storage.numel * storage.dtype.itemsize
@@ -134,20 +98,34 @@ def read_legacy(file: MappedFile) -> dict[str, Weight]:
 
 
 def named_tensors(content: Any, path: Path) -> dict[str, Stored]:
-    """A dictionary's tensors, or those of the "state_dict" within it, as trainers write it."""
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
+    """A dictionary's tensors, or those of the dictionary within it that trainers put them into."""
     if not isinstance(content, dict):
         raise CheckpointError(
             f"{path} is not a checkpoint: its pickle is not a dictionary of tensors"
         )
-    tensors = {name: value for name, value in content.items() if isinstance(value, Stored)}
-    if not tensors:
-        names = ", ".join(list(content)[:5])
-        raise CheckpointError(
-            f"{path} is not a checkpoint: it has no named tensors, but {names or 'nothing'}"
-        )
-    return tensors
+    for _ in range(4):  # deep enough for {"model": {"state_dict": …}}
+        tensors = {name: value for name, value in content.items() if isinstance(value, Stored)}
+        inside = {name: value for name, value in content.items() if isinstance(value, dict)}
+        roots = [name for name in ROOTS if holds_tensors(inside.get(name))]
+        if roots and (roots[0] == "state_dict" or not tensors):
+            content = inside[roots[0]]
+        elif tensors:
+            return tensors
+        else:
+            break
+    names = ", ".join(list(content)[:5])
+    raise CheckpointError(
+        f"{path} is not a checkpoint: it has no named tensors, but {names or 'nothing'}"
+    )
+
+
+def holds_tensors(found: Any, depth: int = 3) -> bool:
+    """Whether it is a dictionary of tensors, or of such a one, and so on."""
+    return (isinstance(found, Stored) and depth < 3) or (
+        isinstance(found, dict)
+        and depth > 0
+        and any(holds_tensors(value, depth - 1) for value in found.values())
+    )
 
 
 def weight(file: MappedFile, start: int, stored: Stored) -> Weight:

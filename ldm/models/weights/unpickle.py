@@ -15,16 +15,40 @@ from typing import IO, Any, NamedTuple, Protocol, cast
 from .errors import CheckpointError
 from .names import BUILDERS, IgnoredObject, Name, Storage, is_forbidden, storage_of
 
-MAX_INSTRUCTIONS = 5_000_000  # fifteen times what a training state of Stable Diffusion needs
+MAX_INSTRUCTIONS = 2_000_000  # six times what a training state of Stable Diffusion needs
+MAX_PICKLE = 16_000_000  # bytes; that of Stable Diffusion 1 has 200,000
+MAX_MEMO = 2**32  # numbers in the memo are positions; hashes of greater ones may be made to collide
 
 
 class UnsafePickle(CheckpointError):
     """A pickle that tries to do more than to be data. Nothing of it has been run."""
 
 
-class Stream(Protocol):
-    def read(self, size: int, /) -> bytes: ...
-    def readline(self) -> bytes: ...
+class Bytes(Protocol):
+    """bytes, or a mapped file."""
+
+    def find(self, part: bytes, start: int, end: int, /) -> int: ...
+    def __getitem__(self, part: slice, /) -> bytes: ...
+    def __len__(self) -> int: ...
+
+
+class Stream:
+    """Reads bytes from a position on, and no more than MAX_PICKLE of them."""
+
+    def __init__(self, data: Bytes, position: int = 0) -> None:
+        self.data, self.position = data, position
+        self.end = position + MAX_PICKLE
+
+    def read(self, size: int) -> bytes:
+        start, self.position = self.position, self.position + size
+        if self.position > self.end:
+            raise ValueError(f"it has more than {MAX_PICKLE} bytes beside its tensors")
+        return self.data[start : self.position]
+
+    def readline(self) -> bytes:
+        end = self.data.find(b"\n", self.position, self.end)
+        last = min(len(self.data), self.end + 1)
+        return self.read((last if end < 0 else end + 1) - self.position)
 
 
 CARRY_A_VALUE = """
@@ -116,7 +140,7 @@ class Machine:
                 self.since_mark()
             case "DUP":
                 stack.append(stack[-1])
-            case "PUT" | "BINPUT" | "LONG_BINPUT":
+            case "PUT" | "BINPUT" | "LONG_BINPUT" if 0 <= argument < MAX_MEMO:
                 self.memo[argument] = stack[-1]
             case "MEMOIZE":
                 self.memo[len(self.memo)] = stack[-1]
@@ -174,7 +198,8 @@ class Machine:
                 self.pop(1)  # the state of an object; no tensor needs one
             case "BINPERSID":
                 storage = storage_of(*self.pop(1))
-                self.storages[storage.key] = storage
+                if self.storages.setdefault(storage.key, storage) != storage:
+                    raise ValueError(f"the storage {storage.key!r} has two sizes or types in it")
                 self.push(storage)
             case _:
                 raise ValueError(f"the instruction {instruction} has no place in a checkpoint")
