@@ -86,13 +86,16 @@ def parser() -> Parser:
     command.add_argument(
         "--family", type=family, metavar="NAME", help="compare with this family, or JSON file"
     )
+    command.add_argument("--verify", action="store_true", help="compute the checksums, too")
     command.set_defaults(run=report)
     return parser
 
 
-def report(options: argparse.Namespace) -> None:
-    """inspect: what a checkpoint is."""
-    say(printable(str(inspect(options.file, family=options.family))))
+def report(options: argparse.Namespace) -> int:
+    """inspect: what a checkpoint is. -> 1 if it cannot be loaded"""
+    found = inspect(options.file, family=options.family, verified=options.verify)
+    say(printable(str(found)))
+    return 0 if found.loadable else 1
 
 
 def on_files(command: Parser, run: Callable[[argparse.Namespace], int | None]) -> Parser:

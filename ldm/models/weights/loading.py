@@ -19,7 +19,7 @@ from .folder_files import ADDED
 from .matching import first, match, seems
 from .opening import OpenedCheckpoint, open_checkpoint
 from .own import has_own_names, is_complete, meta_model, parameter_shapes, stated_family
-from .recognise import recognise
+from .recognise import other_sizes, recognise
 
 Sources = Mapping[str, tuple[str, Source]]  # parameters of ours -> see KeyMatch
 
@@ -96,10 +96,9 @@ def supported(opened: OpenedCheckpoint, family: Family) -> Family:
 
 def known_family(opened: OpenedCheckpoint, family: Family | None) -> Family:
     if family is None:
-        known = ", ".join(FAMILIES)
-        raise CheckpointError(
-            f"{opened.path} is of no family that is known here ({known}){seems(opened)}"
-        )
+        known, sizes = ", ".join(FAMILIES), other_sizes(opened)
+        meant = seems(opened) if sizes is None else f"; it seems to be {sizes}"
+        raise CheckpointError(f"{opened.path} is of no family that is known here ({known}){meant}")
     return family
 
 

@@ -62,6 +62,30 @@ def fits(weights: Mapping[str, Weight], family: Family, key_format: KeyFormat) -
     return found >= 0.9 * len(expected)
 
 
+def other_sizes(opened: OpenedCheckpoint) -> str | None:
+    """Of what family it has all names, in other shapes, and the first of these."""
+    key_format = key_format_of(opened)
+    for family in FAMILIES.values():
+        sources, expected = table(family, key_format), shapes(family, key_format)
+        found = {
+            ours: name
+            for ours, source in sources.items()
+            for name in source.names
+            if name in opened.weights
+        }
+        wrong = [
+            f"{name} is {opened.weights[name].shape}, not {expected[ours]}"
+            for ours, name in found.items()
+            if opened.weights[name].shape != expected[ours]
+        ]
+        if wrong and len(found) == len(sources):
+            return (
+                f"a model with the names of {family.name} in other sizes ({len(wrong)} of "
+                f"{len(found)}: {wrong[0]}): give its family (--family, a JSON file)"
+            )
+    return None
+
+
 @lru_cache(maxsize=16)
 def shapes(family: Family, key_format: KeyFormat) -> dict[str, tuple[int, ...]]:
     """The shape of the tensor that each parameter comes from, by our name."""

@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..family import Family
-from .errors import gigabytes
+from ...runtime.text import one_line
+from ..families import Family, as_family
+from .errors import CheckpointError, gigabytes
 from .guess import guess_type
+from .loading import merges_of, supported
 from .matching import KeyMatch, first, match
 from .opening import OpenedCheckpoint, open_checkpoint
-from .recognise import Kind, recognise
+from .recognise import Kind, other_sizes, recognise
+from .verify import Verified, verify
 
 LAYOUTS = {"ldm": "own names", "compvis": "CompVis's names", "diffusers": "diffusers' names"}
 CONTAINERS = {
@@ -25,16 +28,21 @@ class Report:
     """kind    key format, family and prediction; the family is None if it is not one of ours
     match   what has become of each key; None without a family
     guess   what the file seems to be instead of a checkpoint of ours
+    problem   why it cannot be loaded though every parameter is there; None: it can
+    verified  what its checksums say; None: they were not looked at
     """
 
     opened: OpenedCheckpoint
     kind: Kind
     match: KeyMatch | None
     guess: str | None
+    problem: str | None = None
+    verified: Verified | None = None
 
     @property
     def loadable(self) -> bool:
-        return self.match is not None and self.match.complete
+        whole = self.match is not None and self.match.complete and self.problem is None
+        return whole and not (self.verified and self.verified.damaged)
 
     @property
     def dtypes(self) -> dict[str, int]:
@@ -63,7 +71,17 @@ class Report:
         yield "tensors", ", ".join(f"{count} {dtype}" for dtype, count in self.dtypes.items())
         if self.match is not None:
             yield from self._coverage(self.match)
+        if self.verified is not None:
+            yield "verified", self._verified(*self.verified)
+        if self.problem is not None:
+            yield "problem", self.problem
         yield "loadable", "yes" if self.loadable else "no"
+
+    @staticmethod
+    def _verified(count: int, damaged: list[str]) -> str:
+        if damaged:
+            return f"{len(damaged)} of {count} are damaged: {first(damaged)}; get the file again"
+        return f"{count} checksums, all right" if count else "it has no checksums"
 
     def _coverage(self, match: KeyMatch) -> Iterator[tuple[str, str]]:
         yield ("mapped", f"{len(match.sources)} of {match.wanted} parameters")
@@ -83,18 +101,34 @@ class Report:
                 yield heading, f"{len(names)}: {first(names, 10)}"
 
     def __str__(self) -> str:
-        return "\n".join(f"{heading:<12}{text}" for heading, text in self.lines())
+        """A line may hold what a stranger wrote."""
+        return "\n".join(one_line(f"{heading:<12}{text}", 2000) for heading, text in self.lines())
 
 
-def inspect(path: str | Path, ema: bool | None = None, family: Family | None = None) -> Report:
+def inspect(
+    path: str | Path,
+    ema: bool | None = None,
+    family: Family | str | Path | None = None,
+    verified: bool = False,
+) -> Report:
     """What is at a path, told from headers alone: no tensor is read, and nothing of a pickle is
-    run. ema, family: see `read`.
+    run. ema, family: see `read`. verified: the checksums are computed, too, see `verify`.
 
     Checkpoints that are not ours are reported on as well. CheckpointError: it is no checkpoint at
     all, or damaged.
     """
+    given = None if family is None else as_family(family)
     opened = open_checkpoint(path)
-    kind = recognise(opened, family)
-    found = None if kind.family is None else match(opened, kind.family, kind.key_format, ema)
-    report = Report(opened, kind, found, None)
-    return report if report.loadable else Report(opened, kind, found, guess_type(opened.weights))
+    kind = recognise(opened, given)
+    sums = verify(opened) if verified else None
+    if kind.family is None:
+        guess = other_sizes(opened) or guess_type(opened.weights)
+        return Report(opened, kind, None, guess, verified=sums)
+    found, problem = match(opened, kind.family, kind.key_format, ema), None
+    guess = None if found.complete else guess_type(opened.weights, bool(found.sources))
+    if found.complete:
+        try:
+            merges_of(opened, supported(opened, kind.family))
+        except CheckpointError as error:
+            problem = str(error)
+    return Report(opened, kind, found, guess, problem, sums)
