@@ -159,7 +159,8 @@ def test_networks_with_concat_are_inspected_and_not_read(tiny_checkpoint, tmp_pa
     for path, layout in ((tmp_path / "a.safetensors", "ldm"), (tmp_path / "wide", "diffusers")):
         save(path, wide, layout)
         report = inspect(path)
-        assert report.match.complete and "concat conditioning" in report.problem
+        assert report.match.complete
+        assert "concat conditioning" in report.problem
         assert not report.loadable
         assert inspect(path).kind.family.unet == unet
         with pytest.raises(CheckpointError, match="needs concat conditioning, which this version"):

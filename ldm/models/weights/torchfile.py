@@ -107,7 +107,7 @@ def named_tensors(content: Any, path: Path) -> dict[str, Stored]:
         tensors = {name: value for name, value in content.items() if isinstance(value, Stored)}
         inside = {name: value for name, value in content.items() if isinstance(value, dict)}
         roots = [name for name in ROOTS if holds_tensors(inside.get(name))]
-        if roots and (roots[0] == "state_dict" or not tensors):
+        if roots and (roots[0] == "state_dict" or len(tensors) < len(inside[roots[0]])):
             content = inside[roots[0]]
         elif tensors:
             return tensors
