@@ -44,8 +44,9 @@ def ends(tmp_path, monkeypatch):
                 found = function(path, **options)
             lines = [str(warning.message) for warning in told]
             counts["read"] += 1
-        except CheckpointError as error:
+        except ValueError as error:
             lines = [str(error)]
+            assert isinstance(error, CheckpointError) or function is family_named
             counts["refused"] += 1
         for line in lines:
             assert line.isprintable(), line
@@ -116,7 +117,7 @@ def test_hostile_pickles(ends, legacy):
             stream = io.BytesIO()
             torch.save({"a": torch.zeros(4)}, stream, _use_new_zipfile_serialization=False)
             data = stream.getvalue()
-            place = data.index(b"}", 200)
+            place = data.rindex(b"}")
             path.write_bytes(data[:place] + odd_program(draw) + data[place:])
         else:
             with zipfile.ZipFile(path, "w") as file:
@@ -258,11 +259,7 @@ def test_odd_values_in_family_headers(ends, tiny_checkpoint, tmp_path):
         if found is not None:
             draws(found)
         Path("family.json").write_text(text)
-        try:
-            family_named("family.json")
-        except ValueError as error:
-            assert str(error).isprintable()
-            assert len(str(error)) <= 500
+        ends(Path("family.json"), family_named)
 
 
 def test_odd_values_in_configs(ends, tiny_checkpoint):

@@ -2,7 +2,6 @@
 mapped; and nothing is read twice over, or under two names."""
 
 import zipfile
-from itertools import pairwise
 from typing import NamedTuple
 
 from .errors import CheckpointError
@@ -14,12 +13,14 @@ MAX_CONTENTS = 8_000_000  # bytes of the table of contents; Stable Diffusion 1 h
 class Member(NamedTuple):
     """header, start, end   of its local header, and of its bytes, in the file
     crc32                of its bytes; 0: it was not computed, as torch can be told to do
+    behind               length of the data descriptor behind them
     """
 
     header: int
     start: int
     end: int
     crc32: int
+    behind: int
 
 
 class Bounded:
@@ -66,13 +67,23 @@ def contents(file: MappedFile) -> tuple[str, dict[str, Member]]:
         if info.filename in members:
             raise CheckpointError(f"{file.path} is damaged: it has {info.filename} twice")
         members[info.filename] = member(file, info, end)
-    in_order = sorted(members, key=lambda name: members[name].header)
-    for one, other in pairwise(in_order):
-        if members[one].end > members[other].header:
-            raise CheckpointError(
-                f"{file.path} is damaged: {other} begins within the bytes of {one}"
-            )
+    check_places(file, members, end)
     return folder, members
+
+
+def check_places(file: MappedFile, members: dict[str, Member], end: int) -> None:
+    """Members lie one after the other, each perhaps with a data descriptor behind it. Where more is
+    between two, a local header may lie of its own length: the checksum tells."""
+    in_order = sorted(members, key=lambda name: members[name].header)
+    begins = [*(members[name].header for name in in_order[1:]), end]
+    for name, other, begin in zip(in_order, [*in_order[1:], "the table"], begins):
+        found = members[name]
+        if found.end > begin:
+            raise CheckpointError(
+                f"{file.path} is damaged: {other} begins within the bytes of {name}"
+            )
+        if begin - found.end != found.behind and found.crc32 != file.crc32(found.start, found.end):
+            raise CheckpointError(f"{file.path} is damaged: {name} is not what was written")
 
 
 def folder_of(file: MappedFile, names: list[str]) -> str:
@@ -112,4 +123,7 @@ def member(file: MappedFile, info: zipfile.ZipInfo, limit: int) -> Member:
         raise CheckpointError(
             f"{file.path} is damaged: {info.filename} is called {local!r} where it lies"
         )
-    return Member(at, start, start + info.file_size, info.CRC)
+    behind = 0
+    if info.flag_bits & 8:
+        behind = 24 if info.file_size >= 2**32 - 1 else 16
+    return Member(at, start, start + info.file_size, info.CRC, behind)

@@ -2,6 +2,7 @@
 
 import math
 import mmap
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,14 @@ class MappedFile:
 
     def __len__(self) -> int:
         return len(self.bytes)
+
+    def crc32(self, start: int, end: int, step: int = 2**24) -> int:
+        """The checksum of these bytes, a piece at a time."""
+        value = 0
+        for at in range(start, end, step):
+            value = zlib.crc32(self.bytes[at : min(at + step, end)], value)
+        self.forget(start, end)
+        return value
 
     def forget(self, start: int, end: int) -> None:
         """Let the system have back the memory of bytes that have been copied elsewhere."""

@@ -8,6 +8,7 @@ merely left alone: their file is refused.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -78,7 +79,8 @@ INSIDE = """
     torch.serialization.load torch.storage._load_from_bytes torch.testing
     torch.utils.collect_env torch.utils.cpp_extension torch.utils.model_zoo
 """
-UNSAFE_INSIDE = INSIDE.split()
+UNSAFE_INSIDE = frozenset(INSIDE.split())
+BELOW = tuple(f"{inside}." for inside in INSIDE.split())
 BUILTINS = """
     bool bytearray bytes complex dict float frozenset int list long object range set slice str tuple
     unicode xrange
@@ -86,13 +88,15 @@ BUILTINS = """
 SAFE_BUILTINS = BUILTINS.split()
 
 
+@lru_cache(maxsize=1024)
 def is_forbidden(name: Name) -> bool:
     whole = f"{name.module}.{name.name}"
     parts = name.name.split(".")
     return (
         name.module.split(".")[0] in UNSAFE_MODULES
         or (name.module in ("builtins", "__builtin__") and name.name not in SAFE_BUILTINS)
-        or any(whole == inside or whole.startswith(inside + ".") for inside in UNSAFE_INSIDE)
+        or whole in UNSAFE_INSIDE
+        or whole.startswith(BELOW)
         or any(part in UNSAFE_MODULES or part.startswith("__") for part in parts)
     )
 

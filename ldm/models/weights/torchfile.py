@@ -42,7 +42,7 @@ def read_zip(file: MappedFile) -> dict[str, Weight]:
     order = members.get(f"{folder}byteorder")
     if order is not None and file.bytes[order.start : order.end] not in (b"little", b""):
         raise CheckpointError(f"{file.path} has numbers that are not little-endian: not supported")
-    _, start, end, crc32 = members[f"{folder}data.pkl"]
+    _, start, end, crc32, _ = members[f"{folder}data.pkl"]
     if end - start > MAX_PICKLE:
         raise CheckpointError(
             f"{file.path} has a pickle of {gigabytes(end - start)}, and no checkpoint has more "
@@ -62,7 +62,7 @@ def read_zip(file: MappedFile) -> dict[str, Weight]:
             raise CheckpointError(
                 f"{file.path} is damaged: it lacks {name}, which its pickle speaks of"
             )
-        _, start, end, _ = members[name]
+        _, start, end, _, _ = members[name]
         if end - start < storage.numel * storage.dtype.itemsize:
             raise CheckpointError(f"{file.path} is damaged: {name} is smaller than its pickle says")
         return start

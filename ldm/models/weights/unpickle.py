@@ -15,7 +15,7 @@ from typing import IO, Any, NamedTuple, Protocol, cast
 from .errors import CheckpointError
 from .names import BUILDERS, IgnoredObject, Name, Storage, is_forbidden, storage_of
 
-MAX_INSTRUCTIONS = 2_000_000  # six times what a training state of Stable Diffusion needs
+MAX_INSTRUCTIONS = 1_000_000  # three times what a training state of Stable Diffusion needs
 MAX_PICKLE = 16_000_000  # bytes; that of Stable Diffusion 1 has 200,000
 MAX_MEMO = 2**32  # numbers in the memo are positions; hashes of greater ones may be made to collide
 
