@@ -37,14 +37,14 @@ def ends(tmp_path, monkeypatch):
 
     def run(path, function=read, **options):
         start = time.process_time()
-        found = None
+        found, expected = None, CheckpointError if function is not family_named else ValueError
         try:
             with warnings.catch_warnings(record=True) as told:
                 warnings.simplefilter("always")
                 found = function(path, **options)
             lines = [str(warning.message) for warning in told]
             counts["read"] += 1
-        except CheckpointError if function is not family_named else ValueError as error:
+        except expected as error:
             lines = [str(error)]
             counts["refused"] += 1
         for line in lines:

@@ -4,7 +4,7 @@
     ldm img2img --prompt "..." --init-img in.png
     ldm inpaint --prompt "..." --image in.png --mask mask.png
     ldm outpaint --prompt "..." --image in.png --left 64
-    ldm upscale --prompt "..." --image in.png --enlarge 4
+    ldm upscale --prompt "..." --image in.png --upscale 4
     ldm resume outputs/txt2img-samples/paused-0000.safetensors
     ldm show picture.png
     ldm replay picture.png
@@ -44,7 +44,7 @@ PACKAGE = Path(__file__).parent.parent
 COMMANDS = {
     "txt2img": "pictures of a prompt",
     "img2img": "pictures of a prompt, from a picture",
-    "inpaint": "a picture repainted where a mask is white",
+    "inpaint": "a picture drawn anew where a mask is white",
     "outpaint": "a picture continued at its sides",
     "upscale": "a picture drawn larger, in tiles",
 }

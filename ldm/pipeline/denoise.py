@@ -1,5 +1,12 @@
-"""The denoiser of a job: the network, guided by prompts that may change on the way, in tiles, and
-keeping to what is known of the picture."""
+"""The denoiser of a job. From the inside out:
+
+UNet                      the prediction of a network that is told t and a Conditioning
+ModelDenoiser             what it means: D(x, sigma, conditioning)
+Guided                    several branches in one call, combined: D(x, sigma)
+Changing, side_by_side    prompts that change on the way, or differ in shape
+tiled, masked_denoiser    larger latents; what is known of the picture
+Watched                   what the sampler is given: counted, recorded, finite
+"""
 
 from __future__ import annotations
 

@@ -162,8 +162,7 @@ class LatentDiffusion:
         if isinstance(conditioning, Conditioning):
             conditioning = [conditioning]
         told = None if conditioning is None else tuple(conditioning)
-        given = Given(latents, noise, told)
-        return resolve(request, self.family, image, mask, given)
+        return resolve(request, self.family, image, mask, Given(latents, noise, told))
 
     def generate(
         self,
@@ -172,8 +171,7 @@ class LatentDiffusion:
         batch: int | None = None,
         mask: Picture | None = None,
     ) -> list[Image]:
-        """The pictures of a request, `batch` at once; None: as many as memory has room for. Their
-        `info` says how they were made, see `making`."""
+        """The pictures of a request, `batch` at once; None: as memory allows. See `making`."""
         from .making import add_making
 
         job = self.resolve(request, image, mask) if isinstance(request, Request) else request
@@ -201,9 +199,8 @@ class LatentDiffusion:
                  again (`recorded`)
         """
         if not isinstance(request, Request | Job):
-            raise ValueError(
-                f"steps of a Request, not of {type(request).__name__}: Request('a cat')"
-            )
+            what = type(request).__name__
+            raise ValueError(f"steps of a Request, not of {what}: Request('a cat')")
         job = self.resolve(request, image, **given) if isinstance(request, Request) else request
         return run(self, job, record)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..compat.names import method_named, schedule_named
-from ..compat.profiles import PROFILE_NAMES, PROFILES, Profile
+from ..compat.profiles import PROFILES, Profile
 from ..request import Request
 from ..runtime.options import known
 from ..samplers import SAMPLERS, SCHEDULES, NoiseSchedule, Sampler
@@ -49,7 +49,7 @@ def check(request: Request) -> None:
     if request.schedule is not None:
         known(request.schedule, ("automatic", *SCHEDULES), "schedule")
     if request.compat is not None:
-        known(request.compat, PROFILE_NAMES, "program")
+        known(request.compat, [name for name in PROFILES if name is not None], "program")
     if (request.noise_offset or request.ensd) and PROFILES[request.compat].noise is None:
         raise ValueError(
             "noise_offset and ensd are about the noise of another program: say with --compat which"
@@ -174,7 +174,8 @@ def levels_and_start(
     if strength is not None and full and strength > 0:
         run = min(steps, there)
     elif strength is not None:
-        run = profile.img2img_steps(steps if profile.noises_above(sampler) else there, strength)
+        asked = steps if profile.noises_above(sampler) else there
+        run = min(profile.img2img_steps(asked, strength), there)
     if run > 0 and profile.ends_at_sigma_min(sampler) and sigmas[-2] > noise_schedule.sigma_min:
         sigmas[-1] = noise_schedule.sigma_min
     return sigmas, there - run

@@ -1,6 +1,6 @@
 """From prompts to what the U-Net is told.
 
-A text encoder reads 77 tokens at once: a start, 75 of text, an end. A longer text is read in
+CLIP reads 77 tokens at once: a start, 75 of text, an end. A longer text is read in
 chunks, each by itself, and the U-Net sees the results side by side. Where a prompt changes from
 step to step, every text that it goes through is read beforehand, once.
 
