@@ -11,6 +11,7 @@ from PIL import Image
 
 import ldm
 from ldm.cli import parse
+from ldm.clip.vocabulary import words
 from ldm.samplers import SAMPLERS
 
 ROOT = Path(__file__).parent.parent
@@ -48,6 +49,15 @@ def test_every_command_is_understood():
     assert len(commands) > 10
     for command in commands:
         parse(shlex.split(command)[1:])
+
+
+def test_the_words_of_the_built_in_model_are_listed():
+    listed = re.search(r"knows these words: ([^.]+)\.", README)[1].split(",")
+    known = words(ldm.load(device="cpu").tokenizer)
+    assert {word.strip() for word in listed} == {
+        *known,
+        "cyan",
+    }  # which is two pieces in CLIP's, too
 
 
 def test_every_link_leads_somewhere():

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...clip.tokenizer import Tokenizer, parse_merges
+from ...clip.vocabulary import words
 from ...runtime.text import one_line
 from ..families import Family, as_family
 from .errors import CheckpointError, gigabytes
@@ -71,6 +73,11 @@ class Report:
         yield "tensors", ", ".join(f"{count} {dtype}" for dtype, count in self.dtypes.items())
         if self.match is not None:
             yield from self._coverage(self.match)
+        if (
+            self.opened.merges is not None
+            and len(known := words_of_merges(self.opened.merges)) < 2000
+        ):
+            yield "words", f"{len(known)} that it knows: {' '.join(known)}"
         if self.verified is not None:
             yield "verified", self._verified(*self.verified)
         if self.problem is not None:
@@ -103,6 +110,14 @@ class Report:
     def __str__(self) -> str:
         """A line may hold what a stranger wrote."""
         return "\n".join(one_line(f"{heading:<12}{text}", 2000) for heading, text in self.lines())
+
+
+def words_of_merges(merges: str) -> list[str]:
+    """The words that a tokenizer has whole; none if its merges are damaged."""
+    try:
+        return words(Tokenizer(parse_merges(merges.strip("\n").split("\n"))))
+    except ValueError:
+        return []
 
 
 def inspect(
