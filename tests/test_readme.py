@@ -72,7 +72,7 @@ def test_the_reading_order_has_as_many_lines_as_it_says():
     rows = [line for line in table.splitlines() if re.match(r"\| \d+ ", line)]
     assert len(rows) == 10
     said = re.findall(r"([\d,]+) lines", table)
-    assert [lines_of(rows), lines_of(rows[:9])] == [int(one.replace(",", "")) for one in said]
+    assert [lines_of(rows), lines_of(rows[:7])] == [int(one.replace(",", "")) for one in said]
 
 
 def lines_of(rows):
