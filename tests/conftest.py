@@ -1,5 +1,8 @@
 """The tiny model of `helpers` as fixtures."""
 
+import resource
+import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -7,7 +10,7 @@ import torch
 
 from helpers import MERGES, TINY, build_tiny, tiny_networks
 from ldm.models.families import Family
-from ldm.models.weights import Checkpoint, save
+from ldm.models.weights import Checkpoint, CheckpointError, read, save
 from ldm.models.weights.saving import renamed
 from ldm.pipeline.model import LatentDiffusion
 
@@ -51,3 +54,38 @@ def tiny_file(tiny_checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFact
     path = tmp_path_factory.mktemp("checkpoint") / "tiny.safetensors"
     save(path, tiny_checkpoint)
     return path
+
+
+SECONDS, MEGABYTES = 10, 500  # that a hostile file may take, and that a test of them may
+
+
+@pytest.fixture
+def ends(tmp_path, monkeypatch):
+    """ends(path) -> what reading it gives, or None; that nothing ran is checked at the end."""
+    monkeypatch.chdir(tmp_path)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    counts = {"read": 0, "refused": 0}
+
+    def run(path, function=read, errors=CheckpointError, **options):
+        start = time.process_time()
+        found = None
+        try:
+            with warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("always")
+                found = function(path, **options)
+            lines = [str(warning.message) for warning in told]
+            counts["read"] += 1
+        except errors as error:
+            lines = [str(error)]
+            counts["refused"] += 1
+        for line in lines:
+            assert line.isprintable(), line
+            assert len(line) <= 500
+        assert time.process_time() - start < SECONDS
+        return found
+
+    yield run
+    assert not Path("ran").exists()
+    assert counts["refused"] > 0
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < MEGABYTES
+    print(counts)

@@ -9,55 +9,17 @@ import json
 import os
 import pickle
 import random
-import resource
-import shutil
-import time
-import warnings
 import zipfile
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
-from ldm.models.families import family_named
-from ldm.models.weights import CheckpointError, inspect, read, save
+from ldm.models.weights import inspect, read
+from ldm.models.weights.opening import open_checkpoint
 from ldm.models.weights.saving import renamed
 
 TIMES = int(os.environ.get("LDM_FUZZ", "1"))
-SECONDS, MEGABYTES = 10, 500
-
-
-@pytest.fixture
-def ends(tmp_path, monkeypatch):
-    """ends(path) -> what reading it gives, or None; that nothing ran is checked at the end."""
-    monkeypatch.chdir(tmp_path)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    counts = {"read": 0, "refused": 0}
-
-    def run(path, function=read, **options):
-        start = time.process_time()
-        found, expected = None, CheckpointError if function is not family_named else ValueError
-        try:
-            with warnings.catch_warnings(record=True) as told:
-                warnings.simplefilter("always")
-                found = function(path, **options)
-            lines = [str(warning.message) for warning in told]
-            counts["read"] += 1
-        except expected as error:
-            lines = [str(error)]
-            counts["refused"] += 1
-        for line in lines:
-            assert line.isprintable(), line
-            assert len(line) <= 500
-        assert time.process_time() - start < SECONDS
-        return found
-
-    yield run
-    assert not Path("ran").exists()
-    assert counts["refused"] > 0
-    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < MEGABYTES
-    print(counts)
 
 
 NAMES = ["a", "\x1b[2J", "\ud800", "x" * 3000, "a\nb", "目", ""]
@@ -122,7 +84,7 @@ def test_hostile_pickles(ends, legacy):
             with zipfile.ZipFile(path, "w") as file:
                 file.writestr("a/data.pkl", odd_program(draw))
                 file.writestr("a/data/0", bytes(16))
-        ends(path)
+        ends(path, open_checkpoint)
     Path("a").write_bytes(pickle.dumps(Runs()))
     ends(Path("a"))
 
@@ -208,94 +170,3 @@ def test_many_empty_tensors_end_soon(ends):
         text = json.dumps({str(i): entry for i in range(count)}).encode()
         Path("a").write_bytes(len(text).to_bytes(8, "little") + text)
         ends(Path("a"), inspect)
-
-
-ODD_VALUES = [
-    None, True, 0, -1, 1, 3, 7, 64, 10**6, 10**18, 10**400, 0.0, -0.5, 1e-300, 1e300, float("nan"),
-    float("inf"), "", "a", "\ud800", "\x1b[2J", "x" * 9999, [], [1], [None], [0, 0], [10**9] * 3,
-    {}, {"a": 1}, [[]], "silu", [2, 2],
-]  # fmt: skip
-
-
-def places(values, path=()):
-    """Of every single value in nested dictionaries and lists."""
-    for key, value in values.items() if isinstance(values, dict) else enumerate(values):
-        yield (*path, key)
-        if isinstance(value, dict | list):
-            yield from places(value, (*path, key))
-
-
-def put(values, path, value):
-    for key in path[:-1]:
-        values = values[key]
-    values[path[-1]] = value
-
-
-def draws(found):
-    """A right result can be used."""
-    with torch.no_grad():
-        ids = torch.zeros(1, found.family.text[0].length, dtype=torch.int64)
-        context = found.text[0](ids).last
-        latent = torch.zeros(1, found.family.vae.latent_channels, 8, 8)
-        eps = found.unet(latent, torch.zeros(1), context)
-        assert found.vae.decode(eps).shape[-1] == 8 * found.family.vae.factor
-        found.family.noise_schedule()
-
-
-def test_odd_values_in_family_headers(ends, tiny_checkpoint, tmp_path):
-    tensors = {name: x.contiguous() for name, x in renamed(tiny_checkpoint, "ldm").items()}
-    good = json.dumps(tiny_checkpoint.family.to_dict())
-    everywhere = list(places(json.loads(good)))
-    merges = "\n".join(map(" ".join, tiny_checkpoint.merges))
-    for seed in range(100 * TIMES):
-        draw, values = random.Random(seed), json.loads(good)
-        put(values, draw.choice(everywhere), draw.choice(ODD_VALUES))
-        text = json.dumps(values)
-        save_file(tensors, "a.safetensors", {"family": text, "merges": merges})
-        found = ends(Path("a.safetensors"))
-        report = ends(Path("a.safetensors"), inspect)
-        assert (found is not None) == (report is not None and report.loadable), text
-        if found is not None:
-            draws(found)
-        Path("family.json").write_text(text)
-        ends(Path("family.json"), family_named)
-
-
-def test_odd_values_in_configs(ends, tiny_checkpoint):
-    save("good", tiny_checkpoint, "diffusers")
-    files = sorted(Path("good").rglob("*.json"))
-    files = [path.relative_to("good") for path in files if path.name != "vocab.json"]
-    shutil.copytree("good", "a")
-    for seed in range(100 * TIMES):
-        draw = random.Random(seed)
-        name = draw.choice(files)
-        values = json.loads(("good" / name).read_text())
-        if everywhere := list(places(values)):
-            put(values, draw.choice(everywhere), draw.choice(ODD_VALUES))
-        ("a" / name).write_text(draw.choice([json.dumps(values)] * 9 + ["[" * 99999, "null", ""]))
-        found = ends(Path("a"))
-        report = ends(Path("a"), inspect)
-        assert (found is not None) == (report is not None and report.loadable), values
-        if found is not None:
-            draws(found)
-        shutil.copy("good" / name, "a" / name)
-
-
-def test_every_flipped_bit_of_our_own_files_is_seen(tiny_checkpoint, tmp_path):
-    path = tmp_path / "a.safetensors"
-    save(path, tiny_checkpoint)
-    assert inspect(path, verified=True).loadable
-    good = path.read_bytes()
-    start = 8 + int.from_bytes(good[:8], "little")
-    for seed in range(20 * TIMES):
-        data = bytearray(good)
-        data[random.Random(seed).randrange(start, len(data))] ^= 1 << seed % 8
-        path.write_bytes(data)
-        report = inspect(path, verified=True)
-        assert not report.loadable
-        assert len(report.verified.damaged) == 1
-    old = load_file(path)
-    metadata = {key: text for key, text in report.opened.metadata.items() if key != "crc32"}
-    save_file(old, path, metadata)
-    assert "it has no checksums" in str(inspect(path, verified=True))
-    read(path)
