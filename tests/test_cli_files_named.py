@@ -39,7 +39,7 @@ def run(tiny_file, tmp_path, monkeypatch, capsys):
 
 def watch(monkeypatch, folder):
     """The names of files of a folder that are opened from now on, by PIL or as text."""
-    opened, open_picture, open_text = [], Image.open, Path.read_text
+    opened, open_picture, open_text = [], Image.open, Path.read_bytes
 
     def note(path):
         path = Path(path).resolve()
@@ -55,7 +55,7 @@ def watch(monkeypatch, folder):
         return open_text(path, *options, **more)
 
     monkeypatch.setattr(Image, "open", picture)
-    monkeypatch.setattr(Path, "read_text", text)
+    monkeypatch.setattr(Path, "read_bytes", text)
     return opened
 
 

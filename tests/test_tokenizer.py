@@ -60,7 +60,8 @@ def test_another_padding():
     assert Tokenizer(pad=0)("a cat")[0].tolist() == [49406, 320, 2368, 49407] + [0] * 73
 
 
-@given(st.text())
+# CLIP's pattern ignores case, and so finds no piece for the one mark that folds to a letter
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\u0345")))
 def test_every_text_is_spelled_by_its_ids(text):
     assert without_space(decode(CLIP, CLIP.encode(text))) == without_space(clean(text))
 

@@ -59,12 +59,12 @@ def argument(f: Field[Any]) -> dict[str, Any]:
         return {"action": "store_true", "help": f.metadata["help"]}
     default = f.metadata["left_open"] if f.default is None else str(f.default) or "empty"
     span = f"{bounds[0]:g} to {bounds[1]:g}; " if bounds is not None and bounds[1] < 2**20 else ""
-    told = f"{f.metadata['help']} ({span}default: {default})".replace("%", "%%")
+    random = "-1: a random one; " if f.name == "seed" else ""  # on the command line only
+    told = f"{f.metadata['help']} ({random}{span}default: {default})".replace("%", "%%")
     if kind is tuple:
         whole, pair = f.metadata["whole"], ("W", "H") if f.metadata["whole"] else ("LOW", "HIGH")
         return {"type": int if whole else float, "nargs": 2, "metavar": pair, "help": told}
     names = {int: "N", float: "X", str: "TEXT"}
-    told = f"{told[:-1]}; -1: a random one)" if f.name == "seed" else told
     reader = seed if f.name == "seed" else kind
     value: dict[str, Any] = {"type": reader, "help": told, "metavar": names[kind]}
     if choices is not None:
