@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 def add_making(images: Sequence[Image], requests: Sequence[Request], model: str) -> None:
-    """Put the texts of a file into `image.info`; `image.save("x.png")` (Pillow 12 and later) and
-    `ldm.save_image` write them. model: its name."""
+    """Put the texts of a file into `image.info`. `ldm.save_image` writes them, and so does
+    `image.save("x.png")` where Pillow keeps what it is told beforehand. model: its name."""
     for image, request in zip(images, requests):
         text = texts(request, model)
         image.info.update(text)
