@@ -34,7 +34,15 @@ PLACES = {  # imported when they are first used: torch takes seconds, and the co
 }
 
 
+ROOMS = (
+    "clip", "compat", "conditioning", "images", "layers", "metadata", "models", "pipeline",
+    "prompts", "request", "runtime", "samplers", "training", "unet", "vae",
+)  # fmt: skip
+
+
 def __getattr__(name: str) -> Any:
+    if name in ROOMS:
+        return import_module(f".{name}", __name__)
     if name not in PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(PLACES[name], __name__), name)
