@@ -17,7 +17,7 @@ def load(
     device: str | torch.device | None = None,
     dtype: torch.dtype | str | None = None,
     ema: bool | None = None,
-    family: Family | None = None,
+    family: Family | str | Path | None = None,
 ) -> LatentDiffusion:
     """A model, ready to draw.
 
@@ -26,7 +26,7 @@ def load(
     device   None: the first there is of cuda, mps, cpu
     dtype    torch.float16, or its name; None: what suits the device, see `choose_dtype`
     ema      whether to take the moving averages of the U-Net's weights; None: if the file has them
-    family   what the file is, where neither it nor its shapes tell
+    family   what the file is, where neither it nor its shapes tell; see `family_named`
     """
     path = built_in() if path is None else Path(os.path.expanduser(path)).resolve()
     where = choose_device(device)
