@@ -83,7 +83,11 @@ def test_a_model_in_other_sizes_is_told_so():
 
 @pytest.mark.parametrize(
     ("family", "said"),
-    [("sd9", "no family .sd1. and no JSON"), (3, "not a int"), ("\ud800\x1b" * 999, "not describe a family")],
+    [
+        ("sd9", "no family .sd1. and no JSON"),
+        (3, "not a int"),
+        ("\ud800\x1b" * 999, "not describe a family"),
+    ],
 )
 def test_a_family_that_is_none(tiny_file, family, said):
     for function in (read, inspect):
