@@ -1,6 +1,7 @@
 """The tiny model of `helpers` as fixtures."""
 
 import resource
+import shlex
 import time
 import warnings
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from helpers import MERGES, TINY, build_tiny, tiny_networks
+from ldm.cli import main
 from ldm.models.families import Family
 from ldm.models.weights import Checkpoint, CheckpointError, read, save
 from ldm.models.weights.saving import renamed
@@ -89,3 +91,20 @@ def ends(tmp_path, monkeypatch):
     assert counts["refused"] > 0
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < MEGABYTES
     print(counts)
+
+
+@pytest.fixture
+def run(tiny_file, tmp_path, monkeypatch, capsys):
+    """Runs a command with the tiny model in an empty folder; gives its exit code, output and
+    complaints."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(line, ckpt=True):
+        arguments = shlex.split(line) + (["--ckpt", str(tiny_file)] if ckpt else [])
+        try:
+            code = main(arguments)
+        except SystemExit as end:
+            code = end.code
+        return code, *capsys.readouterr()
+
+    return run

@@ -13,6 +13,7 @@ from torch import Tensor
 from ldm.clip.model import TextConfig, TextEncoder
 from ldm.clip.tokenizer import Tokenizer
 from ldm.conditioning import Conditioning
+from ldm.images.files import read_text
 from ldm.models.families import Family
 from ldm.pipeline.job import Job
 from ldm.pipeline.model import LatentDiffusion
@@ -177,3 +178,13 @@ QUIET: dict[str, dict[str, Any]] = {  # the options that switch a sampler's rand
     "ddpm": {},  # it has none
     "lcm": {},
 }
+
+
+def names(folder):
+    """What a folder holds."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def request_in(path):
+    """The request that a picture's file keeps."""
+    return Request.from_json(read_text(path)["ldm"])

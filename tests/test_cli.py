@@ -1,43 +1,17 @@
 """What the commands write and print."""
 
 import re
-import shlex
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ldm.cli import main
+from helpers import names, request_in
 from ldm.cli.folder import next_number
 from ldm.images.files import grid, open_image, read_text, to_pil
 from ldm.models.weights import inspect
 from ldm.request import Request
 from ldm.vae.preview import linear_preview
-
-
-@pytest.fixture
-def run(tiny_file, tmp_path, monkeypatch, capsys):
-    """Runs a command with the tiny model in an empty folder; gives its exit code, output and
-    complaints."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(line, ckpt=True):
-        arguments = shlex.split(line) + (["--ckpt", str(tiny_file)] if ckpt else [])
-        try:
-            code = main(arguments)
-        except SystemExit as end:
-            code = end.code
-        return code, *capsys.readouterr()
-
-    return run
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
-
-
-def request_in(path):
-    return Request.from_json(read_text(path)["ldm"])
 
 
 def pixels(path):

@@ -1,33 +1,14 @@
 """--family: what a checkpoint is, where it does not tell."""
 
 import json
-import shlex
 
 import numpy as np
 import pytest
 from safetensors.torch import save_file
 
-from ldm.cli import main
 from ldm.images.files import open_image
 from ldm.models.families import SD1
 from ldm.models.weights import inspect
-
-
-@pytest.fixture
-def run(tiny_file, tmp_path, monkeypatch, capsys):
-    """Runs a command with the tiny model in an empty folder; gives its exit code, output and
-    complaints."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(line, ckpt=True):
-        arguments = shlex.split(line) + (["--ckpt", str(tiny_file)] if ckpt else [])
-        try:
-            code = main(arguments)
-        except SystemExit as end:
-            code = end.code
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def pixels(path):

@@ -1,39 +1,10 @@
 """Many pictures of one command: lines of a file, grids over settings, batches."""
 
-import shlex
-
 import numpy as np
-import pytest
 
-from ldm.cli import main
-from ldm.images.files import open_image, read_text
+from helpers import names, request_in
+from ldm.images.files import open_image
 from ldm.images.sheets import labelled_grid
-from ldm.request import Request
-
-
-@pytest.fixture
-def run(tiny_file, tmp_path, monkeypatch, capsys):
-    """Runs a command with the tiny model in an empty folder; gives its exit code, output and
-    complaints."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(line, ckpt=True):
-        arguments = shlex.split(line) + (["--ckpt", str(tiny_file)] if ckpt else [])
-        try:
-            code = main(arguments)
-        except SystemExit as end:
-            code = end.code
-        return code, *capsys.readouterr()
-
-    return run
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
-
-
-def request_in(path):
-    return Request.from_json(read_text(path)["ldm"])
 
 
 def pixels(path):

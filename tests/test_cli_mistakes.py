@@ -1,38 +1,16 @@
 """What goes wrong, and is said in one line."""
 
-import shlex
 from importlib import import_module
 
 import pytest
 import torch
 from PIL import Image
 
-from ldm.cli import main
+from helpers import names
 from ldm.cli.folder import Folder
 from ldm.pipeline import loading
 
 drawing = import_module("ldm.cli.draw")  # `ldm.cli.draw` is the function of this name
-
-
-@pytest.fixture
-def run(tiny_file, tmp_path, monkeypatch, capsys):
-    """Runs a command with the tiny model in an empty folder; gives its exit code, output and
-    complaints."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(line, ckpt=True):
-        arguments = shlex.split(line) + (["--ckpt", str(tiny_file)] if ckpt else [])
-        try:
-            code = main(arguments)
-        except SystemExit as end:
-            code = end.code
-        return code, *capsys.readouterr()
-
-    return run
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from io import TextIOWrapper
 from typing import Any, TextIO, TypeVar
 
+from ..runtime.text import escaped
+
 T = TypeVar("T")
 JOINERS = "\u200c\u200d"  # within words of some scripts, and within emoji
 LONGEST = 500  # letters of an error or a warning
@@ -49,13 +51,7 @@ def printable(text: str) -> str:
     >>> printable("a\x1b[2J cat\non a mat")
     'a\\x1b[2J cat\non a mat'
     """
-    kept = "\n" + JOINERS
-    return "".join(
-        letter
-        if letter.isprintable() or letter in kept
-        else letter.encode("unicode_escape").decode()
-        for letter in text
-    )
+    return escaped(text, keep="\n" + JOINERS)
 
 
 def one_line(text: str) -> str:

@@ -12,11 +12,18 @@ def one_line(text: str, limit: int = LONGEST) -> str:
     """
     if len(text) > limit:
         text = text[:limit] + "…" + text[-limit:]
-    shown = "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in text
-    )
+    shown = escaped(text)
     if len(shown) <= limit:
         return shown
     end = (limit - 1) * 2 // 5
     return f"{shown[: limit - 1 - end]}…{shown[len(shown) - end :]}"
+
+
+def escaped(text: str, keep: str = "") -> str:
+    r"""The text with \x1b and the like for what cannot be printed, but for the letters to keep."""
+    return "".join(
+        letter
+        if letter.isprintable() or letter in keep
+        else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
