@@ -1,6 +1,7 @@
 """From a tokenizer's ids back to text, and the smallest tokenizer for given texts."""
 
 from collections.abc import Iterable
+from functools import cache
 
 from .tokenizer import END_OF_WORD, Tokenizer, byte_characters, words_of
 
@@ -31,12 +32,18 @@ def words(tokenizer: Tokenizer) -> list[str]:
     return sorted(word for piece in whole if (word := piece.removesuffix(END_OF_WORD)).isalpha())
 
 
+@cache
+def clip_tokenizer() -> Tokenizer:
+    """CLIP's own; its tables take a while to build."""
+    return Tokenizer()
+
+
 def unlearnt(tokenizer: Tokenizer, texts: Iterable[str]) -> list[str]:
     """The words of these texts that such a tokenizer spells in other pieces than CLIP's, each
     once: what CLIP's has whole (or in two, like cyan) it would have as well, had it met them."""
     read = dict.fromkeys(word for text in texts for word in words_of(text) if word.isalpha())
     spelt = [word for word in read if len(tokenizer.join(word)[0]) > 1]
-    full = Tokenizer() if spelt else tokenizer
+    full = clip_tokenizer() if spelt else tokenizer
     return [word for word in spelt if tokenizer.join(word)[0] != full.join(word)[0]]
 
 
@@ -49,7 +56,7 @@ def tokenizer_for_words(
     its turn, the first learnt of all that fitted, hence also the first of the kept ones: the splits
     are the same.
     """
-    full = Tokenizer()
+    full = clip_tokenizer()
     found = {word for text in texts for word in words_of(text)}
     used = {pair for word in found for pair in full.join(word)[1]}
     return Tokenizer([pair for pair in full.merges if pair in used], length, pad)
