@@ -174,12 +174,28 @@ def test_a_family_can_be_given_to_inspect(tiny_compvis, tiny_family, tmp_path):
     assert inspect(path, family=tiny_family).loadable
 
 
-def test_the_built_in_model_is_read_to_the_bit():
-    """Its header was written by version 0.1."""
-    found = read(BUILT_IN, dtype=torch.float16)
+def written_by_0_1(values):
+    """The fields of the built-in model's family, as version 0.1 wrote them."""
+    (text,), unet = values["text"], values["unet"]
+    for name in ("mlp_width", "layer", "final_norm", "pad", "projection"):
+        del text[name]
+    for name in ("concat_channels", "vector_width", "mid_depth"):
+        del unet[name]
+    unet |= {"attention": [depth > 0 for depth in unet["depth"]], "depth": max(unet["depth"])}
+    return {**values, "text": text, "scale": values.pop("guidance_scale")}
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_the_built_in_model_is_read_to_the_bit(old, tmp_path):
+    """Also with a header of version 0.1, in which it was first published."""
+    path, tensors = BUILT_IN, load_file(BUILT_IN)
+    if old:
+        with safe_open(BUILT_IN, "pt") as file:
+            metadata = file.metadata()
+        metadata["family"] = json.dumps(written_by_0_1(json.loads(metadata["family"])))
+        save_file(tensors, path := tmp_path / "old.safetensors", metadata)
+    found = read(path, dtype=torch.float16)
     ours = renamed(found, "ldm")
-    with safe_open(BUILT_IN, "pt") as file:
-        assert '"attention"' in file.metadata()["family"]
-        assert set(file.keys()) == ours.keys()
-        assert all(torch.equal(ours[name], file.get_tensor(name)) for name in ours)
+    assert tensors.keys() == ours.keys()
+    assert all(torch.equal(ours[name], tensors[name]) for name in ours)
     assert (found.family.unet.depth, found.family.guidance_scale) == ((0, 1, 1), 3.0)

@@ -12,9 +12,10 @@ from ldm.clip.tokenizer import Tokenizer
 from ldm.clip.vocabulary import tokenizer_for_words
 from ldm.conditioning import Conditioning
 from ldm.prompts.chunks import padded_chunks
-from ldm.prompts.conditioner import Tower, branches, weight_tokens
+from ldm.prompts.conditioner import Tower, branches
 from ldm.prompts.conditioner import encode_prompts as encode_towers
 from ldm.prompts.schedule import PromptSchedule
+from ldm.prompts.weighting import weight_tokens
 
 TOKENIZER = tokenizer_for_words(
     ["a red cat, the blue dog; one two three four five six seven"], length=12

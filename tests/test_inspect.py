@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 import ldm
 from ldm import cli
 from ldm.models.weights import CheckpointError, inspect, read
-from ldm.models.weights.loading import known_family
+from ldm.models.weights.foreign import known_family
 from ldm.models.weights.mapped import Weight, contiguous_stride
 from ldm.models.weights.opening import OpenedCheckpoint
 from ldm.models.weights.recognise import other_sizes

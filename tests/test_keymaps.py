@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from ldm.models.families import SD1, Family
+from ldm.models.family import meta_model
 from ldm.models.keymaps import ema_name, ignored, prefixes, rows, table
-from ldm.models.weights.own import least_layers, meta_model
+from ldm.models.weights.opening import least_layers
 from ldm.models.weights.recognise import shapes
 
 MANIFESTS = json.loads(

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from ldm.models.families import Family
 from ldm.models.keymaps import table
-from ldm.models.weights import CheckpointError, inspect, loading, mapped, read, save
+from ldm.models.weights import CheckpointError, foreign, inspect, mapped, read, save
 from ldm.models.weights.matching import match
 from ldm.models.weights.saving import renamed
 
@@ -204,7 +204,7 @@ def test_a_complete_file_of_our_own_needs_no_tables_and_another_is_told_what_is_
     checkpoint, tmp_path, monkeypatch
 ):
     path, used = tmp_path / "a.safetensors", []
-    monkeypatch.setattr(loading, "match", lambda *args: used.append(1) or match(*args))
+    monkeypatch.setattr(foreign, "match", lambda *args: used.append(1) or match(*args))
     save(path, checkpoint)
     ours = renamed(read(path), "ldm")
     assert all(torch.equal(ours[name], x) for name, x in renamed(checkpoint, "ldm").items())

@@ -5,7 +5,8 @@ import pytest
 
 from ldm.clip.tokenizer import Tokenizer
 from ldm.prompts import conditioner
-from ldm.prompts.conditioner import batch_by_shape, chunk_sizes, networks_in
+from ldm.prompts.conditioner import batch_by_shape, chunk_sizes
+from ldm.prompts.extra_networks import networks_in
 from ldm.prompts.schedule import PromptSchedule
 from ldm.prompts.wildcards import expand_wildcards, expanded, read_lists
 from ldm.request import Request
@@ -127,9 +128,9 @@ def test_a_second_pass_is_batched_by_what_it_reads():
 
 def test_each_text_is_tokenized_once(monkeypatch):
     read = []
-    chunks = conditioner.chunks
+    chunks = conditioner.chunks_of
     monkeypatch.setattr(
-        conditioner, "chunks", lambda t, text, s: read.append(text) or chunks(t, text, s)
+        conditioner, "chunks_of", lambda t, text, s: read.append(text) or chunks(t, text, s)
     )
     batches(["a cat", "[a cat|b]", "a cat"], ["x", "x", "b"])
     assert sorted(read) == ["a cat", "b", "x"]

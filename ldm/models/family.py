@@ -8,13 +8,19 @@ header of its file.
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
+from functools import lru_cache
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from ..clip.model import TextConfig
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from ..clip.model import TextConfig, TextEncoder
 from ..samplers import SAMPLERS, SCHEDULES, NoiseSchedule, scaled_linear_betas, zero_terminal_snr
-from ..unet import UNetConfig
-from ..vae import VAEConfig
+from ..unet import UNet, UNetConfig
+from ..vae import VAE, VAEConfig
+from .family_0_1 import upgraded
 
 
 @dataclass(frozen=True)
@@ -57,12 +63,12 @@ class Family:
                 f"the U-Net's in_channels are {unet.in_channels}, a latent has {latent}: what it "
                 "sees beside the latent are its concat_channels"
             )
-        part = unet.heads if unet.heads is not None else unet.head_width
-        assert part is not None  # UNetConfig has seen to it
         levels = [width for width, depth in zip(unet.channels, unet.depth) if depth]
-        if any(tower.width % tower.heads for tower in self.text) or any(
-            width % part for width in [*levels, unet.channels[-1]]
-        ):
+        part = unet.head_width if unet.heads is None else unet.heads
+        assert part is not None  # UNetConfig has seen to it
+        divided = [(tower.width, tower.heads) for tower in self.text]
+        divided += [(width, part) for width in (*levels, unet.channels[-1])]
+        if any(width % count for width, count in divided):
             raise ValueError(
                 "attention heads must divide their width equally: "
                 "change heads, head_width or the widths"
@@ -98,29 +104,10 @@ class Family:
     def from_dict(cls, values: Mapping[str, Any]) -> "Family":
         """The inverse of `to_dict`, also after a journey through JSON. ValueError names the field
         that is wrong."""
-        family: Family = _build(cls, _upgraded(values), "family")
+        if isinstance(values, Mapping) and "scale" in values:
+            values = upgraded(values)
+        family: Family = _build(cls, values, "family")
         return family
-
-
-def _upgraded(values: Any) -> Any:
-    """A family as it was written by version 0.1: with one text encoder, which was read at its last
-    layer, `scale` for guidance_scale, and one depth for all levels whose `attention` is true."""
-    if not isinstance(values, Mapping) or "scale" not in values:
-        return values
-    new = {("guidance_scale" if name == "scale" else name): value for name, value in values.items()}
-    if isinstance(text := new.get("text"), Mapping):
-        width = text.get("width")
-        added = {"layer": 1, "final_norm": True, "pad": None, "projection": None}
-        new["text"] = [
-            {"mlp_width": 4 * width if isinstance(width, int) else None, **added, **text}
-        ]
-    unet = new.get("unet")
-    if isinstance(unet, Mapping) and isinstance(levels := unet.get("attention"), list | tuple):
-        depth = unet.get("depth")
-        added = {"concat_channels": 0, "vector_width": None, "mid_depth": depth}
-        new["unet"] = {**added, **unet, "depth": [depth if level else 0 for level in levels]}
-        del new["unet"]["attention"]
-    return new
 
 
 def _build(kind: Any, values: Any, where: str) -> Any:
@@ -162,3 +149,28 @@ def _fits(hint: Any, value: Any, least: int) -> bool:
     if hint is str:
         return isinstance(value, str) and value.isprintable() and 0 < len(value) <= 200
     return isinstance(hint, type) and type(value) is hint
+
+
+class NoInitialisation(TorchFunctionMode):
+    """Skips the random initialisation of layers: there is nothing to fill, and the first normal_ on
+    torch's `meta` device would import 800 modules, which takes a second."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", None) in ("normal_", "uniform_", "kaiming_uniform_"):
+            return None
+        return func(*args, **(kwargs or {}))
+
+
+def meta_model(family: Family) -> nn.ModuleDict:
+    """A family's networks without memory, by the names of their components: every parameter has its
+    shape, and no values yet."""
+    with torch.device("meta"), NoInitialisation():
+        towers = {
+            f"text{i + 1 if i else ''}": TextEncoder(config) for i, config in enumerate(family.text)
+        }
+        return nn.ModuleDict({**towers, "unet": UNet(family.unet), "vae": VAE(family.vae)})
+
+
+@lru_cache(maxsize=16)
+def parameter_shapes(family: Family) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in meta_model(family).state_dict().items()}

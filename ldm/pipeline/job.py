@@ -18,7 +18,7 @@ from ..images.files import open_image
 from ..images.masks import to_mask
 from ..images.watermark import check_size
 from ..models.families import Family
-from ..prompts.conditioner import networks_in
+from ..prompts.extra_networks import networks_in
 from ..prompts.wildcards import expanded
 from ..request import Request
 from ..samplers import SAMPLERS, NoiseSchedule
@@ -122,8 +122,9 @@ def resolve(
     if request.wildcards is not None or "{" in texts or "__" in texts:
         request = expanded(request)
     profile = PROFILES[request.compat]
-    for what in networks_in(request.prompts, str(request.prompt_syntax)):
-        warnings.warn(what, stacklevel=2)
+    if any("<" in prompt for prompt in request.prompts):
+        for what in networks_in(request.prompts, str(request.prompt_syntax)):
+            warnings.warn(what, stacklevel=2)
     init = init_image(request, family, image, mask)
     if init is not None and given.latents is not None:
         raise ValueError("give a picture to start from, or latents, not both")

@@ -14,6 +14,7 @@ from . import comfyui
 from .a1111 import parse_attention
 
 Chunk = list[tuple[int, float]]  # tokens that are read together, and how much each counts
+WEIGHTED = re.compile(r"[][()\\]|BREAK")  # what A1111's grammar makes something of
 BACKTRACK = 20  # tokens that may move on so that a chunk begins after a comma; A1111's number
 
 
@@ -33,7 +34,7 @@ def chunks(tokenizer: Tokenizer, text: str, syntax: str = "a1111") -> list[Chunk
         return comfyui.fill_chunks(
             [[(token, weight) for token in tokenizer.encode(word)] for word, weight in words], size
         )
-    weighted = syntax == "a1111" and re.search(r"[][()\\]|BREAK", text) is not None
+    weighted = syntax == "a1111" and WEIGHTED.search(text) is not None
     parts = [
         [(token, weight) for run, weight in part for token in tokenizer.encode(run)]
         for part in (parse_attention(text) if weighted else [[(text, 1.0)]])
@@ -74,5 +75,15 @@ def split_at_commas(tokens: Chunk, size: int, comma: int) -> list[Chunk]:
 
 
 def padded_chunks(counts: Sequence[int], repeat_chunks: bool) -> int:
-    """How many chunks all texts get that have so many of their own, see `encode_prompts`."""
+    """How many chunks all texts get that have so many of their own, see `padded`."""
     return math.lcm(*counts) if repeat_chunks else max(counts)
+
+
+def padded(rows: Sequence[list[Chunk]], repeat_chunks: bool) -> list[list[Chunk]]:
+    """The chunks of several texts, as many of each: shorter texts are filled up with empty chunks
+    to the length of the longest; or all are repeated, which changes nothing of what attention makes
+    of them: then they are as good as read apart."""
+    count = padded_chunks([len(row) for row in rows], repeat_chunks)
+    if repeat_chunks:
+        return [row * (count // len(row)) for row in rows]
+    return [row + [[]] * (count - len(row)) for row in rows]

@@ -8,7 +8,8 @@ from torch import nn
 
 from ..family import Family
 from ..keymaps import KeyFormat, prefixes, table
-from .loading import known_family, load
+from .foreign import known_family
+from .loading import load
 from .matching import match
 from .opening import OpenedCheckpoint, open_checkpoint
 from .recognise import recognise

@@ -1,16 +1,45 @@
 """diffusers' layout: a folder for each part, with a config and the weights."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...clip.tokenizer import END, START
 from .errors import CheckpointError, gigabytes
+from .mapped import Weight
+from .opening import OpenedCheckpoint, open_file
 
 MAX_TEXT = 16_000_000  # bytes; CLIP's tokenizer.json has two million
 PARTS = ("unet", "vae", "text_encoder")
 STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 VARIANTS = ("", ".fp32", ".bf16", ".fp16", ".non_ema")  # the first that is there is taken
+
+
+def open_folder(path: Path, alone: bool = False) -> OpenedCheckpoint:
+    """See `open_checkpoint`."""
+    if alone and (files := weights_in(path)):
+        return replace(open_file(files[0]), weights=weights_of(files))
+    found = find_folder(path)
+    weights = {
+        f"{part}.{name}": weight
+        for part, files in found.files.items()
+        for name, weight in weights_of(files).items()
+    }
+    return OpenedCheckpoint(path, "folder", weights, configs=found.configs, merges=found.merges)
+
+
+def weights_of(files: list[Path]) -> dict[str, Weight]:
+    """Of one network. CheckpointError: a tensor is in two of its files."""
+    weights: dict[str, Weight] = {}
+    for file in files:
+        found = open_file(file).weights
+        if twice := weights.keys() & found.keys():
+            raise CheckpointError(
+                f"{file} holds {min(twice)}, which another of its files holds too"
+            )
+        weights |= found
+    return weights
 
 
 def weights_in(folder: Path) -> list[Path]:

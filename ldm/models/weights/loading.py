@@ -12,14 +12,12 @@ from ...clip.model import TextEncoder
 from ...clip.tokenizer import Tokenizer, clip_merges, parse_merges
 from ...unet import UNet
 from ...vae import VAE
-from ..families import FAMILIES, Family, as_family
+from ..families import Family, as_family
+from ..family import meta_model, parameter_shapes
 from ..keymaps import Source
 from .errors import CheckpointError
-from .folder_files import ADDED
-from .matching import first, match, seems
-from .opening import OpenedCheckpoint, open_checkpoint
-from .own import has_own_names, is_complete, meta_model, parameter_shapes, stated_family
-from .recognise import other_sizes, recognise
+from .foreign import matched, wrong_merges
+from .opening import OpenedCheckpoint, has_own_names, open_checkpoint, stated_family
 
 Sources = Mapping[str, tuple[str, Source]]  # parameters of ours -> see KeyMatch
 
@@ -75,31 +73,17 @@ def locate(
     """The family of a checkpoint, and where each of its parameters is. A complete file of our own
     needs no tables of names; what is wrong with an incomplete one they tell."""
     if family is None and not ema and "family" in opened.metadata and has_own_names(opened):
-        family = supported(opened, stated_family(opened))
-        if is_complete(opened, family):
-            return family, {name: (name, Source(name.split(".")[0])) for name in opened.weights}
-        family = None
-    kind = recognise(opened, family)
-    family = supported(opened, known_family(opened, kind.family))
-    found = match(opened, family, kind.key_format, ema)
-    found.check(opened)
-    return family, found.sources
+        stated = stated_family(opened)
+        if is_complete(opened, stated) and not stated.unet.concat_channels:
+            return stated, {name: (name, Source(name.split(".")[0])) for name in opened.weights}
+    return matched(opened, family, ema)
 
 
-def supported(opened: OpenedCheckpoint, family: Family) -> Family:
-    if family.unet.concat_channels:
-        raise CheckpointError(
-            f"{opened.path} needs concat conditioning, which this version has no maker for"
-        )
-    return family
-
-
-def known_family(opened: OpenedCheckpoint, family: Family | None) -> Family:
-    if family is None:
-        known, sizes = ", ".join(FAMILIES), other_sizes(opened)
-        meant = seems(opened) if sizes is None else f"; it seems to be {sizes}"
-        raise CheckpointError(f"{opened.path} is of no family that is known here ({known}){meant}")
-    return family
+def is_complete(opened: OpenedCheckpoint, family: Family) -> bool:
+    """Whether it holds the family's parameters, all in their shapes, and nothing else."""
+    found = {name: weight.shape for name, weight in opened.weights.items()}
+    numbers = (weight.dtype.is_floating_point for weight in opened.weights.values())
+    return found == parameter_shapes(family) and all(numbers)
 
 
 def load(
@@ -150,10 +134,7 @@ def merges_of(opened: OpenedCheckpoint, family: Family) -> tuple[tuple[str, str]
     if opened.merges is None:
         clips = len(clip_merges()) + 514
         if opened.container == "folder" and known != clips:
-            raise CheckpointError(
-                f"{opened.path} has no tokenizer/ with merges: CLIP's make {clips} tokens, "
-                f"and its text encoder knows {known}"
-            )
+            raise wrong_merges(opened, clips, known)
         return None
     try:
         if opened.merges.count("\n") > MAX_MERGES:
@@ -162,14 +143,6 @@ def merges_of(opened: OpenedCheckpoint, family: Family) -> tuple[tuple[str, str]
         count = len(Tokenizer(merges))
     except ValueError as error:
         raise CheckpointError(f"{opened.path} has damaged merges: {error}") from error
-    if count < known and opened.container == "folder":
-        names = opened.configs["tokenizer"].get(ADDED) or ["of no name"]
-        raise CheckpointError(
-            f"{opened.path} has {known - count} added tokens ({first(names)}), which are not "
-            "supported: take the model without them"
-        )
     if count != known:
-        raise CheckpointError(
-            f"{opened.path} has damaged merges: they make {count} tokens, and not {known}"
-        )
+        raise wrong_merges(opened, count, known)
     return None if merges == clip_merges() else merges

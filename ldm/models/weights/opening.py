@@ -1,17 +1,17 @@
 """What lies at a path: told by its content, never by its name, and opened without reading a single
 tensor."""
 
+import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..family import Family, parameter_shapes
 from .errors import CheckpointError
-from .folder_files import find_folder, weights_in
 from .guess import looks_like
-from .mapped import MappedFile, Weight
-from .safetensors import is_safetensors, read_safetensors
+from .mapped import MappedFile, Weight, is_safetensors, read_safetensors
 from .torchfile import is_legacy, is_zip, read_legacy, read_zip
 
 
@@ -39,36 +39,15 @@ def open_checkpoint(path: str | Path, alone: bool = False) -> OpenedCheckpoint:
     """
     path = Path(os.path.expanduser(path))  # Path.expanduser raises where there is no such user
     try:
-        if alone and (files := weights_in(path)):
-            return replace(open_file(files[0]), weights=weights_of(files))
-        return open_folder(path) if path.is_dir() else open_file(path)
+        if path.is_dir():
+            from .folder_files import open_folder  # which opens files, too
+
+            return open_folder(path, alone)
+        return open_file(path)
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no file or folder {error.filename}") from error
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def open_folder(path: Path) -> OpenedCheckpoint:
-    found = find_folder(path)
-    weights = {
-        f"{part}.{name}": weight
-        for part, files in found.files.items()
-        for name, weight in weights_of(files).items()
-    }
-    return OpenedCheckpoint(path, "folder", weights, configs=found.configs, merges=found.merges)
-
-
-def weights_of(files: list[Path]) -> dict[str, Weight]:
-    """Of one network. CheckpointError: a tensor is in two of its files."""
-    weights: dict[str, Weight] = {}
-    for file in files:
-        found = open_file(file).weights
-        if twice := weights.keys() & found.keys():
-            raise CheckpointError(
-                f"{file} holds {min(twice)}, which another of its files holds too"
-            )
-        weights |= found
-    return weights
 
 
 def open_file(path: Path) -> OpenedCheckpoint:
@@ -76,14 +55,47 @@ def open_file(path: Path) -> OpenedCheckpoint:
         start = file.read(1024)
     if not start:
         raise CheckpointError(f"{path} is empty: download it again")
-    if not (is_safetensors(start) or is_zip(start) or is_legacy(start)):
-        raise CheckpointError(f"{path} is not a checkpoint: {looks_like(start)}")
-    mapped = MappedFile(path)
     if is_safetensors(start):
-        weights, metadata = read_safetensors(mapped)
-        return OpenedCheckpoint(
-            path, "safetensors", weights, metadata, merges=metadata.get("merges")
-        )
-    return OpenedCheckpoint(
-        path, "torch", read_zip(mapped) if is_zip(start) else read_legacy(mapped)
-    )
+        weights, metadata = read_safetensors(MappedFile(path))
+        merges = metadata.get("merges")
+        return OpenedCheckpoint(path, "safetensors", weights, metadata, merges=merges)
+    if not (is_zip(start) or is_legacy(start)):
+        raise CheckpointError(f"{path} is not a checkpoint: {looks_like(start)}")
+    weights = (read_zip if is_zip(start) else read_legacy)(MappedFile(path))
+    return OpenedCheckpoint(path, "torch", weights)
+
+
+def has_own_names(opened: OpenedCheckpoint) -> bool:
+    """Whether a tensor has the name of the parameter it is, as in the files of this library."""
+    return any(name.startswith("unet.stem.") for name in opened.weights)
+
+
+def stated_family(opened: OpenedCheckpoint) -> Family:
+    """The family in the header of a file that this library wrote."""
+    try:
+        family = Family.from_dict(json.loads(opened.metadata["family"]))
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{opened.path} states a family that cannot be: {error}") from error
+    return buildable(family, opened)
+
+
+def buildable(family: Family, opened: OpenedCheckpoint) -> Family:
+    """A family that a file describes may be nonsense: too large to be what is in it, or of sizes
+    that do not fit."""
+    if least_layers(family) > (limit := len(opened.weights)):
+        raise CheckpointError(f"{opened.path} describes more layers than it has tensors: {limit}")
+    try:
+        parameter_shapes(family)
+    except (ValueError, TypeError, RuntimeError, OverflowError, ZeroDivisionError) as error:
+        reason = str(error).partition("\n")[0]  # torch adds its C++ trace
+        raise CheckpointError(
+            f"{opened.path} describes networks that cannot be built: {reason}"
+        ) from error
+    return family
+
+
+def least_layers(family: Family) -> int:
+    """Fewer than there are: the blocks of all networks, each of which has several layers."""
+    unet, vae = family.unet, family.vae
+    blocks = 2 * unet.res_blocks * sum(1 + depth for depth in unet.depth) + unet.mid_depth
+    return blocks + 2 * vae.res_blocks * len(vae.channels) + sum(t.layers for t in family.text)

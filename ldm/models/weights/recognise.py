@@ -7,11 +7,11 @@ from functools import lru_cache
 import torch
 
 from ..families import FAMILIES, Family
+from ..family import parameter_shapes
 from ..keymaps import KeyFormat, table
 from .folder import family_of
 from .mapped import Weight
-from .opening import OpenedCheckpoint
-from .own import buildable, has_own_names, parameter_shapes, stated_family
+from .opening import OpenedCheckpoint, buildable, has_own_names, stated_family
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from ...clip.vocabulary import words
 from ...runtime.text import one_line
 from ..families import Family, as_family
 from .errors import CheckpointError, gigabytes
+from .foreign import supported
 from .guess import guess_type
-from .loading import merges_of, supported
+from .loading import merges_of
 from .matching import KeyMatch, first, match
 from .opening import OpenedCheckpoint, open_checkpoint
 from .recognise import Kind, other_sizes, recognise

@@ -7,11 +7,10 @@ loaded without.
 import json
 from typing import NamedTuple
 
-from .archive import contents
+from .archive import contents, crc32
 from .errors import CheckpointError
-from .mapped import MappedFile
+from .mapped import MappedFile, is_safetensors, read_safetensors
 from .opening import OpenedCheckpoint
-from .safetensors import is_safetensors, read_safetensors
 from .torchfile import is_zip
 from .write_safetensors import CHECKSUMS
 
@@ -31,7 +30,7 @@ def verify(opened: OpenedCheckpoint) -> Verified:
     for file in sorted({weight.file for weight in opened.weights.values()}, key=_path):
         sums = checksums(file)
         count += len(sums)
-        damaged += [name for name, (at, end, crc32) in sums.items() if file.crc32(at, end) != crc32]
+        damaged += [name for name, (*at, value) in sums.items() if crc32(file, *at) != value]
     return Verified(count, damaged)
 
 

@@ -1,4 +1,4 @@
-"""Writing the safetensors format, see `safetensors`."""
+"""Writing the safetensors format, see `mapped`."""
 
 import json
 import zlib
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .safetensors import DTYPES
+from .mapped import DTYPES
 
 CHECKSUMS = "crc32"  # in the metadata: the CRC-32 of each tensor's bytes, in hexadecimal
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
