@@ -10,10 +10,9 @@ joined until no learnt merge fits. What a merge makes is an entry of the vocabul
     id 512..          one for each merge, in the order in which they were learnt
     the last two      <|startoftext|>, <|endoftext|>            (49406 and 49407 in CLIP)
 
-Which clean-up? Stable Diffusion 1 read its prompts through transformers 4.19.2 with ftfy, and so
-does this module. It agrees with OpenAI's own code but for one thing: OpenAI also ran
-`html.unescape` twice, where here only ftfy looks for HTML, which leaves alone an `&amp` without its
-semicolon, and every entity of a text that has a `<`.
+Texts are cleaned as Stable Diffusion 1 did it, by transformers 4.19.2 with ftfy. OpenAI's own code
+also ran `html.unescape` twice; ftfy leaves alone an `&amp` without its semicolon, and every entity
+of a text that has a `<`.
 """
 
 import gzip
@@ -33,16 +32,13 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 
 
 def byte_characters() -> dict[int, str]:
-    """A printable character for each byte, in the order of their ids: GPT-2's table.
-
-    A byte that Latin-1 prints stands for itself and comes first; the others borrow characters from
-    U+0100 on.
-    """
+    """A printable character for each byte, in the order of their ids: GPT-2's table. A byte that
+    Latin-1 prints stands for itself and comes first; the others borrow characters from U+0100
+    on."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(0x100) if byte not in printable]
-    return {byte: chr(byte) for byte in printable} | {
-        byte: chr(0x100 + i) for i, byte in enumerate(others)
-    }
+    borrowed = {byte: chr(0x100 + i) for i, byte in enumerate(others)}
+    return {byte: chr(byte) for byte in printable} | borrowed
 
 
 @cache
@@ -66,8 +62,7 @@ def parse_merges(lines: Iterable[str]) -> tuple[tuple[str, str], ...]:
 
 
 def clean(text: str) -> str:
-    """What the words are taken from: ftfy's repairs, runs of white space as one space, lower
-    case."""
+    """What the words are taken from: repaired, in lower case, white space as single spaces."""
     import ftfy
     import regex
 
@@ -83,15 +78,11 @@ def words_of(text: str) -> list[str]:
 
 @cache
 def word_pattern() -> Any:
-    """How CLIP splits a clean text: English endings, runs of letters, single digits, runs of the
-    rest."""
+    """How CLIP splits a clean text: English endings, letters, single digits, runs of the rest."""
     import regex
 
-    endings = r"'s|'t|'re|'ve|'m|'ll|'d"
-    specials = "|".join(map(regex.escape, (START, END)))
-    return regex.compile(
-        rf"{specials}|{endings}|\p{{L}}+|\p{{N}}|[^\s\p{{L}}\p{{N}}]+", regex.IGNORECASE
-    )
+    first = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d"
+    return regex.compile(rf"{first}|\p{{L}}+|\p{{N}}|[^\s\p{{L}}\p{{N}}]+", regex.IGNORECASE)
 
 
 class Tokenizer:
@@ -118,12 +109,9 @@ class Tokenizer:
         self.vocabulary = {piece: i for i, piece in enumerate(pieces)}
         if len(self.vocabulary) < len(pieces):
             raise ValueError("two merges make the same piece: each may stand in the list once")
-        if not all(
-            left in self.vocabulary and right in self.vocabulary for left, right in self.merges
-        ):
-            raise ValueError(
-                "a merge joins pieces that are neither bytes nor made by another merge"
-            )
+        if not self.vocabulary.keys() >= {piece for pair in self.merges for piece in pair}:
+            what = "neither bytes nor made by another merge"
+            raise ValueError(f"a merge joins pieces that are {what}")
         self._ranks = {pair: rank for rank, pair in enumerate(self.merges)}
         self.start, self.end = self.vocabulary[START], self.vocabulary[END]
         self.pad = self.end if pad is None else pad
@@ -147,8 +135,7 @@ class Tokenizer:
         return len(self.vocabulary)
 
     def __call__(self, texts: str | Sequence[str]) -> Tensor:
-        """A text or B texts -> (B, length) int64: start, at most length - 2 tokens, end,
-        padding."""
+        """A text or B texts -> (B, length) int64, each cut to its first length - 2 tokens."""
         texts = [texts] if isinstance(texts, str) else texts
         rows = [self.row(self.encode(text)[: self.length - 2]) for text in texts]
         return torch.tensor(rows, dtype=torch.int64).reshape(-1, self.length)
@@ -167,6 +154,11 @@ class Tokenizer:
                 self._known[word] = [self.vocabulary[piece] for piece in self.join(word)[0]]
             ids += self._known[word]
         return ids
+
+    def spelt(self, texts: Iterable[str]) -> list[str]:
+        """The words of these texts that take several pieces, each once."""
+        read = dict.fromkeys(word for text in texts for word in words_of(text) if word.isalpha())
+        return [word for word in read if len(self.join(word)[0]) > 1]
 
     def join(self, word: str) -> tuple[list[str], list[tuple[str, str]]]:
         """The pieces of one word, and the merges that made them."""

@@ -41,8 +41,7 @@ def clip_tokenizer() -> Tokenizer:
 def unlearnt(tokenizer: Tokenizer, texts: Iterable[str]) -> list[str]:
     """The words of these texts that such a tokenizer spells in other pieces than CLIP's, each
     once: what CLIP's has whole (or in two, like cyan) it would have as well, had it met them."""
-    read = dict.fromkeys(word for text in texts for word in words_of(text) if word.isalpha())
-    spelt = [word for word in read if len(tokenizer.join(word)[0]) > 1]
+    spelt = tokenizer.spelt(texts)
     full = clip_tokenizer() if spelt else tokenizer
     return [word for word in spelt if tokenizer.join(word)[0] != full.join(word)[0]]
 

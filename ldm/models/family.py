@@ -69,10 +69,8 @@ class Family:
         divided = [(tower.width, tower.heads) for tower in self.text]
         divided += [(width, part) for width in (*levels, unet.channels[-1])]
         if any(width % count for width, count in divided):
-            raise ValueError(
-                "attention heads must divide their width equally: "
-                "change heads, head_width or the widths"
-            )
+            remedy = "change heads, head_width or the widths"
+            raise ValueError(f"attention heads must divide their width equally: {remedy}")
         for tower in self.text:
             if tower.layer > tower.layers or (tower.pad or 0) >= tower.vocabulary:
                 raise ValueError(

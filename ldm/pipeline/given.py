@@ -105,6 +105,6 @@ def pictures(given: Tensor | Image, factor: int) -> Tensor:
 
 def tell_unlearnt(tokenizer: Tokenizer, texts: Sequence[str]) -> None:
     """Warn of words that a model of a small vocabulary has never seen, and draws anyhow."""
-    if lacking := unlearnt(tokenizer, texts):
+    if tokenizer.spelt(texts) and (lacking := unlearnt(tokenizer, texts)):
         words = textwrap.shorten(", ".join(lacking), 200, placeholder=" ...")
         warnings.warn(f"the model has not learnt: {words}", stacklevel=3)

@@ -17,7 +17,7 @@ from ..family import meta_model, parameter_shapes
 from ..keymaps import Source
 from .errors import CheckpointError
 from .foreign import matched, wrong_merges
-from .opening import OpenedCheckpoint, has_own_names, open_checkpoint, stated_family
+from .opening import OpenedCheckpoint, open_checkpoint, stated_family
 
 Sources = Mapping[str, tuple[str, Source]]  # parameters of ours -> see KeyMatch
 
@@ -72,7 +72,7 @@ def locate(
 ) -> tuple[Family, Sources]:
     """The family of a checkpoint, and where each of its parameters is. A complete file of our own
     needs no tables of names; what is wrong with an incomplete one they tell."""
-    if family is None and not ema and "family" in opened.metadata and has_own_names(opened):
+    if family is None and not ema and "family" in opened.metadata:
         stated = stated_family(opened)
         if is_complete(opened, stated) and not stated.unet.concat_channels:
             return stated, {name: (name, Source(name.split(".")[0])) for name in opened.weights}
@@ -128,8 +128,7 @@ MAX_MERGES = 1_000_000  # CLIP has 48,894
 
 
 def merges_of(opened: OpenedCheckpoint, family: Family) -> tuple[tuple[str, str], ...] | None:
-    """The tokenizer's merges, where they are not CLIP's; as many as the text encoder knows
-    words."""
+    """The tokenizer's merges, where they are not CLIP's, if the text encoder knows as many."""
     known = family.text[0].vocabulary
     if opened.merges is None:
         clips = len(clip_merges()) + 514

@@ -94,12 +94,10 @@ class Weight:
         """Everything between the first element and the last, in a row."""
         if self.offset % self.dtype.itemsize == 0:
             count = self.nbytes // self.dtype.itemsize
-            return torch.frombuffer(
-                self.file.bytes, dtype=self.dtype, count=count, offset=self.offset
-            )
-        return torch.frombuffer(  # processors want numbers at multiples of their size
-            bytearray(self.file.bytes[self.offset : self.offset + self.nbytes]), dtype=self.dtype
-        )
+            whole = self.file.bytes
+            return torch.frombuffer(whole, dtype=self.dtype, count=count, offset=self.offset)
+        copied = bytearray(self.file.bytes[self.offset : self.offset + self.nbytes])
+        return torch.frombuffer(copied, dtype=self.dtype)  # at a multiple of the numbers' size
 
 
 def are_sizes(numbers: Any) -> bool:
@@ -120,9 +118,7 @@ def contiguous_stride(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def is_safetensors(start: bytes) -> bool:
     """By the first bytes of a file."""
-    return (
-        len(start) > 8 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= MAX_HEADER
-    )
+    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= MAX_HEADER
 
 
 def read_safetensors(file: MappedFile) -> tuple[dict[str, Weight], dict[str, str]]:
@@ -130,10 +126,8 @@ def read_safetensors(file: MappedFile) -> tuple[dict[str, Weight], dict[str, str
     is damaged."""
     begin = 8 + int.from_bytes(file.bytes[:8], "little")
     if begin > len(file):
-        raise CheckpointError(
-            f"{file.path} is cut short: only {gigabytes(len(file))} of it are here; "
-            "download it again"
-        )
+        here = f"only {gigabytes(len(file))} of it are here"
+        raise CheckpointError(f"{file.path} is cut short: {here}; download it again")
     if begin - 8 > MAX_TEXT:
         raise CheckpointError(
             f"{file.path} has a header of {gigabytes(begin - 8)}, and no checkpoint has more than "
@@ -152,10 +146,8 @@ def read_safetensors(file: MappedFile) -> tuple[dict[str, Weight], dict[str, str
         raise CheckpointError(f"{file.path} has a damaged safetensors header: {error}") from error
     if end > len(file):
         raise cut_short(file.path, len(file), end)
-    if end < len(file):
-        raise CheckpointError(
-            f"{file.path} is damaged: {len(file) - end} bytes follow after its last tensor"
-        )
+    if (left := len(file) - end) > 0:
+        raise CheckpointError(f"{file.path} is damaged: {left} bytes follow after its last tensor")
     return weights, metadata
 
 
@@ -185,8 +177,7 @@ def _end(file: MappedFile, begin: int, weights: dict[str, Weight]) -> int:
     end = begin
     for name, weight in sorted(weights.items(), key=lambda item: (item[1].offset, item[1].nbytes)):
         if weight.offset != end:
-            raise ValueError(
-                f"{name} begins {weight.offset - end} bytes after its predecessor's end"
-            )
+            gap = f"{weight.offset - end} bytes after its predecessor's end"
+            raise ValueError(f"{name} begins {gap}")
         end += weight.nbytes
     return end

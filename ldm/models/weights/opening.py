@@ -38,12 +38,10 @@ def open_checkpoint(path: str | Path, alone: bool = False) -> OpenedCheckpoint:
     alone   it may also be the folder of one network within a diffusers folder
     """
     path = Path(os.path.expanduser(path))  # Path.expanduser raises where there is no such user
-    try:
-        if path.is_dir():
-            from .folder_files import open_folder  # which opens files, too
+    from .folder_files import open_folder  # which opens files, too
 
-            return open_folder(path, alone)
-        return open_file(path)
+    try:
+        return open_folder(path, alone) if path.is_dir() else open_file(path)
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no file or folder {error.filename}") from error
     except OSError as error:
@@ -65,11 +63,6 @@ def open_file(path: Path) -> OpenedCheckpoint:
     return OpenedCheckpoint(path, "torch", weights)
 
 
-def has_own_names(opened: OpenedCheckpoint) -> bool:
-    """Whether a tensor has the name of the parameter it is, as in the files of this library."""
-    return any(name.startswith("unet.stem.") for name in opened.weights)
-
-
 def stated_family(opened: OpenedCheckpoint) -> Family:
     """The family in the header of a file that this library wrote."""
     try:
@@ -88,9 +81,8 @@ def buildable(family: Family, opened: OpenedCheckpoint) -> Family:
         parameter_shapes(family)
     except (ValueError, TypeError, RuntimeError, OverflowError, ZeroDivisionError) as error:
         reason = str(error).partition("\n")[0]  # torch adds its C++ trace
-        raise CheckpointError(
-            f"{opened.path} describes networks that cannot be built: {reason}"
-        ) from error
+        what = f"networks that cannot be built: {reason}"
+        raise CheckpointError(f"{opened.path} describes {what}") from error
     return family
 
 

@@ -11,7 +11,7 @@ from ..family import parameter_shapes
 from ..keymaps import KeyFormat, table
 from .folder import family_of
 from .mapped import Weight
-from .opening import OpenedCheckpoint, buildable, has_own_names, stated_family
+from .opening import OpenedCheckpoint, buildable, stated_family
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,11 @@ def key_format_of(opened: OpenedCheckpoint) -> KeyFormat:
     if opened.container == "folder":
         return "diffusers"
     return "ldm" if has_own_names(opened) else "compvis"
+
+
+def has_own_names(opened: OpenedCheckpoint) -> bool:
+    """Whether a tensor has the name of the parameter it is, as in the files of this library."""
+    return any(name.startswith("unet.stem.") for name in opened.weights)
 
 
 def fits(weights: Mapping[str, Weight], family: Family, key_format: KeyFormat) -> bool:
