@@ -8,7 +8,7 @@ import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ldm.clip.tokenizer import Tokenizer, clean, clip_merges, parse_merges
+from ldm.clip.tokenizer import CLIP_SIZE, Tokenizer, clean, clip_merges, parse_merges
 from ldm.clip.vocabulary import decode, tokenizer_for_words
 
 CASES = json.loads((Path(__file__).parent / "data" / "tokenizer_cases.json").read_text())["cases"]
@@ -35,7 +35,7 @@ def test_there_are_200_known_cases():
 
 def test_vocabulary():
     assert (len(CLIP), CLIP.start, CLIP.end, CLIP.pad, CLIP.length) == (
-        49408,
+        CLIP_SIZE,
         49406,
         49407,
         49407,

@@ -29,6 +29,7 @@ from torch import Tensor
 
 END_OF_WORD = "</w>"
 START, END = "<|startoftext|>", "<|endoftext|>"
+CLIP_SIZE = 49_408  # of CLIP's vocabulary
 
 
 def byte_characters() -> dict[int, str]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..clip.model import TextEncoder
-from ..clip.tokenizer import Tokenizer, clip_merges
+from ..clip.tokenizer import CLIP_SIZE, Tokenizer, clip_merges
 from ..conditioning import Conditioning
 from ..images.files import to_pil
 from ..images.watermark import marked
@@ -213,7 +213,7 @@ class LatentDiffusion:
         repeat_chunks: bool = False,
     ) -> Conditioning:
         """What the U-Net is told of B texts; as long as the longest. See `encode_prompts`."""
-        if len(self.tokenizer.merges) < len(clip_merges()):
+        if len(self.tokenizer) < CLIP_SIZE:
             tell_unlearnt(self.tokenizer, texts)
         read = partial(encode_prompts, self.towers, texts, prompt_syntax, clip_skip, repeat_chunks)
         encoded = read()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...clip.model import TextEncoder
-from ...clip.tokenizer import Tokenizer, clip_merges, parse_merges
+from ...clip.tokenizer import CLIP_SIZE, Tokenizer, clip_merges, parse_merges
 from ...unet import UNet
 from ...vae import VAE
 from ..families import Family, as_family
@@ -131,9 +131,8 @@ def merges_of(opened: OpenedCheckpoint, family: Family) -> tuple[tuple[str, str]
     """The tokenizer's merges, where they are not CLIP's, if the text encoder knows as many."""
     known = family.text[0].vocabulary
     if opened.merges is None:
-        clips = len(clip_merges()) + 514
-        if opened.container == "folder" and known != clips:
-            raise wrong_merges(opened, clips, known)
+        if opened.container == "folder" and known != CLIP_SIZE:
+            raise wrong_merges(opened, CLIP_SIZE, known)
         return None
     try:
         if opened.merges.count("\n") > MAX_MERGES:
@@ -144,4 +143,4 @@ def merges_of(opened: OpenedCheckpoint, family: Family) -> tuple[tuple[str, str]
         raise CheckpointError(f"{opened.path} has damaged merges: {error}") from error
     if count != known:
         raise wrong_merges(opened, count, known)
-    return None if merges == clip_merges() else merges
+    return None if count == CLIP_SIZE and merges == clip_merges() else merges
