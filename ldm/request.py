@@ -7,11 +7,13 @@ are read off the fields.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
-from .runtime.options import check_fields, documented, kinds, known, option
+from .runtime.checks import check_fields, kinds, known
+from .runtime.options import documented, option
+from .runtime.renamed import with_new_names
 
 T = TypeVar("T")
 SIDE, MARGIN, SIGMA = (1, 2**15), (0, 2**15), (0, 10**4)  # bounds: pixels, pixels, noise levels
@@ -202,6 +204,11 @@ class Request:
 
         return [part(i) for i in range(0, len(prompts), size)]
 
+    def filled(self, **defaults: Any) -> Request:
+        """Every field that is None takes its default."""
+        missing = {name: value for name, value in defaults.items() if getattr(self, name) is None}
+        return replace(self, **missing)
+
     def kept(self, pictures: Sequence[T]) -> Sequence[T]:
         """Of all its pictures, or of something for each of them, what is wanted: all, or the one
         that is `only`."""
@@ -228,31 +235,6 @@ class Request:
         for name in options:
             known(name, kinds(Request), "option of a request")
         return cls(**options)
-
-
-# fmt: off
-RENAMED = {  # since version 0.1, in whose pictures the old names stand
-    "scale": "guidance_scale", "rescale": "guidance_rescale", "emphasis": "prompt_syntax",
-    "exact_steps": "full_steps", "match_colours": "color_correction", "skip": "noise_offset",
-    "repaint_from": "masked_content", "only_masked": "inpaint_only_masked", "enlarge": "upscale",
-    "padding": "masked_padding", "variation": "subseed_strength", "variation_seed": "subseed",
-}
-# fmt: on
-
-
-def with_new_names(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options under the names of today: one field instead of two where the two belong together."""
-    new = {RENAMED.get(name, name): value for name, value in options.items()}
-    low, high = new.pop("guide_low", None), new.pop("guide_high", None)
-    if low or high is not None:
-        new["guidance_interval"] = (low or 0, SIGMA[1] if high is None else high)
-    sides = new.pop("noise_width", None), new.pop("noise_height", None)
-    if any(side is not None for side in sides):
-        own = new.get("width"), new.get("height")
-        new["seed_resize_from"] = tuple(b if a is None else a for a, b in zip(sides, own))
-    if (pixels := new.pop("hires_pixels", None)) is not None:
-        new["hires_upscaler"] = "pixels" if pixels else "latent"
-    return new
 
 
 def plain(texts: tuple[str, ...]) -> str | tuple[str, ...]:

@@ -17,6 +17,7 @@ from ldm.images.files import read_text
 from ldm.models.families import Family
 from ldm.pipeline.job import Job
 from ldm.pipeline.model import LatentDiffusion
+from ldm.pipeline.passes import levels_and_start
 from ldm.request import Request
 from ldm.samplers import SAMPLERS, Noise, Sampler, Step
 from ldm.unet import UNet, UNetConfig
@@ -74,6 +75,12 @@ def pixels(image: Image.Image) -> Any:
 def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
     """Standard normals that are always the same."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def noise_levels(*asked: Any) -> list[float]:
+    """The sigmas to walk, see `levels_and_start`."""
+    whole, first = levels_and_start(*asked)
+    return whole[first:]
 
 
 def latents(

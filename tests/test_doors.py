@@ -55,7 +55,7 @@ def test_latents_are_one_for_all_pictures_or_one_for_each(tiny):
 def test_the_seeds_own_noise_gives_the_seeds_picture(tiny, name):
     request = Request("a cat", seed=7, count=2, sampler="euler_ancestral", compat=name)
     job = tiny.resolve(request)
-    own = job.profile.make_noise(job.seeds, job.passes[0].sigmas)(torch.zeros(2, 4, 8, 8))
+    own = job.noise(job.passes[0], tiny.dtype)(torch.zeros(2, 4, 8, 8))
     assert torch.equal(latents(tiny, request, noise=own), latents(tiny, request))
 
 

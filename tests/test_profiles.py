@@ -5,10 +5,13 @@ import math
 
 import pytest
 import torch
+from PIL import Image
 
 from ldm.compat.noise import NOISES, CompatNoise
 from ldm.compat.profiles import DEFAULT, PROFILE_NAMES, PROFILES
-from ldm.request import PROMPT_SYNTAXES
+from ldm.pipeline.passes import all_levels, automatic_schedule
+from ldm.pipeline.streams import draws
+from ldm.request import PROMPT_SYNTAXES, Request
 from ldm.samplers import SAMPLERS, SCHEDULES, Noise, NoiseSchedule, scaled_linear_betas
 
 SCHEDULE = NoiseSchedule(scaled_linear_betas())
@@ -33,19 +36,20 @@ def test_columns_of_samplers_speak_of_programs_and_schedules_that_exist():
 
 
 @EACH
-def test_noise_is_the_programs(name):
-    seeds, sigmas, x = [3, 4], [9.0, 1.0, 0.0], torch.zeros(2, 4, 8, 8)
-    made = PROFILES[name].make_noise(seeds, sigmas, noise_offset=2, ensd=5)
-    theirs = CompatNoise(NOISES[name], seeds, sigmas, noise_offset=2, ensd=5)
+def test_noise_is_the_programs(tiny, name):
+    request = Request(seed=3, count=2, compat=name, noise_offset=2, ensd=5)
+    job, x = tiny.resolve(request), torch.zeros(2, 4, 8, 8)
+    made = job.noise(job.passes[0], tiny.dtype)
+    theirs = CompatNoise(NOISES[name], [3, 4], job.passes[0].sigmas, noise_offset=2, ensd=5)
     for _ in range(2):
         assert torch.equal(made(x), theirs(x))
-    assert PROFILES[name].per_image == NOISES[name].per_image == name.startswith("a1111")
+    assert job.per_image == NOISES[name].per_image == name.startswith("a1111")
 
 
-def test_our_noise_is_of_each_picture():
-    assert DEFAULT.per_image
-    x = torch.zeros(1, 4, 8, 8)
-    assert torch.equal(DEFAULT.make_noise([3], [9.0, 0.0])(x), Noise([3])(x))
+def test_our_noise_is_of_each_picture(tiny):
+    job, x = tiny.resolve(Request(seed=3)), torch.zeros(1, 4, 8, 8)
+    assert job.per_image
+    assert torch.equal(job.noise(job.passes[0], tiny.dtype)(x), Noise([3])(x))
 
 
 @pytest.mark.parametrize(
@@ -66,8 +70,12 @@ def test_whether_the_first_noise_leaves_room_for_a_latent_of_variance_1(
     name, sampler, schedule, at_top, with_one
 ):
     sigma = 14.0 if at_top else 7.0
-    scale = PROFILES[name].initial_noise_scale(SAMPLERS[sampler], schedule, sigma, 14.0)
-    assert scale == (math.sqrt(1 + sigma**2) if with_one else sigma)
+    scale, expected = PROFILES[name].initial_noise_scale, math.sqrt(1 + sigma**2)
+    if scale is None:
+        assert with_one
+    else:
+        found = scale(SAMPLERS[sampler], schedule, sigma, 14.0)
+        assert found == (expected if with_one else sigma)
 
 
 @pytest.mark.parametrize(
@@ -101,14 +109,14 @@ def test_automatic_schedules():
         ("diffusers", "dpmpp_2m", "sgm_linspace"),
     ):
         profile, sampler = PROFILES[name], SAMPLERS[sampler]
-        assert profile.automatic_schedule(sampler) == schedule
+        assert automatic_schedule(profile, sampler) == schedule
         expected = sampler.sigmas(SCHEDULE, 8, schedule)
-        assert profile.sigmas(sampler, SCHEDULE, 8, "automatic") == expected
+        assert all_levels(profile, SCHEDULE, sampler, "automatic", 8) == expected
 
 
 def test_beta_is_over_training_steps_where_the_program_has_it_so():
     def levels(name):
-        return PROFILES[name].sigmas(SAMPLERS["euler"], SCHEDULE, 10, "beta")
+        return all_levels(PROFILES[name], SCHEDULE, SAMPLERS["euler"], "beta", 10)
 
     over_steps, over_sigma = (SCHEDULES[name](SCHEDULE, 10) for name in ("beta", "beta_sigma"))
     assert levels(None) == levels("comfyui") == over_steps
@@ -118,7 +126,7 @@ def test_beta_is_over_training_steps_where_the_program_has_it_so():
 def test_next_to_last_sigmas():
     def discarded(name):
         found = {
-            sampler.name: PROFILES[name].sigmas(sampler, SCHEDULE, 6, "karras")
+            sampler.name: all_levels(PROFILES[name], SCHEDULE, sampler, "karras", 6)
             for sampler in SAMPLERS.values()
         }
         assert {len(sigmas) for sigmas in found.values()} == {7}
@@ -131,22 +139,28 @@ def test_next_to_last_sigmas():
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_where_the_last_step_leads_to_the_first_training_step(name):
-    ends = {s.name for s in SAMPLERS.values() if PROFILES[name].ends_at_sigma_min(s)}
+    ends = {s.name for s in SAMPLERS.values() if PROFILES[name].program in s.ends_at_sigma_min}
     theirs = set() if name in (None, "comfyui") else {"ddim", "plms"}
     theirs |= {"dpmpp_2m"} if name == "compvis" else set()
     assert ends == theirs | {"dpm_solver"}
 
 
-def test_changes_of_a_prompt_go_by_steps_or_by_calls():
-    euler, heun = SAMPLERS["euler"], SAMPLERS["heun"]
-    assert [DEFAULT.changes(s, 20, 15) for s in (euler, heun)] == [15, 15]
-    assert [PROFILES["a1111"].changes(s, 20, 15) for s in (euler, heun)] == [20, 40]
-    assert (DEFAULT.change(step=3, call=5), PROFILES["a1111"].change(step=3, call=5)) == (3, 5)
+@pytest.mark.parametrize(
+    ("name", "sampler", "changes"),
+    [(None, "euler", 15), (None, "heun", 15), ("a1111", "euler", 20), ("a1111", "heun", 40)],
+)
+def test_changes_of_a_prompt_go_by_steps_or_by_calls(tiny, name, sampler, changes):
+    """By the 15 steps that run, or by the calls of all 20 that were asked for."""
+    picture = Image.new("RGB", (16, 16))
+    request = Request(steps=20, strength=0.74, sampler=sampler, compat=name)
+    assert tiny.resolve(request, picture).passes[0].changes == changes
 
 
-def test_only_compviss_batches_share_a_stream():
+def test_only_compviss_batches_share_a_stream(tiny):
     """Each step draws, though nothing is added without eta; PLMS's first step twice."""
-    for name, profile in PROFILES.items():
-        assert (profile.draws(SAMPLERS["ddim"], 20) is None) == (name != "compvis")
-    made = [PROFILES["compvis"].draws(SAMPLERS[s], 20) for s in ("ddim", "plms", "euler")]
-    assert made == [21, 22, 1]
+    assert [name for name, profile in PROFILES.items() if profile.one_stream] == ["compvis"]
+
+    def made(sampler):
+        return draws(tiny.resolve(Request(steps=20, sampler=sampler, compat="compvis")))
+
+    assert [made(sampler) for sampler in ("ddim", "plms", "euler")] == [21, 22, 1]

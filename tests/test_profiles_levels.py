@@ -6,9 +6,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from helpers import first_call, levels, network_calls, random_picture
+from helpers import first_call, levels, network_calls, noise_levels, random_picture
 from ldm.compat.profiles import PROFILE_NAMES, PROFILES
-from ldm.pipeline.passes import noise_levels
 from ldm.request import Request
 from ldm.samplers import SAMPLERS
 
@@ -92,8 +91,9 @@ def test_the_ends_of_strength(tiny, name):
 )
 def test_scale_of_the_first_noise(tiny, name, sampler, schedule, with_one):
     request = Request("a", seed=7, steps=5, sampler=sampler, schedule=schedule, compat=name)
-    sigmas = tiny.resolve(request).passes[0].sigmas
-    noise = PROFILES[name].make_noise([7], sigmas)(torch.zeros(1, 4, 8, 8))
+    job = tiny.resolve(request)
+    sigmas = job.passes[0].sigmas
+    noise = job.noise(job.passes[0], tiny.dtype)(torch.zeros(1, 4, 8, 8))
     expected = noise if with_one else noise * sigmas[0] / math.sqrt(1 + sigmas[0] ** 2)
     seen = first_call(tiny, request).x
     torch.testing.assert_close(seen[:1], expected, atol=1e-6, rtol=1e-5)
@@ -124,7 +124,7 @@ def test_comfyui_adds_the_noise_of_the_top_level_to_a_picture_as_to_nothing(tiny
     request = Request("a", seed=7, steps=3, strength=1, compat="comfyui")
     job = tiny.resolve(request, PICTURE)
     sigma, clean = job.passes[0].sigmas[0], tiny.encode(job.init.image)
-    noise = PROFILES["comfyui"].make_noise([7], [sigma, 0.0])(clean)
+    noise = job.noise(job.passes[0], tiny.dtype)(clean)
     expected = clean / math.sqrt(1 + sigma**2) + noise
     seen = first_call(tiny, request, PICTURE).x
     torch.testing.assert_close(seen[:1], expected, atol=1e-5, rtol=1e-5)

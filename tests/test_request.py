@@ -9,8 +9,9 @@ import pytest
 import ldm.request
 from helpers import PICTURE
 from ldm.pipeline.job import resolve
-from ldm.request import RENAMED, Request
-from ldm.runtime.options import known
+from ldm.request import Request
+from ldm.runtime.checks import known
+from ldm.runtime.renamed import RENAMED
 
 OLD = Path(__file__).parent / "data/request-0.1.json"
 FULL = Request(

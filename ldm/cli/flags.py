@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ..models.families import family_named
 from ..request import Request
-from ..runtime.options import kinds, known
+from ..runtime.checks import kinds, known
 
 SAMPLES = {"txt2img": (2, 3), "img2img": (1, 2)}  # CompVis's n_iter and n_samples; others make one
 

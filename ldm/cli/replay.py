@@ -14,7 +14,7 @@ from ..pipeline.batches import draw as events
 from ..pipeline.batches import plan
 from ..pipeline.job import Job
 from ..request import Request
-from ..runtime.options import kinds
+from ..runtime.checks import kinds
 from .draw import open_model
 from .output import Output
 from .printing import printable, say

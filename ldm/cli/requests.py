@@ -8,7 +8,7 @@ from typing import Any
 from ..pipeline.batches import merged
 from ..pipeline.passes import check
 from ..request import Request
-from ..runtime.options import kinds
+from ..runtime.checks import kinds
 from .flags import Axis
 from .lines import masked_pictures, read_lines
 

@@ -5,24 +5,16 @@ rows of the programs stand in `profiles`, and how each of them has a sampler in 
 The pipeline reads the fields of a row, and never asks which program it is.
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
-import torch
-
-from ..samplers import Noise, NoiseSchedule, Sampler
-from .noise import CompatNoise, NoiseSource
+from ..samplers import Sampler
+from .noise import NoiseSource
 
 NoiseScale = Callable[[Sampler, str, float, float], float]  # sampler, schedule, sigma, sigma_max
 Steps = Callable[[int, float], int]  # steps, strength -> steps
 HiresSide = Callable[[int, float, int], int]  # side, factor, the VAE's factor -> side
-
-
-def unit_variance(sampler: Sampler, schedule: str, sigma: float, sigma_max: float) -> float:
-    """As for a clean latent of variance 1: what the network sees is standard normal."""
-    return math.sqrt(1 + sigma**2)
 
 
 def rounded(steps: int, strength: float) -> int:
@@ -47,7 +39,7 @@ class Profile:
     noise        where its noise comes from; None: from this library's `Noise`
     initial_noise_scale  what the first noise is multiplied with, where there is no picture to start
                  from: of the sampler, the schedule's name, the first sigma and the schedule's
-                 sigma_max
+                 sigma_max; None: as an unknown latent of variance 1 has it, sqrt(1 + sigma^2)
     full_noise_img2img   whether that also holds for the noise that is added to a picture
     linear_sigma, round_t  see `NoiseSchedule`
     schedules    what its names of schedules mean, where they mean something else here
@@ -70,7 +62,7 @@ class Profile:
     name: str | None = None
     program: str = ""
     noise: NoiseSource | None = None
-    initial_noise_scale: NoiseScale = unit_variance
+    initial_noise_scale: NoiseScale | None = None
     full_noise_img2img: bool = False
     linear_sigma: bool = False
     round_t: bool = False
@@ -88,62 +80,3 @@ class Profile:
     slerp_dims: tuple[int, ...] = (1, 2, 3)
     one_stream: bool = False
     truncate: bool = False
-
-    @property
-    def per_image(self) -> bool:
-        """Whether a picture has its noise to itself; else it is a part of its batch's."""
-        return self.noise is None or self.noise.per_image
-
-    def make_noise(
-        self,
-        seeds: Sequence[int],
-        sigmas: Sequence[float],
-        dtype: torch.dtype = torch.float32,
-        noise_offset: int = 0,
-        ensd: int = 0,
-    ) -> Noise:
-        """The noise of pictures with these seeds, on the way down these sigmas. Others: see
-        `CompatNoise`."""
-        if self.noise is None:
-            return Noise(seeds)
-        return CompatNoise(self.noise, seeds, sigmas, dtype, noise_offset, ensd)
-
-    def automatic_schedule(self, sampler: Sampler) -> str:
-        return sampler.schedules.get(self.program, sampler.schedule)
-
-    def sigmas(
-        self, sampler: Sampler, noise_schedule: NoiseSchedule, steps: int, schedule: str
-    ) -> list[float]:
-        """`Sampler.sigmas`, as this program has the sampler and the schedule."""
-        if schedule == "automatic":
-            schedule = self.automatic_schedule(sampler)
-        discard = sampler.discards.get(self.program, sampler.discard_next_to_last)
-        theirs = replace(sampler, discard_next_to_last=discard)
-        return theirs.sigmas(noise_schedule, steps, self.schedules.get(schedule, schedule))
-
-    def ends_at_sigma_min(self, sampler: Sampler) -> bool:
-        """Whether the last step leads to the noise of the first training step, where others go to
-        0."""
-        return self.program in sampler.ends_at_sigma_min
-
-    def noises_above(self, sampler: Sampler) -> bool:
-        """Whether `noise_one_above` holds, which it does for the samplers that the program has."""
-        return self.noise_one_above and self.ends_at_sigma_min(sampler)
-
-    def changes(self, sampler: Sampler, asked: int, run: int) -> int:
-        """How many times a prompt can change, when so many steps were asked for, and so many
-        run."""
-        return asked * sampler.calls_per_step if self.calls_count else run
-
-    def change(self, step: int, call: int) -> int:
-        """Which of these it is in a step, counted from 1, at a call of the network, counted from
-        0."""
-        return call if self.calls_count else step
-
-    def draws(self, sampler: Sampler, steps: int) -> int | None:
-        """How many draws of the noise a batch makes, by which the next one's begins later; None:
-        batches do not share a stream."""
-        if not self.one_stream:
-            return None
-        extra = sampler.extra_draws.get(self.program)
-        return 1 if extra is None else 1 + steps + extra

@@ -17,9 +17,9 @@ from torch import Tensor
 from ..images.files import to_pil
 from ..request import Request, plain
 from ..runtime.device import free_memory
-from .denoise import always_guided
 from .job import Job
 from .run import run
+from .streams import continued
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -95,11 +95,11 @@ def plan(
     for request in requests:
         image, mask = (images or {}).get(str(request.image)), (masks or {}).get(str(request.mask))
         job = model.resolve(request, image, mask)
-        if request.only is not None and job.profile.per_image:
+        if request.only is not None and job.per_image:
             jobs.append(job.split(1)[request.only])
         else:
             jobs += job.split(min(size, batch_size(model, job)))
-    return list(continued(jobs))
+    return list(continued(jobs)) if any(job.profile.one_stream for job in jobs) else jobs
 
 
 def batch_size(model: LatentDiffusion, job: Job) -> int:
@@ -108,7 +108,7 @@ def batch_size(model: LatentDiffusion, job: Job) -> int:
     All of them where they share their noise, and one where its batch would show in it: see
     `always_guided`.
     """
-    if not job.profile.per_image:
+    if not job.per_image:
         return job.request.total
     last = job.passes[-1]
     if last.sampler.adaptive or (model.device.type == "cpu" and not always_guided(job)):
@@ -121,21 +121,14 @@ def batch_size(model: LatentDiffusion, job: Job) -> int:
     return max(1, min(16, free_memory(model.device) // 2 // size))
 
 
-def continued(jobs: Sequence[Job]) -> Iterator[Job]:
-    """Jobs whose seeds follow one another, by a program that seeds once in a run, share a stream of
-    noise: each leaves out what those before it drew."""
-    seed = offset = after = -1
-    for job in jobs:
-        draws = job.profile.draws(job.passes[0].sampler, len(job.passes[0].sigmas) - 1)
-        if draws is None:
-            yield job
-            continue
-        first = job.request.seed
-        if first != after:
-            seed, offset = first, job.request.noise_offset
-        yield replace(job, request=replace(job.request, seed=seed, noise_offset=offset))
-        offset += draws
-        after = first + job.request.total
+def always_guided(job: Job) -> bool:
+    """Whether the network is never called on a single latent, but at least on one with its prompt
+    and one without.
+
+    On a CPU a convolution of one is rounded otherwise than of several, which is all that shows of a
+    batch's size.
+    """
+    return job.guidance_scale != 1 and job.request.guidance_interval is None
 
 
 def merged(pictures: Sequence[Request], size: int) -> list[Request]:

@@ -3,29 +3,23 @@
 UNet                      the prediction of a network that is told t and a Conditioning
 ModelDenoiser             what it means: D(x, sigma, conditioning)
 Guided                    several branches in one call, combined: D(x, sigma)
-Changing, side_by_side    prompts that change on the way, or differ in shape
-tiled, masked_denoiser    larger latents; what is known of the picture
+changing, side_by_side    prompts that change on the way, or differ in shape
+within_regions            larger latents in tiles; what is known of the picture
 Watched                   what the sampler is given: counted, recorded, finite
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..conditioning import Conditioning
-from ..images.colour import with_luminance
-from ..layers import seamless
 from ..prompts.conditioner import PromptBatch, batch_by_shape, branches
-from ..prompts.schedule import PromptSchedule, Reads
+from ..prompts.schedule import Reads
 from ..runtime.finite import broken
-from ..runtime.tiles import overlap_of
 from ..samplers import Denoiser, ModelDenoiser, Network
 from ..samplers.guidance import (
     Guided,
@@ -35,10 +29,11 @@ from ..samplers.guidance import (
     guidance_rescale,
     unguided,
 )
-from ..samplers.wrappers import masked_denoiser, project_denoised, recorded, tiled
+from ..samplers.wrappers import recorded
+from .changing import changing, side_by_side
+from .regions import around, within_regions
 
 if TYPE_CHECKING:
-    from ..unet import UNet
     from .job import Job
     from .model import LatentDiffusion
     from .passes import Pass
@@ -86,37 +81,9 @@ def denoiser(
     request, init = job.request, job.init
     network = model.unet if request.seamless is None else around(model.unet, request.seamless)
     denoise = guided(model, job, part, clock, network)
-    if request.tile is not None:
-        tile = request.tile // model.vae.factor
-        denoise = tiled(denoise, tile, overlap_of(tile))
-    if init is None or clean is None:
+    if request.tile is None and init is None:
         return denoise
-    if init.keep_luminance:
-        encode = partial(model.encode, tile=request.tile, axes=request.seamless)
-        decode = partial(model.decode, tile=request.tile, axes=request.seamless)
-        image = init.image.to(clean)
-        denoise = project_denoised(
-            denoise, lambda denoised: encode(with_luminance(decode(denoised), image))
-        )
-    if init.mask is None:
-        return denoise
-    return masked_denoiser(denoise, clean, latent_mask(init.mask, clean))
-
-
-def around(unet: UNet, axes: str) -> Network:
-    """The U-Net with maps that join themselves along the axes."""
-
-    def network(x: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
-        with seamless(unet, axes):
-            return unet(x, t, conditioning)
-
-    return network
-
-
-def latent_mask(mask: Tensor, clean: Tensor) -> Tensor:
-    """The mask of a picture (1, 1, H, W) for its latents (B, Z, h, w): 1 where any pixel is.
-    -> (1, 1, h, w)"""
-    return F.adaptive_max_pool2d(mask.to(clean), clean.shape[-2:])
+    return within_regions(denoise, model, job, clean)
 
 
 def guided(
@@ -141,18 +108,6 @@ def guided(
     return parts[0] if len(parts) == 1 else side_by_side(batches, parts)
 
 
-def side_by_side(batches: list[PromptBatch], parts: list[Denoiser]) -> Denoiser:
-    """D of pictures that cannot be computed in one batch, because their prompts differ in shape."""
-
-    def denoise(x: Tensor, sigma: float) -> Tensor:
-        denoised = torch.empty_like(x)
-        for batch, part in zip(batches, parts):
-            denoised[batch.pictures] = part(x[batch.pictures], sigma)
-        return denoised
-
-    return denoise
-
-
 def prompted(
     model: LatentDiffusion, job: Job, core: ModelDenoiser, batch: PromptBatch, clock: Clock
 ) -> Denoiser:
@@ -168,19 +123,8 @@ def prompted(
 
     if batch.schedule.constant:
         return build(batch.schedule.at(1))
-    return Changing(build, batch.schedule, lambda: job.profile.change(clock.step, clock.calls))
-
-
-class Changing:
-    """A denoiser whose prompts change on the way: at each call that of the texts that are read."""
-
-    def __init__(
-        self, build: Callable[[Reads], Denoiser], schedule: PromptSchedule, now: Callable[[], int]
-    ) -> None:
-        self.build, self.schedule, self.now = lru_cache(maxsize=4)(build), schedule, now
-
-    def __call__(self, x: Tensor, sigma: float) -> Tensor:
-        return self.build(self.schedule.at(self.now()))(x, sigma)
+    by_calls = job.profile.calls_count
+    return changing(build, batch.schedule, lambda: clock.calls if by_calls else clock.step)
 
 
 def guidance(core: ModelDenoiser, job: Job, rows: list[Conditioning], weights: Tensor) -> Denoiser:
@@ -200,13 +144,3 @@ def guidance(core: ModelDenoiser, job: Job, rows: list[Conditioning], weights: T
         return denoise
     without = Guided(core, rows[1:] if single else rows, plain)
     return guidance_interval(denoise, without, *request.guidance_interval)
-
-
-def always_guided(job: Job) -> bool:
-    """Whether the network is never called on a single latent, but at least on one with its prompt
-    and one without.
-
-    On a CPU a convolution of one is rounded otherwise than of several, which is all that shows of a
-    batch's size.
-    """
-    return job.guidance_scale != 1 and job.request.guidance_interval is None

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ..clip.tokenizer import Tokenizer
-from ..clip.vocabulary import unlearnt
 from ..conditioning import Conditioning
 from ..images.files import rgb, to_tensor
+from ..runtime.checks import numbers
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -73,22 +72,6 @@ def fits(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
     return found[1:] == wanted[1:] and found[0] in (1, wanted[0])
 
 
-def numbers(given: object, name: str, shape: tuple[int | None, ...]) -> None:
-    """ValueError unless these are finite numbers in a tensor of that shape; None: any side above
-    0."""
-    wanted = " x ".join("n" if side is None else str(side) for side in shape)
-    if not isinstance(given, Tensor):
-        raise ValueError(f"{name} must be a tensor {wanted}, not {type(given).__name__}")
-    sides = tuple(given.shape)
-    right = len(sides) == len(shape) and 0 not in sides
-    if not right or any(want not in (None, side) for want, side in zip(shape, sides)):
-        raise ValueError(f"{name} must be a tensor {wanted}, not {sides}")
-    if not given.is_floating_point():
-        raise ValueError(f"{name} must be floating-point numbers, not {given.dtype}")
-    if not given.isfinite().all():
-        raise ValueError(f"{name} must be finite numbers: these have NaN or infinity")
-
-
 def pictures(given: Tensor | Image, factor: int) -> Tensor:
     """What is to be encoded, as (B, 3, H, W); ValueError if it cannot be, by a VAE that makes
     latents smaller by that factor."""
@@ -103,8 +86,7 @@ def pictures(given: Tensor | Image, factor: int) -> Tensor:
     return given
 
 
-def tell_unlearnt(tokenizer: Tokenizer, texts: Sequence[str]) -> None:
+def tell_unlearnt(lacking: Sequence[str]) -> None:
     """Warn of words that a model of a small vocabulary has never seen, and draws anyhow."""
-    if tokenizer.spelt(texts) and (lacking := unlearnt(tokenizer, texts)):
-        words = textwrap.shorten(", ".join(lacking), 200, placeholder=" ...")
-        warnings.warn(f"the model has not learnt: {words}", stacklevel=3)
+    words = textwrap.shorten(", ".join(lacking), 200, placeholder=" ...")
+    warnings.warn(f"the model has not learnt: {words}", stacklevel=3)

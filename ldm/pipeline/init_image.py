@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from ..images.colour import with_colours_of, with_luminance
-from ..images.files import fit, rgb, to_pil, to_tensor
+from ..images.files import fit, open_image, rgb, to_pil, to_tensor
 from ..images.masks import (
     Box,
     binarize_mask,
@@ -22,6 +23,11 @@ from ..request import Request
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from ..models.families import Family
+    from .given import Given
+
+    Picture = str | Path | Image | Tensor  # a file, PIL's, or (1, 3, H, W) in [-1, 1]
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,13 @@ class InitImage:
     keep_luminance: bool = False
     color_correction: bool = False
 
+    def check_size(self, request: Request) -> None:
+        """ValueError unless the picture is of the size that the request asks for."""
+        height, width = self.image.shape[2:]
+        if (width, height) != (size := (request.width, request.height)):
+            what = f"an image of {width} x {height} for a picture of {size[0]} x {size[1]}"
+            raise ValueError(what)
+
     def finish(self, images: Tensor, truncate: bool = False) -> list[Image]:
         """Decoded pictures (B, 3, H, W) -> B finished ones. truncate: as in `to_pil`."""
         image = self.image.to(images)
@@ -73,6 +86,39 @@ class InitImage:
             images = with_luminance(images, image)
         pictures = to_pil(images, truncate)
         return pictures if self.overlay is None else [self.overlay(one) for one in pictures]
+
+
+def opened(
+    request: Request, family_size: int, multiple: int, image: Picture, mask: Picture | None
+) -> InitImage:
+    """What the request starts from: the pictures given, or those in the files that are named."""
+    picture = open_image(image) if isinstance(image, str | Path) else image
+    hole = open_image(mask, to_mask) if isinstance(mask, str | Path) else mask
+    return prepare(request, family_size, multiple, picture, hole)
+
+
+def started(
+    request: Request, family: Family, init: InitImage | None, given: Given | None
+) -> tuple[Request, int, int]:
+    """The request with the strength and the tile that go with a picture, or with given latents;
+    and their width and height in pixels."""
+    latents = None if given is None else given.latents
+    if init is not None and latents is not None:
+        raise ValueError("give a picture to start from, or latents, not both")
+    if request.hires is not None:
+        raise ValueError(
+            "the second pass of hires is for pictures from noise: leave out hires, or the image"
+        )
+    masked = init is not None and init.mask is not None
+    request = request.filled(strength=1.0 if masked else 0.75)
+    width = height = family.size
+    if init is not None:
+        height, width = init.image.shape[2:]
+        if request.upscale is not None and request.seamless is None:
+            request = request.filled(tile=family.size)
+    elif isinstance(latents, Tensor) and latents.ndim == 4:
+        height, width = (family.vae.factor * side for side in latents.shape[2:])
+    return request, width, height
 
 
 def prepare(

@@ -7,29 +7,26 @@ known.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+import torch
 
+from ..compat.noise import CompatNoise
 from ..compat.profiles import PROFILES, Profile
-from ..images.files import open_image
-from ..images.masks import to_mask
 from ..images.watermark import check_size
 from ..models.families import Family
 from ..prompts.extra_networks import networks_in
 from ..prompts.wildcards import expanded
 from ..request import Request
-from ..samplers import SAMPLERS, NoiseSchedule
+from ..samplers import SAMPLERS, Noise, NoiseSchedule
 from .given import Given
-from .init_image import InitImage, prepare
-from .passes import Pass, check, named_as_here, passes
+from .init_image import InitImage, opened, started
+from .passes import Pass, automatic_schedule, check, named_as_here, passes
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
-    Picture = str | Path | Image | Tensor  # a file, PIL's, or (1, 3, H, W) in [-1, 1]
+    from .init_image import Picture
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +71,20 @@ class Job:
         return "cut" if cut else self.prompt_syntax
 
     @property
+    def per_image(self) -> bool:
+        """Whether a picture has its noise to itself; else it is a part of its batch's."""
+        return self.profile.noise is None or self.profile.noise.per_image
+
+    def noise(self, part: Pass, dtype: torch.dtype, seeds: Sequence[int] | None = None) -> Noise:
+        """The noise of the pictures in a pass, or of other seeds, as the imitated program has it.
+        dtype: of the network."""
+        source, seeds = self.profile.noise, self.seeds if seeds is None else seeds
+        if source is None:
+            return Noise(seeds)
+        offset, ensd = self.request.noise_offset, self.request.ensd
+        return CompatNoise(source, seeds, part.sigmas, dtype, offset, ensd)
+
+    @property
     def steps(self) -> int:
         """Of all passes. (Samplers that choose their own levels may take more or fewer.)"""
         return sum(len(part.sigmas) - 1 for part in self.passes)
@@ -102,7 +113,7 @@ class Job:
 
     def singles(self) -> list[Request]:
         """For each picture the request that draws it again, and it alone."""
-        if self.profile.per_image:
+        if self.per_image:
             return self.request.split(1)
         return [replace(self.request, only=i) for i in range(self.request.total)]
 
@@ -116,36 +127,38 @@ def resolve(
 ) -> Job:
     """The job that a request is for a family of models; ValueError says what is wrong with it.
     image, mask: instead of the files that the request names."""
-    given = Given() if given is None else given
-    request = with_defaults(request, family)
-    texts = " ".join((*request.prompts, *request.negatives))
-    if request.wildcards is not None or "{" in texts or "__" in texts:
-        request = expanded(request)
-    profile = PROFILES[request.compat]
-    if any("<" in prompt for prompt in request.prompts):
-        for what in networks_in(request.prompts, str(request.prompt_syntax)):
-            warnings.warn(what, stacklevel=2)
-    init = init_image(request, family, image, mask)
-    if init is not None and given.latents is not None:
-        raise ValueError("give a picture to start from, or latents, not both")
-    request = sized(request, family, init, given.latents)
-    schedule = family.noise_schedule(profile.linear_sigma, profile.round_t, request.zero_snr)
-    assert request.guidance_scale is not None
-    assert request.prompt_syntax is not None
-    job = Job(
-        request,
-        profile,
-        schedule,
-        passes(request, profile, schedule, family.vae.factor),
-        request.guidance_scale,
-        request.prompt_syntax,
-        init,
-        given,
-    )
-    given.check(job.latent_shape(family), family.unet.context_width)
+    request = with_texts(with_defaults(request, family))
+    image = request.image if image is None else image
+    mask = request.mask if mask is None else mask
+    init, width, height = None, family.size, family.size
+    if image is not None:
+        init = opened(request, family.size, multiple(family), image, mask)
+    elif mask is not None or request.inpaint_only_masked or request.colourise or request.upscale:
+        raise ValueError("give the picture that is to be inpainted, coloured or enlarged")
+    if init is not None or (given is not None and given.latents is not None):
+        request, width, height = started(request, family, init, given)
+    elif request.strength is not None:
+        raise ValueError(f"strength {request.strength:g} needs an image to start from")
+    request = sized(request, family, width, height)
+    if init is not None:
+        init.check_size(request)
+    job = job_of(request, family, init, Given() if given is None else given)
+    if given is not None:
+        given.check(job.latent_shape(family), family.unet.context_width)
     if request.watermark is not None:
         check_size(*job.size, 8 * len(request.watermark.encode()))
     return job
+
+
+def job_of(request: Request, family: Family, init: InitImage | None, given: Given) -> Job:
+    """The job of a request that has all its defaults."""
+    profile = PROFILES[request.compat]
+    schedule = family.noise_schedule(profile.linear_sigma, profile.round_t, request.zero_snr)
+    walks = passes(request, profile, schedule, family.vae.factor)
+    assert request.guidance_scale is not None
+    assert request.prompt_syntax is not None
+    scale, syntax = request.guidance_scale, request.prompt_syntax
+    return Job(request, profile, schedule, walks, scale, syntax, init, given)
 
 
 def with_defaults(request: Request, family: Family) -> Request:
@@ -154,11 +167,11 @@ def with_defaults(request: Request, family: Family) -> Request:
     A schedule that the imitated program has for the sampler goes first. The family's goes with its
     own sampler; another sampler that is asked for brings the one that suits it.
     """
-    request = filled(
-        request, steps=family.steps, sampler=family.sampler, guidance_scale=family.guidance_scale
+    request = request.filled(
+        steps=family.steps, sampler=family.sampler, guidance_scale=family.guidance_scale
     )
     check(request)
-    request = filled(request, prompt_syntax=PROFILES[request.compat].prompt_syntax)
+    request = request.filled(prompt_syntax=PROFILES[request.compat].prompt_syntax)
     layers = min(tower.layers for tower in family.text)
     if request.clip_skip is not None and request.clip_skip > layers:
         raise ValueError(
@@ -168,16 +181,21 @@ def with_defaults(request: Request, family: Family) -> Request:
     if request.schedule not in (None, "automatic"):
         return request
     sampler, profile = SAMPLERS[str(request.sampler)], PROFILES[request.compat]
-    automatic = profile.automatic_schedule(sampler)
+    automatic = automatic_schedule(profile, sampler)
     own = sampler.name == family.sampler and profile.program not in sampler.schedules
     schedule = family.schedule if request.schedule is None and own else automatic
     return replace(request, schedule=schedule)
 
 
-def filled(request: Request, **defaults: Any) -> Request:
-    """Every field that is None takes its default."""
-    missing = {key: value for key, value in defaults.items() if getattr(request, key) is None}
-    return replace(request, **missing)
+def with_texts(request: Request) -> Request:
+    """The request with its wildcards replaced; a warning tells of what its prompts ask for in
+    vain."""
+    texts = " ".join((*request.prompts, *request.negatives))
+    if request.wildcards is not None or "{" in texts or "__" in texts:
+        request = expanded(request)
+    for what in networks_in(request.prompts, str(request.prompt_syntax)):
+        warnings.warn(what, stacklevel=3)
+    return request
 
 
 def multiple(family: Family) -> int:
@@ -186,42 +204,9 @@ def multiple(family: Family) -> int:
     return int(family.vae.factor * 2 ** (len(family.unet.channels) - 1))
 
 
-def init_image(
-    request: Request, family: Family, image: Picture | None, mask: Picture | None
-) -> InitImage | None:
-    """What the request starts from: the pictures given, or the files that it names."""
-    image = request.image if image is None else image
-    mask = request.mask if mask is None else mask
-    if image is None:
-        if mask is not None or request.inpaint_only_masked or request.colourise or request.upscale:
-            raise ValueError("give the picture that is to be inpainted, coloured or enlarged")
-        return None
-    opened = open_image(image) if isinstance(image, str | Path) else image
-    hole = open_image(mask, to_mask) if isinstance(mask, str | Path) else mask
-    return prepare(request, family.size, multiple(family), opened, hole)
-
-
-def sized(
-    request: Request, family: Family, init: InitImage | None, latents: Tensor | None
-) -> Request:
-    """The request with width, height, strength and tile, which depend on what it starts from."""
-    width = height = family.size
-    if init is not None or latents is not None:
-        if request.hires is not None:
-            raise ValueError(
-                "the second pass of hires is for pictures from noise: leave out hires, or the image"
-            )
-        masked = init is not None and init.mask is not None
-        request = filled(request, strength=1.0 if masked else 0.75)
-    elif request.strength is not None:
-        raise ValueError(f"strength {request.strength:g} needs an image to start from")
-    if init is not None:
-        height, width = init.image.shape[2:]
-        if request.upscale is not None and request.seamless is None:
-            request = filled(request, tile=family.size)
-    elif isinstance(latents, Tensor) and latents.ndim == 4:
-        height, width = (family.vae.factor * side for side in latents.shape[2:])
-    request = filled(request, width=width, height=height)
+def sized(request: Request, family: Family, width: int, height: int) -> Request:
+    """The request with a width and a height, these where it leaves them open."""
+    request = request.filled(width=width, height=height)
     sides = (request.width, 1), (request.height, 1), (request.tile, multiple(family))
     for side, grid in sides:
         grid = max(grid, family.vae.factor)
@@ -229,7 +214,4 @@ def sized(
             raise ValueError(
                 f"a side of {side} pixels does not fit this model: give a multiple of {grid}"
             )
-    size = request.width, request.height
-    if init is not None and (width, height) != size:
-        raise ValueError(f"an image of {width} x {height} for a picture of {size[0]} x {size[1]}")
     return request

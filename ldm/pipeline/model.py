@@ -5,7 +5,7 @@ B pictures of H x W pixels, their latents (B, Z, H/f, W/f).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from ..clip.model import TextEncoder
-from ..clip.tokenizer import CLIP_SIZE, Tokenizer, clip_merges
+from ..clip.tokenizer import Tokenizer, clip_merges
+from ..clip.vocabulary import unlearnt
 from ..conditioning import Conditioning
 from ..images.files import to_pil
 from ..images.watermark import marked
@@ -22,14 +23,16 @@ from ..models.families import Family
 from ..models.weights import Checkpoint, save
 from ..prompts.conditioner import Tower, encode_prompts
 from ..request import Request
+from ..runtime.checks import numbers
 from ..runtime.device import choose_device
 from ..runtime.finite import NotFinite, broken
+from ..runtime.tiles import overlap_of
 from ..samplers import Step
 from ..unet import UNet
 from ..vae import VAE
-from ..vae.coding import decode, encode
+from ..vae.tiled import tiled_decode, tiled_encode
 from .batches import batch_size
-from .given import Given, numbers, pictures, tell_unlearnt
+from .given import Given, pictures, tell_unlearnt
 from .job import Job, resolve
 from .run import run
 
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ..models.keymaps import KeyFormat
-    from .job import Picture
+    from .init_image import Picture
 
     Prompt = str | Sequence[str]
 
@@ -162,7 +165,9 @@ class LatentDiffusion:
         if isinstance(conditioning, Conditioning):
             conditioning = [conditioning]
         told = None if conditioning is None else tuple(conditioning)
-        return resolve(request, self.family, image, mask, Given(latents, noise, told))
+        nothing = latents is None and noise is None and told is None
+        given = None if nothing else Given(latents, noise, told)
+        return resolve(request, self.family, image, mask, given)
 
     def generate(
         self,
@@ -213,8 +218,9 @@ class LatentDiffusion:
         repeat_chunks: bool = False,
     ) -> Conditioning:
         """What the U-Net is told of B texts; as long as the longest. See `encode_prompts`."""
-        if len(self.tokenizer) < CLIP_SIZE:
-            tell_unlearnt(self.tokenizer, texts)
+        small = len(self.tokenizer.merges) < len(clip_merges())
+        if small and (lacking := unlearnt(self.tokenizer, texts)):
+            tell_unlearnt(lacking)
         read = partial(encode_prompts, self.towers, texts, prompt_syntax, clip_skip, repeat_chunks)
         encoded = read()
         if not encoded.context.isfinite().all():
@@ -230,16 +236,26 @@ class LatentDiffusion:
         axes: str | None = None,
         noise: Tensor | None = None,
     ) -> Tensor:
-        """(B, 3, H, W) in [-1, 1], or PIL's picture -> latents, float32. Others: see
-        `vae.coding.encode`."""
-        images = pictures(images, self.vae.factor)
-        return encode(self.vae, images, tile, axes, noise)
+        """(B, 3, H, W) in [-1, 1], or PIL's picture -> latents, float32.
+
+        tile, axes  `tile` and `seamless` of a Request
+        noise       see `VAE.encode`; of one image several latents may be picked, but not in tiles
+        """
+        images, run = pictures(images, self.vae.factor), partial(self.vae.encode, noise=noise)
+        if tile is not None:
+            overlap = overlap_of(tile, self.vae.factor)
+            run = partial(tiled_encode, self.vae, tile=tile, overlap=overlap)
+        return self.vae.one_by_one(run, images, axes, "encoding the image")
 
     @torch.no_grad()
     def decode(self, latents: Tensor, tile: int | None = None, axes: str | None = None) -> Tensor:
-        """Latents -> (B, 3, H, W) in [-1, 1], float32. Others: see `vae.coding.decode`."""
+        """Latents -> (B, 3, H, W) in [-1, 1], float32. Others: see `encode`."""
         numbers(latents, "latents", (None, self.vae.config.latent_channels, None, None))
-        return decode(self.vae, latents, tile, axes)
+        run: Callable[[Tensor], Tensor] = self.vae.decode
+        if tile is not None:
+            overlap = overlap_of(tile, self.vae.factor)
+            run = partial(tiled_decode, self.vae, tile=tile, overlap=overlap)
+        return self.vae.one_by_one(run, latents, axes, "decoding the picture").clamp(-1, 1)
 
     def finish(self, job: Job, latents: Tensor) -> list[Image]:
         """Clean latents of a job as 8-bit pictures: put back where they were cut from, and marked.

@@ -5,13 +5,13 @@ import inspect
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from ..compat.names import method_named, schedule_named
 from ..compat.profiles import PROFILES, Profile
 from ..request import Request
-from ..runtime.options import known
+from ..runtime.checks import known
 from ..samplers import SAMPLERS, SCHEDULES, NoiseSchedule, Sampler
+from ..samplers.sigmas import levels
 
 SAMPLER_OPTIONS = ("eta", "s_churn", "s_tmin", "s_tmax", "s_noise")  # fields that samplers take
 
@@ -117,8 +117,9 @@ def passes(
             profile, schedule, sampler, str(request.schedule), steps, strength, full
         )
         sigmas = tuple(whole[first:])
-        noised = whole[max(first - 1, 0)] if profile.noises_above(sampler) else sigmas[0]
-        changes = profile.changes(sampler, steps, len(sigmas) - 1)
+        noised = whole[max(first - 1, 0)] if noises_above(profile, sampler) else sigmas[0]
+        calls = steps * sampler.calls_per_step
+        changes = calls if profile.calls_count else len(sigmas) - 1
         return Pass(sampler, options, sigmas, noised, steps, *size, resize_from, changes, earlier)
 
     size, full = (request.width, request.height), request.full_steps
@@ -140,13 +141,7 @@ def tell_low_start(request: Request, t: float, last: int) -> None:
     there, too."""
     what = f"{request.steps} of {request.schedule} begins at training step {t:.0f} of {last}"
     advice = "the picture will be noise: take more steps, or --schedule trailing"
-    warnings.warn(f"{what}; {advice}", stacklevel=4)
-
-
-def noise_levels(*asked: Any) -> list[float]:
-    """The sigmas to walk, see `levels_and_start`."""
-    whole, first = levels_and_start(*asked)
-    return whole[first:]
+    warnings.warn(f"{what}; {advice}", stacklevel=5)
 
 
 def levels_and_start(
@@ -169,13 +164,34 @@ def levels_and_start(
             f"{steps} steps at strength {strength} need {total} sampling steps, and this model has "
             f"at most {len(noise_schedule)}: give fewer steps or more strength"
         )
-    sigmas = profile.sigmas(sampler, noise_schedule, total, schedule)
+    sigmas = all_levels(profile, noise_schedule, sampler, schedule, total)
     there = run = len(sigmas) - 1  # a few schedules come as near to `steps` as they can
     if strength is not None and full and strength > 0:
         run = min(steps, there)
     elif strength is not None:
-        asked = steps if profile.noises_above(sampler) else there
+        asked = steps if noises_above(profile, sampler) else there
         run = min(profile.img2img_steps(asked, strength), there)
-    if run > 0 and profile.ends_at_sigma_min(sampler) and sigmas[-2] > noise_schedule.sigma_min:
-        sigmas[-1] = noise_schedule.sigma_min
+    lowest = noise_schedule.sigma_min
+    if run > 0 and profile.program in sampler.ends_at_sigma_min and sigmas[-2] > lowest:
+        sigmas[-1] = lowest
     return sigmas, there - run
+
+
+def all_levels(
+    profile: Profile, noise_schedule: NoiseSchedule, sampler: Sampler, schedule: str, steps: int
+) -> list[float]:
+    """The sigmas of so many steps, as the imitated program has the sampler and the schedule."""
+    if schedule == "automatic":
+        schedule = automatic_schedule(profile, sampler)
+    name = profile.schedules.get(schedule, schedule)
+    discard = sampler.discards.get(profile.program, sampler.discard_next_to_last)
+    return levels(noise_schedule, steps, name, discard, sampler.adaptive)
+
+
+def automatic_schedule(profile: Profile, sampler: Sampler) -> str:
+    return sampler.schedules.get(profile.program, sampler.schedule)
+
+
+def noises_above(profile: Profile, sampler: Sampler) -> bool:
+    """Whether `noise_one_above` holds, which it does for the samplers that the program has."""
+    return profile.noise_one_above and profile.program in sampler.ends_at_sigma_min

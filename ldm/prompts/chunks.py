@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from ..clip.tokenizer import Tokenizer
 from ..clip.vocabulary import decode
 from ..request import PROMPT_SYNTAXES
-from ..runtime.options import known
+from ..runtime.checks import known
 from . import comfyui
 from .a1111 import parse_attention
 

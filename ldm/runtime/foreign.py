@@ -5,6 +5,7 @@ and of CompVis's and Stability's scripts. Where there are several of ours, the f
 """
 
 from collections.abc import Collection
+from difflib import get_close_matches
 
 # fmt: off
 FOREIGN = {
@@ -34,6 +35,20 @@ FOREIGN = {
     "schedule_type": "schedule", "tiling": "seamless", "variation_strength": "subseed_strength",
 }
 # fmt: on
+
+
+def unknown(name: str, names: Collection[str], what: str) -> str:
+    """What to say of a name that is not among the names.
+
+    >>> unknown("eular", ["euler", "heun"], "sampler")
+    "unknown sampler 'eular'; did you mean 'euler'? There are euler, heun"
+    """
+    near = get_close_matches(name, names, n=1)
+    meant = ours(name, names) or (near[0] if near else None)
+    hint = "." if meant is None else f"; did you mean {meant!r}?"
+    all_names = ", ".join(names)
+    shown = all_names if len(all_names) <= 350 else f"{all_names[:350].rpartition(',')[0]}, ..."
+    return f"unknown {what} {name!r}{hint} There are {shown}"
 
 
 def ours(name: str, names: Collection[str]) -> str | None:

@@ -14,13 +14,12 @@ loop. A sampler of one's own is such a function under the decorator `sampler`, a
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor
 
 from .schedule import NoiseSchedule
-from .sigmas import SCHEDULES
+from .sigmas import levels
 
 
 class Step(NamedTuple):
@@ -83,27 +82,10 @@ class Sampler:
     def sigmas(
         self, noise_schedule: NoiseSchedule, steps: int, schedule: str = "automatic"
     ) -> list[float]:
-        """The list for `steps` steps of this sampler; `schedule` is a key of SCHEDULES or
-        "automatic".
-
-        ValueError for an unknown schedule, less than 1 step, or more steps than it has different
-        levels for.
-        """
-        if steps < 1:
-            raise ValueError(f"{steps} steps: a sampler takes at least 1")
+        """The list for `steps` steps of this sampler, see `levels`; `schedule` is a key of
+        SCHEDULES or "automatic"."""
         name = self.schedule if schedule == "automatic" else schedule
-        if name not in SCHEDULES:
-            raise ValueError(
-                f"schedule {name!r} is unknown: choose from automatic, {', '.join(SCHEDULES)}"
-            )
-        sigmas = SCHEDULES[name](noise_schedule, steps + self.discard_next_to_last)
-        if self.adaptive and steps == 1:  # it needs the ends of the levels, and not their number
-            sigmas = SCHEDULES[name](noise_schedule, 2)
-        if any(a <= b for a, b in pairwise(sigmas)):
-            raise ValueError(
-                f"{steps} steps are more than {name} has different levels for: give fewer"
-            )
-        return sigmas[:-2] + sigmas[-1:] if self.discard_next_to_last else sigmas
+        return levels(noise_schedule, steps, name, self.discard_next_to_last, self.adaptive)
 
 
 SAMPLERS: dict[str, Sampler] = {}

@@ -9,6 +9,7 @@ the decorator `schedule`, anywhere.
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from typing import TypeVar
 
 from .schedule import NoiseSchedule
@@ -29,6 +30,31 @@ def schedule(make: Make) -> Make:
         )
     SCHEDULES[name] = make
     return make
+
+
+def levels(
+    noise_schedule: NoiseSchedule,
+    steps: int,
+    name: str,
+    discard_next_to_last: bool = False,
+    adaptive: bool = False,
+) -> list[float]:
+    """The list of that name for `steps` steps of a sampler; others: see `Sampler`.
+
+    ValueError for an unknown schedule, less than 1 step, or more steps than it has different
+    levels for.
+    """
+    if steps < 1:
+        raise ValueError(f"{steps} steps: a sampler takes at least 1")
+    if name not in SCHEDULES:
+        names = ", ".join(SCHEDULES)
+        raise ValueError(f"schedule {name!r} is unknown: choose from automatic, {names}")
+    ends_only = adaptive and steps == 1  # it needs the ends of the levels, and not their number
+    count = 2 if ends_only else steps + discard_next_to_last
+    sigmas = SCHEDULES[name](noise_schedule, count)
+    if any(a <= b for a, b in pairwise(sigmas)):
+        raise ValueError(f"{steps} steps are more than {name} has different levels for: give fewer")
+    return sigmas[:-2] + sigmas[-1:] if discard_next_to_last else sigmas
 
 
 @schedule

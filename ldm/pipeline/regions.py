@@ -1,0 +1,61 @@
+"""Denoisers of pictures of which something is known, that are drawn in tiles, or that join
+themselves at their edges."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..conditioning import Conditioning
+from ..images.colour import with_luminance
+from ..layers import seamless
+from ..runtime.tiles import overlap_of
+from ..samplers import Denoiser, Network
+from ..samplers.wrappers import masked_denoiser, project_denoised, tiled
+
+if TYPE_CHECKING:
+    from ..unet import UNet
+    from .job import Job
+    from .model import LatentDiffusion
+
+
+def within_regions(
+    denoise: Denoiser, model: LatentDiffusion, job: Job, clean: Tensor | None
+) -> Denoiser:
+    """D in the tiles of the request; and made to agree with the luminance, or outside the mask, of
+    the picture that is started from. clean (B, Z, h, w): its latents."""
+    request, init = job.request, job.init
+    if request.tile is not None:
+        tile = request.tile // model.vae.factor
+        denoise = tiled(denoise, tile, overlap_of(tile))
+    if init is None or clean is None:
+        return denoise
+    if init.keep_luminance:
+        encode = partial(model.encode, tile=request.tile, axes=request.seamless)
+        decode = partial(model.decode, tile=request.tile, axes=request.seamless)
+        image = init.image.to(clean)
+        denoise = project_denoised(
+            denoise, lambda denoised: encode(with_luminance(decode(denoised), image))
+        )
+    if init.mask is None:
+        return denoise
+    return masked_denoiser(denoise, clean, latent_mask(init.mask, clean))
+
+
+def latent_mask(mask: Tensor, clean: Tensor) -> Tensor:
+    """The mask of a picture (1, 1, H, W) for its latents (B, Z, h, w): 1 where any pixel is.
+    -> (1, 1, h, w)"""
+    return F.adaptive_max_pool2d(mask.to(clean), clean.shape[-2:])
+
+
+def around(unet: UNet, axes: str) -> Network:
+    """The U-Net with maps that join themselves along the axes."""
+
+    def network(x: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
+        with seamless(unet, axes):
+            return unet(x, t, conditioning)
+
+    return network
