@@ -5,14 +5,8 @@ import torch
 
 from ldm.conditioning import Conditioning
 from ldm.samplers import ModelDenoiser, NoiseSchedule, scaled_linear_betas
-from ldm.samplers.guidance import (
-    Guided,
-    cfg,
-    composable_guidance,
-    guidance_interval,
-    guidance_rescale,
-    unguided,
-)
+from ldm.samplers.combinations import composable_guidance, guidance_interval, guidance_rescale
+from ldm.samplers.guidance import Guided, cfg, unguided
 
 SCHEDULE = NoiseSchedule(scaled_linear_betas())
 

@@ -11,6 +11,7 @@ from helpers import PICTURE, latents, pixels
 from ldm.compat.profiles import PROFILES
 from ldm.images.files import to_pil, to_tensor
 from ldm.metadata import texts
+from ldm.pipeline.batches import finish
 from ldm.request import Request
 from ldm.samplers import SAMPLERS
 
@@ -143,7 +144,7 @@ def test_a_request_says_it_all(tiny, tmp_path):
     (same,) = tiny.inpaint("a cat", PICTURE, MASK, mask_blur=2, seed=5)
     assert (pixels(same) == pixels(picture)).all()
     job = tiny.resolve(kept)
-    assert (pixels(tiny.finish(job, latents(tiny, job))[0]) == pixels(picture)).all()
+    assert (pixels(finish(tiny, job, latents(tiny, job))[0]) == pixels(picture)).all()
     assert (pixels(tiny.generate(job)[0]) == pixels(picture)).all()
     sides = dataclasses.replace(Request("a cat", image=named.image), left=8, seed=2)
     again = Request.from_json(texts(tiny.resolve(sides).request, tiny.name)["ldm"])

@@ -9,7 +9,7 @@ from helpers import latents, levels, network_calls, pixels, random_picture
 from ldm.compat.noise import NOISES
 from ldm.compat.profiles import PROFILE_NAMES, PROFILES
 from ldm.metadata import texts
-from ldm.pipeline.batches import batch_size
+from ldm.pipeline.batches import batch_size, finish
 from ldm.request import Request
 
 PICTURE = random_picture(16, 16)
@@ -98,7 +98,7 @@ def test_eight_bits(tiny):
     clean = latents(tiny, Request("a cat"))
     exact = (tiny.decode(clean)[0].permute(1, 2, 0).numpy().clip(-1, 1) + 1) * 127.5
     for name in PROFILES:
-        (picture,) = tiny.finish(tiny.resolve(Request(compat=name)), clean)
+        (picture,) = finish(tiny, tiny.resolve(Request(compat=name)), clean)
         rule = np.round if name in (None, "diffusers") else np.floor
         np.testing.assert_array_equal(np.asarray(picture), rule(exact).astype(np.uint8))
 

@@ -1,6 +1,9 @@
 """The samplers and schedules by the labels of AUTOMATIC1111's web UI, and by k-diffusion's and
 ComfyUI's names."""
 
+from dataclasses import replace
+
+from ..request import Request
 from ..samplers.registry import SAMPLERS
 from ..samplers.sigmas import SCHEDULES
 
@@ -53,3 +56,18 @@ def method_named(name: str) -> tuple[str | None, str | None]:
         if sampler is not None and schedule is not None:
             return sampler, schedule
     return None, None
+
+
+def renamed(request: Request) -> Request:
+    """The request with this library's names of a sampler and a schedule; those that are unknown
+    stay as they are.
+
+    A sampler's name may end in a schedule, "DPM++ 2M Karras"; one given by itself goes before.
+    """
+    sampler, ending = (None, None) if request.sampler is None else method_named(request.sampler)
+    schedule = ending if request.schedule is None else schedule_named(request.schedule)
+    return replace(
+        request,
+        sampler=request.sampler if sampler is None else sampler,
+        schedule=request.schedule if schedule is None else schedule,
+    )

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ..images.files import to_pil
+from ..images.watermark import marked
 from ..request import Request, plain
 from ..runtime.device import free_memory
+from ..runtime.finite import NotFinite
 from .job import Job
 from .run import run
 from .streams import continued
@@ -75,9 +77,25 @@ def draw(
         if preview_every is not None and (step.index + 1) % preview_every == 0:
             for i, image in enumerate(job.request.kept(to_pil(look(step.denoised)))):
                 yield Preview(i, step.index + 1, image)
-    pictures = [*zip(model.finish(job, step.x), job.singles())]
+    pictures = [*zip(finish(model, job, step.x), job.singles())]
     for i, (image, request) in enumerate(job.request.kept(pictures)):
         yield Finished(i, image, request)
+
+
+def finish(model: LatentDiffusion, job: Job, latents: Tensor) -> list[Image]:
+    """Clean latents of a job as 8-bit pictures: put back where they were cut from, and marked.
+    NotFinite: one is black all over."""
+    request, truncate = job.request, job.profile.truncate
+    images = model.decode(latents, request.tile, request.seamless)
+    if (images.amax((1, 2, 3)) == -1).any():
+        raise NotFinite(
+            "a picture is black all over, and was not kept: try --dtype float32, or a smaller "
+            "--scale"
+        )
+    finished = to_pil if job.init is None else job.init.finish
+    pictures = finished(images, truncate)
+    text = request.watermark
+    return pictures if text is None else [marked(picture, text) for picture in pictures]
 
 
 def plan(
@@ -105,30 +123,21 @@ def plan(
 def batch_size(model: LatentDiffusion, job: Job) -> int:
     """How many pictures of a job memory has room for at once; a careful estimate, at most 16.
 
-    All of them where they share their noise, and one where its batch would show in it: see
-    `always_guided`.
+    All of them where they share their noise. One where its batch would show in it: on a CPU a
+    convolution of one latent is rounded otherwise than of several, so that there the network must
+    never be called on a single one, without guidance.
     """
     if not job.per_image:
         return job.request.total
-    last = job.passes[-1]
-    if last.sampler.adaptive or (model.device.type == "cpu" and not always_guided(job)):
+    last, rows = job.passes[-1], 1 if job.guidance_scale == 1 else 2
+    alone = rows == 1 or job.request.guidance_interval is not None
+    if last.sampler.adaptive or (model.device.type == "cpu" and alone):
         return 1
     area = last.width * last.height
     pixels = min(area, area if job.request.tile is None else job.request.tile**2)
-    rows = 1 if job.guidance_scale == 1 else 2
     maps = 32 * rows * model.unet.config.channels[0]  # of the finest level
     size = maps * (pixels // model.vae.factor**2) * model.dtype.itemsize
     return max(1, min(16, free_memory(model.device) // 2 // size))
-
-
-def always_guided(job: Job) -> bool:
-    """Whether the network is never called on a single latent, but at least on one with its prompt
-    and one without.
-
-    On a CPU a convolution of one is rounded otherwise than of several, which is all that shows of a
-    batch's size.
-    """
-    return job.guidance_scale != 1 and job.request.guidance_interval is None
 
 
 def merged(pictures: Sequence[Request], size: int) -> list[Request]:

@@ -21,14 +21,8 @@ from ..prompts.conditioner import PromptBatch, batch_by_shape, branches
 from ..prompts.schedule import Reads
 from ..runtime.finite import broken
 from ..samplers import Denoiser, ModelDenoiser, Network
-from ..samplers.guidance import (
-    Guided,
-    cfg,
-    composable_guidance,
-    guidance_interval,
-    guidance_rescale,
-    unguided,
-)
+from ..samplers.combinations import composable_guidance, guidance_interval, guidance_rescale
+from ..samplers.guidance import Guided, cfg, unguided
 from ..samplers.wrappers import recorded
 from .changing import changing, side_by_side
 from .regions import around, within_regions

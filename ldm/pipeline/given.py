@@ -17,6 +17,9 @@ from ..runtime.checks import numbers
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from ..models.families import Family
+    from .job import Job
+
 
 @dataclass(frozen=True, eq=False)
 class Given:
@@ -32,8 +35,11 @@ class Given:
     noise: Tensor | None = None
     conditioning: tuple[Conditioning, ...] | None = None
 
-    def check(self, shape: tuple[int, int, int, int], context_width: int) -> None:
-        """ValueError unless these are for pictures whose latents have this shape (B, Z, h, w)."""
+    def check(self, job: Job, family: Family) -> None:
+        """ValueError unless these are for the pictures of the job, and for models of the family."""
+        first, factor, context_width = job.passes[0], family.vae.factor, family.unet.context_width
+        size = first.height // factor, first.width // factor
+        shape = job.request.total, family.vae.latent_channels, *size  # (B, Z, h, w)
         for name, tensor in (("latents", self.latents), ("noise", self.noise)):
             if tensor is None:
                 continue

@@ -96,12 +96,6 @@ class Job:
             return self.init.overlay.picture.size
         return self.passes[-1].width, self.passes[-1].height
 
-    def latent_shape(self, family: Family) -> tuple[int, int, int, int]:
-        """(B, Z, h, w) of the first pass."""
-        first, factor = self.passes[0], family.vae.factor
-        size = first.height // factor, first.width // factor
-        return self.request.total, family.vae.latent_channels, *size
-
     def split(self, size: int) -> list[Job]:
         """The same pictures in jobs of at most `size` pictures."""
         parts = self.request.split(size)
@@ -144,7 +138,7 @@ def resolve(
         init.check_size(request)
     job = job_of(request, family, init, Given() if given is None else given)
     if given is not None:
-        given.check(job.latent_shape(family), family.unet.context_width)
+        given.check(job, family)
     if request.watermark is not None:
         check_size(*job.size, 8 * len(request.watermark.encode()))
     return job

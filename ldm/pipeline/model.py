@@ -17,21 +17,19 @@ from ..clip.model import TextEncoder
 from ..clip.tokenizer import Tokenizer, clip_merges
 from ..clip.vocabulary import unlearnt
 from ..conditioning import Conditioning
-from ..images.files import to_pil
-from ..images.watermark import marked
 from ..models.families import Family
 from ..models.weights import Checkpoint, save
 from ..prompts.conditioner import Tower, encode_prompts
 from ..request import Request
 from ..runtime.checks import numbers
 from ..runtime.device import choose_device
-from ..runtime.finite import NotFinite, broken
+from ..runtime.finite import broken
 from ..runtime.tiles import overlap_of
 from ..samplers import Step
 from ..unet import UNet
 from ..vae import VAE
 from ..vae.tiled import tiled_decode, tiled_encode
-from .batches import batch_size
+from .batches import batch_size, finish
 from .given import Given, pictures, tell_unlearnt
 from .job import Job, resolve
 from .run import run
@@ -184,7 +182,7 @@ class LatentDiffusion:
         for part in job.split(batch_size(self, job) if batch is None else batch):
             for step in run(self, part):
                 latents = step.x
-            drawn = self.finish(part, latents)
+            drawn = finish(self, part, latents)
             add_making(drawn, part.singles(), self.name)
             pictures += drawn
         return list(job.request.kept(pictures))
@@ -256,20 +254,3 @@ class LatentDiffusion:
             overlap = overlap_of(tile, self.vae.factor)
             run = partial(tiled_decode, self.vae, tile=tile, overlap=overlap)
         return self.vae.one_by_one(run, latents, axes, "decoding the picture").clamp(-1, 1)
-
-    def finish(self, job: Job, latents: Tensor) -> list[Image]:
-        """Clean latents of a job as 8-bit pictures: put back where they were cut from, and marked.
-        One that is black all over is an error."""
-        request, truncate = job.request, job.profile.truncate
-        images = self.decode(latents, request.tile, request.seamless)
-        if (images.amax((1, 2, 3)) == -1).any():
-            raise NotFinite(
-                "a picture is black all over, and was not kept: try --dtype float32, or a smaller "
-                "--scale"
-            )
-        if job.init is None:
-            pictures = to_pil(images, truncate)
-        else:
-            pictures = job.init.finish(images, truncate)
-        text = request.watermark
-        return pictures if text is None else [marked(picture, text) for picture in pictures]

@@ -4,9 +4,9 @@ before there is a model."""
 import inspect
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from ..compat.names import method_named, schedule_named
+from ..compat.names import renamed
 from ..compat.profiles import PROFILES, Profile
 from ..request import Request
 from ..runtime.checks import known
@@ -77,20 +77,11 @@ def takes(sampler: str, option: str) -> bool:
 
 def named_as_here(request: Request) -> Request:
     """The request with this library's names of a sampler and a schedule that it calls as other
-    programs do.
-
-    A sampler's name may end in a schedule, "DPM++ 2M Karras"; one given by itself goes before.
-    """
+    programs do."""
     ours = request.sampler is None or request.sampler in SAMPLERS
     if ours and (request.schedule is None or request.schedule in ("automatic", *SCHEDULES)):
         return request
-    sampler, ending = (None, None) if request.sampler is None else method_named(request.sampler)
-    schedule = ending if request.schedule is None else schedule_named(request.schedule)
-    return replace(
-        request,
-        sampler=request.sampler if sampler is None else sampler,
-        schedule=request.schedule if schedule is None else schedule,
-    )
+    return renamed(request)
 
 
 def passes(

@@ -2,14 +2,17 @@
 other. Importing the modules of the methods enters them into SAMPLERS, and the lists of noise levels
 into SCHEDULES."""
 
+from . import spacings  # isort: skip  # its lists stand before the others in SCHEDULES
 from . import beta, ddim, dpm, dpmpp, dpmpp_sde, euler, heun, lcm, lms, restart, timesteps, unipc
+from .combinations import composable_guidance
 from .ddim import ddim_inversion
 from .denoiser import Denoiser, ModelDenoiser, Network
-from .guidance import Combine, Guided, cfg, composable_guidance, unguided
+from .guidance import Combine, Guided, cfg, unguided
 from .noise import Noise
 from .registry import SAMPLERS, Sampler, Step, sampler
-from .schedule import NoiseSchedule, scaled_linear_betas, zero_terminal_snr
+from .schedule import NoiseSchedule, scaled_linear_betas
 from .sigmas import SCHEDULES
+from .zero_snr import zero_terminal_snr
 
 __all__ = ["SAMPLERS", "SCHEDULES", "Combine", "Denoiser", "Guided", "ModelDenoiser"]
 __all__ += ["Network", "Noise", "NoiseSchedule", "Sampler", "Step"]
@@ -33,6 +36,7 @@ __all__ += [
     "lcm",
     "lms",
     "restart",
+    "spacings",
     "timesteps",
     "unipc",
 ]

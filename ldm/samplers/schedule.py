@@ -12,28 +12,11 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-# AUTOMATIC1111's and ComfyUI's stand-in for 0: sigma = 4518.8
-TERMINAL_ALPHA = 4.8973451890853435e-08
-
 
 def scaled_linear_betas(start: float = 0.00085, end: float = 0.0120, steps: int = 1000) -> Tensor:
     """Betas linear in their square root: what latent diffusion's configs call "linear". (steps,)
     float64."""
     return torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64) ** 2
-
-
-def zero_terminal_snr(betas: Tensor) -> Tensor:
-    """The betas rescaled so that the last training step is pure noise. Lin et al. 2023, algorithm
-    1. (T,) float64.
-
-    sqrt(a) is shifted and stretched to run from its first value to 0. The last a itself is not 0
-    but TERMINAL_ALPHA, so that its sigma stays a number.
-    """
-    root = torch.cumprod(1 - betas.double(), 0).sqrt()
-    root = (root - root[-1]) * root[0] / (root[0] - root[-1])
-    a = root**2
-    a[-1] = TERMINAL_ALPHA
-    return 1 - a / torch.cat([a.new_ones(1), a[:-1]])
 
 
 class NoiseSchedule:
