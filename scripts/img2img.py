@@ -14,7 +14,7 @@ from ldm.cli import Outcome, parse
 from ldm.cli.draw import open_files, open_model
 from ldm.cli.output import Output
 from ldm.cli.requests import requested
-from ldm.pipeline.batches import draw, merged, plan
+from ldm.pipeline.batches import draw, plan
 
 
 def main() -> int:
@@ -24,7 +24,7 @@ def main() -> int:
         files = open_files(requests)  # what they start from
         output = Output(options)
         model = open_model(options)
-        jobs = plan(model, merged(requests, options.n_samples), options.n_samples, *files)
+        jobs = plan(model, requests, options.n_samples, *files)
         for job in output.batches(model, jobs):
             for event in draw(model, job, output.preview_every, output.look):
                 output.take(event)  # a step, a preview or a finished picture

@@ -10,7 +10,7 @@ from ldm.cli import parser
 from ldm.cli.flags import Axis, add_request_flags, axis
 from ldm.cli.lines import LineParser, read_line
 from ldm.cli.requests import PROMPT, pictures, requested
-from ldm.pipeline.batches import merged
+from ldm.pipeline.merging import merged
 from ldm.request import Request
 
 

@@ -13,7 +13,7 @@ from ..images.files import open_image
 from ..images.masks import to_mask
 from ..pipeline import Job, LatentDiffusion, load
 from ..pipeline.batches import draw as events
-from ..pipeline.batches import merged, plan
+from ..pipeline.batches import plan
 from ..pipeline.pause import Paused, read_paused
 from ..request import Request
 from ..runtime.device import choose_device, choose_dtype
@@ -32,7 +32,7 @@ def draw(options: argparse.Namespace) -> None:
     files = open_files(requests)
     output = Output(options, names(options, requests))
     model = open_model(options)
-    jobs = plan(model, merged(requests, options.n_samples), options.n_samples, *files)
+    jobs = plan(model, requests, options.n_samples, *files)
     for job in output.batches(model, jobs):
         for event in events(model, job, output.preview_every, output.look):
             output.take(event)

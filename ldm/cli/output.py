@@ -16,8 +16,9 @@ from ..images.files import grid
 from ..images.sheets import labelled_grid
 from ..metadata import texts
 from ..pipeline import Job, LatentDiffusion
-from ..pipeline.batches import Event, Finished, Preview, Stepped, merged
+from ..pipeline.batches import Event, Finished, Preview, Stepped
 from ..pipeline.job import multiple
+from ..pipeline.merging import merged
 from ..pipeline.pause import pause
 from ..prompts.conditioner import chunk_sizes
 from ..request import Request
@@ -117,7 +118,9 @@ class Output:
             return
         if self.pictures:
             singles = [single for job in jobs for single in job.request.split(1)]
-            text = texts(merged(singles, len(singles))[0], self.model.name)
+            text = texts(
+                (merged(singles, len(singles)) if len(singles) > 1 else singles)[0], self.model.name
+            )
             images = [image for _, image in self.pictures]
             say(self.folder.save_grid(sheet(images, self.options), text))
         if not hasattr(self.options, "skip_grid"):

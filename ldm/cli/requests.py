@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from ..pipeline.batches import merged
+from ..pipeline.merging import merged
 from ..pipeline.passes import check
 from ..request import Request
 from ..runtime.checks import kinds
@@ -42,7 +42,7 @@ def requested(options: argparse.Namespace) -> list[Request]:
     made = pictures(
         base, lines, options.n_iter, options.n_samples if options.fixed_code else None, options.vary
     )
-    for picture in merged(made, len(made)):
+    for picture in merged(made, len(made)) if len(made) > 1 else made:
         check(picture)
         needed(options.command, picture)
     return made

@@ -9,17 +9,18 @@ events. Whoever listens prints them, saves them or sends them on.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from ..images.files import to_pil
 from ..images.watermark import marked
-from ..request import Request, plain
+from ..request import Request
 from ..runtime.device import free_memory
 from ..runtime.finite import NotFinite
 from .job import Job
+from .merging import merged
 from .run import run
 from .streams import continued
 
@@ -107,10 +108,11 @@ def plan(
 ) -> list[Job]:
     """The pictures of requests as jobs of at most `size` pictures, or fewer if memory is short.
 
-    Every request is resolved once. images, masks: those that are open already, by their names.
+    Neighbours are merged, and then every request is resolved once. images, masks: those that are
+    open already, by their names.
     """
     jobs: list[Job] = []
-    for request in requests:
+    for request in merged(requests, size) if len(requests) > 1 else requests:
         image, mask = (images or {}).get(str(request.image)), (masks or {}).get(str(request.mask))
         job = model.resolve(request, image, mask)
         if request.only is not None and job.per_image:
@@ -138,27 +140,3 @@ def batch_size(model: LatentDiffusion, job: Job) -> int:
     maps = 32 * rows * model.unet.config.channels[0]  # of the finest level
     size = maps * (pixels // model.vae.factor**2) * model.dtype.itemsize
     return max(1, min(16, free_memory(model.device) // 2 // size))
-
-
-def merged(pictures: Sequence[Request], size: int) -> list[Request]:
-    """The inverse of `Request.split`: neighbours as one request of at most `size` pictures, where
-    one can say it.
-
-    That is where they differ in nothing but the prompts, and their seeds follow one another.
-    """
-    made: list[Request] = []
-    for picture in pictures:
-        last = made[-1] if made else picture
-        own: dict[str, Any] = {
-            "prompt": picture.prompt,
-            "negative": picture.negative,
-            "seed": picture.seed,
-        }
-        follows = picture.seed == last.seed + last.total and last.total < size
-        if made and follows and picture == replace(last, **own, count=1):
-            negatives = plain(last.negatives + picture.negatives)
-            prompts = last.prompts + picture.prompts
-            made[-1] = replace(last, prompt=prompts, negative=negatives)
-        else:
-            made.append(picture)
-    return made

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
-import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -90,9 +87,3 @@ def pictures(given: Tensor | Image, factor: int) -> Tensor:
         what = f"an image of {width} x {height}: give sides that are multiples of {factor}"
         raise ValueError(what)
     return given
-
-
-def tell_unlearnt(lacking: Sequence[str]) -> None:
-    """Warn of words that a model of a small vocabulary has never seen, and draws anyhow."""
-    words = textwrap.shorten(", ".join(lacking), 200, placeholder=" ...")
-    warnings.warn(f"the model has not learnt: {words}", stacklevel=3)

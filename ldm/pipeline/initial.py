@@ -10,11 +10,11 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..samplers import Noise
 from ..samplers.variation import centred, slerp
+from .hires import upscale_latents
 from .regions import latent_mask
 
 if TYPE_CHECKING:
@@ -36,22 +36,6 @@ def starting_latents(
         return clean.expand(job.request.total, -1, -1, -1)
     assert latents is not None
     return latents.to(model.device, torch.float32).expand(job.request.total, -1, -1, -1)
-
-
-def upscale_latents(model: LatentDiffusion, job: Job, part: Pass, latents: Tensor) -> Tensor:
-    """The latents of a first pass at the size of the second: to be drawn on.
-
-    Interpolating latents blurs them, and leaves the details to the second pass. Pictures, enlarged
-    and encoded again, come through sharper, and need less strength.
-    """
-    size = part.height, part.width
-    if job.request.hires_upscaler == "latent":
-        size = part.height // model.vae.factor, part.width // model.vae.factor
-        return F.interpolate(latents, size, mode="bilinear", antialias=True)
-    tile, seamless = job.request.tile, job.request.seamless
-    pictures = model.decode(latents, tile, seamless)
-    pictures = F.interpolate(pictures, size, mode="bicubic", antialias=True).clamp(-1, 1)
-    return torch.cat([model.encode(picture[None], tile, seamless) for picture in pictures])
 
 
 def noised(job: Job, part: Pass, clean: Tensor, first: Tensor, unknown: Tensor) -> Tensor:

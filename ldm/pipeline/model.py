@@ -30,7 +30,8 @@ from ..unet import UNet
 from ..vae import VAE
 from ..vae.tiled import tiled_decode, tiled_encode
 from .batches import batch_size, finish
-from .given import Given, pictures, tell_unlearnt
+from .caveats import tell_unlearnt
+from .given import Given, pictures
 from .job import Job, resolve
 from .run import run
 

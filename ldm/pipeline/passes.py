@@ -2,7 +2,6 @@
 before there is a model."""
 
 import inspect
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,6 +11,8 @@ from ..request import Request
 from ..runtime.checks import known
 from ..samplers import SAMPLERS, SCHEDULES, NoiseSchedule, Sampler
 from ..samplers.sigmas import levels
+from .caveats import tell_low_start
+from .hires import second_pass
 
 SAMPLER_OPTIONS = ("eta", "s_churn", "s_tmin", "s_tmax", "s_noise")  # fields that samplers take
 
@@ -121,18 +122,9 @@ def passes(
         tell_low_start(request, schedule.t(first.sigmas[0]), len(schedule))
     if request.hires is None:
         return (first,)
-    width, height = (profile.hires_side(side, request.hires, factor) for side in size)
-    steps = request.steps if request.hires_steps is None else request.hires_steps
+    steps, larger = second_pass(request, profile, size, factor)
     full = full or profile.full_steps or profile.full_steps_hires
-    return first, part(steps, request.hires_strength, full, (width, height), earlier=first.changes)
-
-
-def tell_low_start(request: Request, t: float, last: int) -> None:
-    """Warn of noise levels that begin so low that nothing is left to draw: the originals begin
-    there, too."""
-    what = f"{request.steps} of {request.schedule} begins at training step {t:.0f} of {last}"
-    advice = "the picture will be noise: take more steps, or --schedule trailing"
-    warnings.warn(f"{what}; {advice}", stacklevel=5)
+    return first, part(steps, request.hires_strength, full, larger, earlier=first.changes)
 
 
 def levels_and_start(

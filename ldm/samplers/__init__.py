@@ -3,7 +3,21 @@ other. Importing the modules of the methods enters them into SAMPLERS, and the l
 into SCHEDULES."""
 
 from . import spacings  # isort: skip  # its lists stand before the others in SCHEDULES
-from . import beta, ddim, dpm, dpmpp, dpmpp_sde, euler, heun, lcm, lms, restart, timesteps, unipc
+from . import (
+    beta,
+    ddim,
+    dpm,
+    dpm_solver,
+    dpmpp,
+    dpmpp_sde,
+    euler,
+    heun,
+    lcm,
+    lms,
+    restart,
+    timesteps,
+    unipc,
+)
 from .combinations import composable_guidance
 from .ddim import ddim_inversion
 from .denoiser import Denoiser, ModelDenoiser, Network
@@ -29,6 +43,7 @@ __all__ += [
     "beta",
     "ddim",
     "dpm",
+    "dpm_solver",
     "dpmpp",
     "dpmpp_sde",
     "euler",

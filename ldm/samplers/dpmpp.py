@@ -20,8 +20,6 @@ from .denoiser import Denoiser
 from .noise import Noise
 from .registry import Step, sampler
 
-PROGRAMS = ("", "a1111", "comfyui", "diffusers", "compvis")  # "": this library itself
-
 
 @sampler(
     order=2,
@@ -47,21 +45,6 @@ def dpmpp_2m(denoise: Denoiser, x: Tensor, sigmas: Sequence[float], noise: Noise
         x = sigma_next / sigma * x - math.expm1(-h) * denoised_mid
         yield Step(i, sigma_next, x, denoised)
         last, h_last = denoised, h
-
-
-@sampler(
-    order=2,
-    label="DPM-Solver",
-    schedule="sgm_uniform",
-    in_training_steps=True,
-    ends_at_sigma_min=PROGRAMS,
-)
-def dpm_solver(
-    denoise: Denoiser, x: Tensor, sigmas: Sequence[float], noise: Noise
-) -> Iterator[Step]:
-    """What CompVis's --dpm_solver stands for: `dpmpp_2m` on training steps T - 1, T - 1 - c, ...,
-    fractions kept, whose last step leads to the first training step's noise, not to 0."""
-    return dpmpp_2m(denoise, x, sigmas, noise)
 
 
 def log_ratio(sigma: float, sigma_next: float) -> float:
