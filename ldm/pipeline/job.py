@@ -187,8 +187,9 @@ def with_texts(request: Request) -> Request:
     texts = " ".join((*request.prompts, *request.negatives))
     if request.wildcards is not None or "{" in texts or "__" in texts:
         request = expanded(request)
-    for what in networks_in(request.prompts, str(request.prompt_syntax)):
-        warnings.warn(what, stacklevel=3)
+    if "<" in texts:
+        for what in networks_in(request.prompts, str(request.prompt_syntax)):
+            warnings.warn(what, stacklevel=3)
     return request
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..clip.model import TextEncoder
-from ..clip.tokenizer import Tokenizer, clip_merges
+from ..clip.tokenizer import CLIP_SIZE, Tokenizer, clip_merges
 from ..clip.vocabulary import unlearnt
 from ..conditioning import Conditioning
 from ..models.families import Family
@@ -217,8 +217,8 @@ class LatentDiffusion:
         repeat_chunks: bool = False,
     ) -> Conditioning:
         """What the U-Net is told of B texts; as long as the longest. See `encode_prompts`."""
-        small = len(self.tokenizer.merges) < len(clip_merges())
-        if small and (lacking := unlearnt(self.tokenizer, texts)):
+        small = len(self.tokenizer) < CLIP_SIZE
+        if small and self.tokenizer.spelt(texts) and (lacking := unlearnt(self.tokenizer, texts)):
             tell_unlearnt(lacking)
         read = partial(encode_prompts, self.towers, texts, prompt_syntax, clip_skip, repeat_chunks)
         encoded = read()
