@@ -9,7 +9,7 @@ import torch
 
 from ldm.clip.tokenizer import Tokenizer
 from ldm.conditioning import Conditioning
-from ldm.images.files import to_pil
+from ldm.images.saving import to_pil
 from ldm.models.weights import read
 from ldm.pipeline import built_in
 from ldm.samplers import SAMPLERS, Guided, ModelDenoiser, Noise, cfg

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .runtime import __version__
 
 if TYPE_CHECKING:
-    from .images.files import save_image
+    from .images.saving import save_image
     from .models.families import FAMILIES
     from .pipeline import LatentDiffusion, load
     from .request import Request
@@ -30,7 +30,7 @@ PLACES = {  # imported when they are first used: torch takes seconds, and the co
     "SAMPLERS": ".samplers",
     "SCHEDULES": ".samplers",
     "load": ".pipeline",
-    "save_image": ".images.files",
+    "save_image": ".images.saving",
 }
 
 

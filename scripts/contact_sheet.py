@@ -15,8 +15,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command does
 
 import ldm
 from ldm.cli.printing import prepare_streams
-from ldm.images.files import grid
-from ldm.images.sheets import labelled_grid
+from ldm.images.sheets import grid, labelled_grid
 
 
 def passes(

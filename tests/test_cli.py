@@ -8,7 +8,9 @@ from PIL import Image
 
 from helpers import names, request_in
 from ldm.cli.folder import next_number
-from ldm.images.files import grid, open_image, read_text, to_pil
+from ldm.images.files import open_image, read_text
+from ldm.images.saving import to_pil
+from ldm.images.sheets import grid
 from ldm.models.weights import inspect
 from ldm.request import Request
 from ldm.vae.preview import linear_preview

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from ldm.cli import main
-from ldm.images.files import open_image, read_text, save_image
+from ldm.images.files import open_image, read_text
+from ldm.images.saving import save_image
 from ldm.request import Request
 
 SECRET = "heliotrope"

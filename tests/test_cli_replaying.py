@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from ldm.cli import main, parser
-from ldm.images.files import open_image, read_text, save_image
+from ldm.images.files import open_image, read_text
+from ldm.images.saving import save_image
 from ldm.images.watermark import embed
 
 ROOT = Path(__file__).parent.parent

@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from ldm.images.colour import luminance, statistics, with_colours_of, with_luminance
-from ldm.images.files import to_pil
+from ldm.images.saving import to_pil
 
 
 def pictures(count, seed=0):

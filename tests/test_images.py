@@ -7,6 +7,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ldm.images import files as images
+from ldm.images.saving import save_image, to_pil
+from ldm.images.sheets import grid
 
 GRADIENT = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
 
@@ -16,14 +18,14 @@ def test_every_grey_level_survives_the_round_trip():
     tensor = images.to_tensor(Image.fromarray(levels))
     assert tensor.shape == (1, 3, 16, 16)
     assert (tensor.min(), tensor.max()) == (-1, 1)
-    np.testing.assert_array_equal(np.asarray(images.to_pil(tensor)[0]), levels)
+    np.testing.assert_array_equal(np.asarray(to_pil(tensor)[0]), levels)
 
 
 def test_eight_bits_round_and_clamp():
     values = torch.tensor([-3.0, -1, -1 + 0.49 / 127.5, -1 + 0.51 / 127.5, 0.999, 1, 7]).view(
         1, 1, 1, -1
     )
-    (picture,) = images.to_pil(values.expand(1, 3, 2, -1))
+    (picture,) = to_pil(values.expand(1, 3, 2, -1))
     assert np.asarray(picture)[1, :, 2].tolist() == [0, 0, 0, 1, 255, 255, 255]
 
 
@@ -90,7 +92,7 @@ def test_fit():
 )
 def test_grid_has_make_grids_layout(count, columns, size):
     pictures = np.random.default_rng(0).integers(1, 255, (count, 6, 6, 3), np.uint8)
-    sheet = np.asarray(images.grid([Image.fromarray(picture) for picture in pictures], columns))
+    sheet = np.asarray(grid([Image.fromarray(picture) for picture in pictures], columns))
     assert sheet.shape == (*size, 3)
     if count > 1:
         rest = sheet.copy()
@@ -105,7 +107,7 @@ def test_grid_has_make_grids_layout(count, columns, size):
 def test_files_of_each_kind_keep_their_text(tmp_path, suffix):
     text = {"parameters": "ein Bär, 熊\nSteps: 3", "ldm": '{"prompt": "x"}'}
     path = tmp_path / f"a.{suffix}"
-    images.save_image(path, Image.fromarray(GRADIENT), text)
+    save_image(path, Image.fromarray(GRADIENT), text)
     assert images.read_text(path) == text
     difference = np.asarray(images.open_image(path)).astype(int) - GRADIENT
     assert np.abs(difference).max() <= (3 if suffix == "jpg" else 0)
@@ -116,13 +118,13 @@ def test_other_kinds_of_files_are_refused(tmp_path):
     with pytest.raises(
         ValueError, match=r"cannot be saved as 'a.gif': let its name end in .png, .webp, .jpg"
     ):
-        images.save_image(tmp_path / "a.gif", Image.fromarray(GRADIENT))
+        save_image(tmp_path / "a.gif", Image.fromarray(GRADIENT))
 
 
 def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path):
-    images.save_image(tmp_path / "a.png", Image.fromarray(GRADIENT))
+    save_image(tmp_path / "a.png", Image.fromarray(GRADIENT))
     with pytest.raises(OSError, match="cannot write mode"):
-        images.save_image(tmp_path / "a.png", Image.new("F", (2, 2)))
+        save_image(tmp_path / "a.png", Image.new("F", (2, 2)))
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
     np.testing.assert_array_equal(np.asarray(images.open_image(tmp_path / "a.png")), GRADIENT)
 
@@ -159,10 +161,10 @@ def test_a_jpeg_whose_text_is_too_long_is_saved_with_less_of_it(tmp_path):
     path, picture = tmp_path / "a.jpg", Image.fromarray(GRADIENT)
     short, long = {"parameters": "a, Steps: 3"}, "x" * 66000
     with pytest.warns(UserWarning, match=r"a\.jpg: the text of ldm is too long for a JPEG"):
-        images.save_image(path, picture, {**short, "ldm": f'{{"prompt": "{long}"}}'})
+        save_image(path, picture, {**short, "ldm": f'{{"prompt": "{long}"}}'})
     assert images.read_text(path) == short
     with pytest.warns(UserWarning, match="the text of parameters, ldm is too long"):
-        images.save_image(path, picture, {"parameters": long, "ldm": "{}"})
+        save_image(path, picture, {"parameters": long, "ldm": "{}"})
     assert images.read_text(path) == {}
     assert images.open_image(path).size == (8, 6)
 
@@ -172,7 +174,7 @@ def test_what_is_kept_is_what_a_jpeg_holds(tmp_path, length):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         text = {"ldm": '{"a": "' + "x" * length + '"}'}
-        images.save_image(tmp_path / "a.jpg", Image.fromarray(GRADIENT), text)
+        save_image(tmp_path / "a.jpg", Image.fromarray(GRADIENT), text)
     assert images.read_text(tmp_path / "a.jpg") in ({}, text)
 
 
@@ -188,7 +190,7 @@ def test_megabytes_of_metadata_are_no_reason_to_refuse_a_picture(tmp_path, long)
 
 
 def test_a_picture_of_too_many_pixels_is_refused_in_a_line(tmp_path, monkeypatch):
-    images.save_image(tmp_path / "a.png", Image.new("RGB", (64, 64)))
+    save_image(tmp_path / "a.png", Image.new("RGB", (64, 64)))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     for read in (images.open_image, images.read_text):
         with pytest.raises(ValueError, match="cannot be read as a picture: Image size"):
@@ -224,7 +226,7 @@ def test_a_tiff_without_its_compression_is_refused_in_a_line(tmp_path, monkeypat
     def broken(path):
         raise KeyError(262)
 
-    images.save_image(tmp_path / "a.png", Image.fromarray(GRADIENT))
+    save_image(tmp_path / "a.png", Image.fromarray(GRADIENT))
     monkeypatch.setattr(Image, "open", broken)
     with pytest.raises(ValueError, match=r"cannot be read as a picture: KeyError\(262\)"):
         images.open_image(tmp_path / "a.png")
@@ -234,7 +236,7 @@ def test_text_before_the_end_of_a_file_that_was_cut_short_is_read(tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
     for suffix in ("jpg", "png"):
         path = tmp_path / f"a.{suffix}"
-        images.save_image(path, Image.fromarray(noise), {"parameters": "a, Steps: 3"})
+        save_image(path, Image.fromarray(noise), {"parameters": "a, Steps: 3"})
         path.write_bytes(path.read_bytes()[:-900])
         assert images.read_text(path) == {"parameters": "a, Steps: 3"}
         with pytest.raises(ValueError, match="cannot be read"):

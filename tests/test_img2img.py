@@ -12,7 +12,9 @@ from PIL import Image
 from helpers import PICTURE, first_call, levels, noise_levels, pixels, random_picture
 from ldm.compat.profiles import DEFAULT
 from ldm.images.colour import with_luminance
-from ldm.images.files import to_pil, to_tensor
+from ldm.images.files import to_tensor
+from ldm.images.saving import to_pil
+from ldm.pipeline.passes import noise_levels
 from ldm.request import Request
 from ldm.samplers import SAMPLERS, SCHEDULES, Noise
 

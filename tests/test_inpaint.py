@@ -9,7 +9,8 @@ from PIL import Image, ImageDraw
 
 from helpers import PICTURE, latents, pixels
 from ldm.compat.profiles import PROFILES
-from ldm.images.files import to_pil, to_tensor
+from ldm.images.files import to_tensor
+from ldm.images.saving import to_pil
 from ldm.metadata import texts
 from ldm.pipeline.batches import finish
 from ldm.request import Request

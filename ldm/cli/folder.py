@@ -9,7 +9,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..images.files import save_image
+from ..images.saving import save_image
 from ..images.sheets import save_gif
 from ..pipeline.pause import Paused, save_paused
 from ..runtime.files import save_new

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ..images.files import grid
-from ..images.sheets import labelled_grid
+from ..images.sheets import grid, labelled_grid
 from ..metadata import texts
 from ..pipeline import Job, LatentDiffusion
 from ..pipeline.batches import Event, Finished, Preview, Stepped

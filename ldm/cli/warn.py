@@ -6,7 +6,7 @@ import argparse
 import warnings
 from collections.abc import Sequence
 
-from ..images.files import fitting
+from ..images.exif import fitting
 from ..metadata import texts
 from ..pipeline import Job, LatentDiffusion
 

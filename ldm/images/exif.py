@@ -1,4 +1,4 @@
-"""The text that JPEG and WebP files keep about their pictures, where PNG has named texts.
+"""JPEG and WebP files, and the text that they keep, where PNG has named texts.
 
 AUTOMATIC1111's `parameters` are EXIF's UserComment. Other texts are, by ComfyUI's habit, plain tags
 that begin with the name and a colon.
@@ -7,14 +7,17 @@ that begin with the name and a colon.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from PIL.Image import Exif
 
 EXIF_IFD, USER_COMMENT = 0x8769, 0x9286
 MAKE = 0x010F  # the first of the tags that hold other texts; the next is one lower, and so on
+JPEG_TEXT = 65533  # bytes of EXIF in one file
 NAMED = re.compile(r"(\w+):\s*(\{.*)", re.DOTALL)
 
 
@@ -28,6 +31,28 @@ def to_exif(text: Mapping[str, str]) -> Exif:
     for i, name in enumerate(name for name in text if name != "parameters"):
         exif[MAKE - i] = f"{name}:{text[name]}"
     return exif
+
+
+def exif_options(path: Path, text: Mapping[str, str]) -> dict[str, Any]:
+    """How PIL is to write a JPEG or a lossless WebP of this name. A JPEG holds 64 kB of text: what
+    is longer is left out, with a warning."""
+    if path.suffix == ".webp":
+        return {"format": "WEBP", "lossless": True, "exif": to_exif(text)}
+    if path.suffix != ".jpg":
+        names = ".png, .webp, .jpg"
+        raise ValueError(f"a picture cannot be saved as {path.name!r}: let its name end in {names}")
+    kept = fitting(text)
+    if left_out := ", ".join(name for name in text if name not in kept):
+        what = f"{path.name}: the text of {left_out} is too long for a JPEG, and left out"
+        warnings.warn(what, stacklevel=2)
+    return {"format": "JPEG", "quality": 95, "subsampling": 0, "exif": to_exif(kept)}
+
+
+def fitting(text: Mapping[str, str]) -> Mapping[str, str]:
+    """As much of a text as a JPEG holds: all, `parameters` alone, or nothing."""
+    parameters = {name: value for name, value in text.items() if name == "parameters"}
+    candidates: tuple[Mapping[str, str], ...] = (text, parameters, {})
+    return next(some for some in candidates if len(to_exif(some).tobytes()) <= JPEG_TEXT)
 
 
 def from_exif(exif: Exif) -> dict[str, str]:

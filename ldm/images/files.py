@@ -1,27 +1,22 @@
-"""Pictures: files <-> PIL <-> tensors (B, 3, H, W) in [-1, 1]; sizes, grids, and the text inside a
-file."""
+"""Pictures as they come: files -> PIL's -> tensors (1, 3, H, W) in [-1, 1]; and the text inside a
+file. The way back is `saving`."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..runtime.files import replacing
-from .exif import from_exif, repaired, to_exif
+from .exif import from_exif, repaired
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from PIL.PngImagePlugin import PngInfo
-
-JPEG_TEXT = 65533  # bytes of EXIF in one file
 
 
 @contextmanager
@@ -84,20 +79,6 @@ def to_tensor(image: Image) -> Tensor:
     return pixels.permute(2, 0, 1)[None].float() / 127.5 - 1
 
 
-def to_pil(images: Tensor, truncate: bool = False) -> list[Image]:
-    """(B, 3, H, W) in [-1, 1], clamped -> B of PIL's.
-
-    The one place where a picture becomes 8 bits. It rounds, so that a file read and written again
-    stays the same; CompVis's scripts and the web UIs cut the fraction off (truncate), which darkens
-    by half a grey level.
-    """
-    from PIL import Image
-
-    levels = (images.detach().float().cpu().clamp(-1, 1) + 1) * 127.5
-    pixels = (levels if truncate else levels.round()).to(torch.uint8)
-    return [Image.fromarray(image) for image in pixels.permute(0, 2, 3, 1).numpy()]
-
-
 def fit(image: Image, multiple: int, width: int | None = None, height: int | None = None) -> Image:
     """The picture at a size whose sides are multiples of `multiple`: the one asked for, else its
     own rounded down."""
@@ -113,69 +94,8 @@ def fit(image: Image, multiple: int, width: int | None = None, height: int | Non
     return image if image.size == size else image.resize(size, Resampling.LANCZOS)
 
 
-def grid(images: Sequence[Image], columns: int, padding: int = 2) -> Image:
-    """Pictures in rows of `columns`, on black, as torchvision's `make_grid` lays them out; smaller
-    ones in a corner.
-
-    Each has `padding` to its left and above, the last ones also on the other side; a single picture
-    stays as it is.
-    """
-    from PIL import Image
-
-    if len(images) == 1:
-        return images[0]
-    columns = min(columns, len(images))
-    rows = -(-len(images) // columns)
-    wide, high = (max(sides) + padding for sides in zip(*(image.size for image in images)))
-    sheet = Image.new("RGB", (columns * wide + padding, rows * high + padding))
-    for i, image in enumerate(images):
-        sheet.paste(image, (i % columns * wide + padding, i // columns * high + padding))
-    return sheet
-
-
-def save_image(path: str | Path, image: Image, text: Mapping[str, str] | None = None) -> None:
-    """Write a picture with its text, as PNG, JPEG or lossless WebP, as its name ends. A JPEG holds
-    64 kB of text: what is longer is left out, with a warning. text: None for what a picture that
-    was drawn knows of its making (`image.info`)."""
-    path = Path(path)
-    if text is None:
-        text = {key: image.info[key] for key in ("parameters", "ldm") if key in image.info}
-    options: dict[str, Any]
-    if path.suffix == ".png":
-        options = {"format": "PNG", "pnginfo": png_info(text)}
-    elif path.suffix == ".webp":
-        options = {"format": "WEBP", "lossless": True, "exif": to_exif(text)}
-    elif path.suffix == ".jpg":
-        kept = fitting(text)
-        options = {"format": "JPEG", "quality": 95, "subsampling": 0, "exif": to_exif(kept)}
-        if left_out := ", ".join(name for name in text if name not in kept):
-            what = f"{path.name}: the text of {left_out} is too long for a JPEG, and left out"
-            warnings.warn(what, stacklevel=2)
-    else:
-        names = ".png, .webp, .jpg"
-        raise ValueError(f"a picture cannot be saved as {path.name!r}: let its name end in {names}")
-    with replacing(path) as temporary:
-        image.save(temporary, **options)
-
-
-def png_info(text: Mapping[str, str]) -> PngInfo:
-    from PIL.PngImagePlugin import PngInfo
-
-    info = PngInfo()
-    for key, value in text.items():
-        info.add_text(key, value)
-    return info
-
-
-def fitting(text: Mapping[str, str]) -> Mapping[str, str]:
-    """As much of a text as a JPEG holds: all, `parameters` alone, or nothing."""
-    parameters = {name: value for name, value in text.items() if name == "parameters"}
-    candidates: tuple[Mapping[str, str], ...] = (text, parameters, {})
-    return next(some for some in candidates if len(to_exif(some).tobytes()) <= JPEG_TEXT)
-
-
 def read_text(path: str | Path) -> dict[str, str]:
-    """The text inside a PNG, JPEG or WebP file, by key: `save_image`'s, or another program's."""
+    """The text inside a PNG, JPEG or WebP file, by key: `saving`'s, or another program's."""
     from PIL.PngImagePlugin import iTXt
 
     with opened(path) as image:

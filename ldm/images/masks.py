@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .files import rgb, to_pil, to_tensor
+from .files import rgb, to_tensor
+from .saving import to_pil
 
 if TYPE_CHECKING:
     from PIL.Image import Image

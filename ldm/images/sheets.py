@@ -1,4 +1,4 @@
-"""Several pictures in one: side by side under labels, or one after the other."""
+"""Several pictures in one: side by side, also under labels, or one after the other."""
 
 from __future__ import annotations
 
@@ -11,6 +11,26 @@ from ..runtime.files import replacing
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
+
+
+def grid(images: Sequence[Image], columns: int, padding: int = 2) -> Image:
+    """Pictures in rows of `columns`, on black, as torchvision's `make_grid` lays them out; smaller
+    ones in a corner.
+
+    Each has `padding` to its left and above, the last ones also on the other side; a single picture
+    stays as it is.
+    """
+    from PIL import Image
+
+    if len(images) == 1:
+        return images[0]
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    wide, high = (max(sides) + padding for sides in zip(*(image.size for image in images)))
+    sheet = Image.new("RGB", (columns * wide + padding, rows * high + padding))
+    for i, image in enumerate(images):
+        sheet.paste(image, (i % columns * wide + padding, i // columns * high + padding))
+    return sheet
 
 
 def labelled_grid(

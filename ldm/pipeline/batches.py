@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ..images.files import to_pil
-from ..images.watermark import marked
-from ..request import Request
+from ..images.saving import to_pil
+from ..request import Request, plain
 from ..runtime.device import free_memory
 from ..runtime.finite import NotFinite
 from .job import Job

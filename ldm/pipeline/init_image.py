@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from ..images.colour import with_colours_of, with_luminance
-from ..images.files import fit, open_image, rgb, to_pil, to_tensor
+from ..images.files import fit, rgb, to_tensor
 from ..images.masks import (
     Box,
     binarize_mask,
@@ -19,6 +19,7 @@ from ..images.masks import (
     extend,
     to_mask,
 )
+from ..images.saving import to_pil
 from ..request import Request
 
 if TYPE_CHECKING:

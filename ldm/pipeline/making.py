@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..images.files import png_info
+from ..images.saving import png_info
 from ..metadata import texts
 from ..request import Request
 

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from ..clip.tokenizer import Tokenizer
 from ..conditioning import Conditioning
-from ..images.files import grid, to_pil
+from ..images.saving import to_pil
+from ..images.sheets import grid
 from ..models.families import Family
 from ..samplers import SAMPLERS, SCHEDULES, Guided, ModelDenoiser, Noise, cfg
 from ..vae import VAE
