@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageOps
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command does
 
 import ldm
-from ldm.cli.printing import prepare_streams
+from ldm.cli import prepare_streams
 from ldm.images.sheets import grid, labelled_grid
 
 

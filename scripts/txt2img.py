@@ -27,10 +27,9 @@ flags; `ldm txt2img` is the same command.
 import sys
 
 from ldm.cli import Outcome, parse
-from ldm.cli.draw import open_files, open_model
+from ldm.cli.draw import open_files, open_model, requested
 from ldm.cli.output import Output
-from ldm.cli.requests import requested
-from ldm.pipeline.batches import draw, plan
+from ldm.pipeline.batches import draw, merged, plan
 
 
 def main() -> int:

@@ -32,7 +32,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from ldm.cli.printing import prepare_streams
+from ldm.cli import prepare_streams
 from ldm.images.files import open_image
 from ldm.images.watermark import MARKS, agreement, embed
 from ldm.training.shapes.scenes import example

@@ -7,10 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ldm.cli import parser
-from ldm.cli.flags import Axis, add_request_flags, axis
+from ldm.cli.draw import requested
+from ldm.cli.flags import add_request_flags
 from ldm.cli.lines import LineParser, read_line
-from ldm.cli.requests import PROMPT, pictures, requested
-from ldm.pipeline.merging import merged
+from ldm.cli.requests import PROMPT, pictures
+from ldm.cli.vary import Axis, axis
+from ldm.pipeline.batches import merged
 from ldm.request import Request
 
 

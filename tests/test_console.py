@@ -13,8 +13,8 @@ from PIL import Image
 
 import ldm
 from ldm.cli import main, parse
+from ldm.cli.draw import requested
 from ldm.cli.printing import LONGEST, one_line, printable
-from ldm.cli.requests import requested
 from ldm.images.files import read_text
 from ldm.images.saving import save_image
 from ldm.pipeline.pause import read_paused, save_paused

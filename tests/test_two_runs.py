@@ -10,11 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from ldm.cli.folder import Folder
+from ldm.cli.folder import Folder, save_new
+from ldm.cli.instead import put_away
+from ldm.cli.previews import save_animation, save_preview
 from ldm.images.files import read_text
 from ldm.pipeline.pause import Paused, read_paused
 from ldm.request import Request
-from ldm.runtime.files import save_new
 
 ROOT = Path(__file__).parent.parent
 SPAWN = multiprocessing.get_context("spawn")
@@ -26,12 +27,12 @@ def save_all(path, level, barrier):
     folder = Folder(path)
     barrier.wait()
     for i in range(12):
-        folder.save_preview(i, 1, image)
-        folder.save_preview(i, 2, image)
-        folder.save_animation(i, [image, Image.new("RGB", (4, 4)), image])
+        save_preview(folder, i, 1, image)
+        save_preview(folder, i, 2, image)
+        save_animation(folder, i, [image, Image.new("RGB", (4, 4)), image])
         folder.save(i, image, {"parameters": f"{level} {i}"})
         folder.save_grid(image, {})
-        folder.save_paused(Paused(Request(seed=level), "m", [torch.zeros(1, 1, 1, 1)]))
+        put_away(folder, Paused(Request(seed=level), "m", [torch.zeros(1, 1, 1, 1)]))
 
 
 def test_of_three_processes_at_once_every_file_is_kept(tmp_path):
@@ -77,9 +78,9 @@ def test_two_commands_into_one_folder_lose_nothing(tiny_file, tmp_path):
 def test_previews_of_a_run_have_the_number_of_its_picture(tmp_path):
     image = Image.new("RGB", (4, 4))
     one, two = Folder(tmp_path), Folder(tmp_path)
-    assert one.save_preview(0, 1, image).name == "00000-001.png"
-    assert two.save_preview(0, 2, image).name == "00001-002.png"  # though 00000-002 is free
-    assert one.save_preview(0, 2, image).name == "00000-002.png"
+    assert save_preview(one, 0, 1, image).name == "00000-001.png"
+    assert save_preview(two, 0, 2, image).name == "00001-002.png"  # though 00000-002 is free
+    assert save_preview(one, 0, 2, image).name == "00000-002.png"
     assert two.save(0, image, {}).name == "00001.png"
     assert two.save(1, image, {}).name == "00002.png"
     assert one.save(0, image, {}).name == "00000.png"

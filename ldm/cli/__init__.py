@@ -19,29 +19,28 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 # Read when torch is imported: threads that spin while they wait take each other's cores where
 # another process is busy.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from ..models.weights import inspect
 from ..runtime import __version__
-from ..runtime.finite import NotFinite
 from ..samplers import SAMPLERS, SCHEDULES
-from .draw import draw, resume
-from .flags import add_flags, add_model_flags, add_request_flags, family, positive
-from .parser import Parser
-from .printing import complain, one_line, prepare_streams, printable, say
-from .replay import replay
-from .show import marks, show
+from .commands import COMMANDS
+from .draw import draw
+from .errors import explained
+from .flags import Parser, add_flags
+from .printing import complain, one_line
 
 PACKAGE = Path(__file__).parent.parent
-COMMANDS = {
+DRAWING = {
     "txt2img": "pictures of a prompt",
     "img2img": "pictures of a prompt, from a picture",
     "inpaint": "a picture drawn anew where a mask is white",
@@ -56,53 +55,15 @@ def parser() -> Parser:
     parser.add_argument("--version", action="version", version=about, help="say which this is")
     names = f"Samplers: {', '.join(SAMPLERS)}. Schedules: automatic, {', '.join(SCHEDULES)}."
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, about in COMMANDS.items():
+    for name, about in DRAWING.items():
         command = commands.add_parser(name, help=about, description=about, epilog=names)
-        add_request_flags(command, from_image=name != "txt2img")
-        add_flags(command, name)
         command.set_defaults(run=draw)
-    replaying = "make pictures again from what their files say: ours, A1111's or ComfyUI's"
-    for name, about, run, outdir in (
-        ("resume", "go on with what --pause_after left", resume, "outputs/resumed"),
-        ("replay", replaying, replay, "outputs/replayed"),
-    ):
-        command = on_files(commands.add_parser(name, help=about, description=about), run)
-        told = "where the pictures go (default: %(default)s)"
-        command.add_argument("--outdir", type=Path, default=Path(outdir), help=told)
-        add_model_flags(command)
-    add_request_flags(command, from_image=True)  # replay can make something else of them
-    command.set_defaults(preview_every=None, animate=False)
-    on_files(
-        commands.add_parser("show", help="what the files of pictures say of their making"), show
-    )
-    command = on_files(
-        commands.add_parser("watermark", help="which invisible watermark pictures have"), marks
-    )
-    command.add_argument(
-        "--length", type=positive, metavar="N", help="read any text of N letters instead"
-    )
-    command = commands.add_parser("inspect", help="what a checkpoint is, without loading it")
-    command.add_argument("file", type=Path)
-    command.add_argument(
-        "--family", type=family, metavar="NAME", help="compare with this family, or JSON file"
-    )
-    command.add_argument("--verify", action="store_true", help="compute the checksums, too")
-    command.set_defaults(run=report)
+        command.fill = partial(add_flags, command=name)
+    for name, (about, fill, run) in COMMANDS.items():
+        command = commands.add_parser(name, help=about, description=about)
+        command.set_defaults(run=run)
+        command.fill = fill
     return parser
-
-
-def report(options: argparse.Namespace) -> int:
-    """inspect: what a checkpoint is. -> 1 if it cannot be loaded"""
-    found = inspect(options.file, family=options.family, verified=options.verify)
-    say(printable(str(found)))
-    return 0 if found.loadable else 1
-
-
-def on_files(command: Parser, run: Callable[[argparse.Namespace], int | None]) -> Parser:
-    """The command, which is to run on one or several files."""
-    command.add_argument("files", type=Path, nargs="+", metavar="FILE")
-    command.set_defaults(run=run)
-    return command
 
 
 class Outcome:
@@ -124,39 +85,28 @@ class Outcome:
     def warn(self, message: Warning | str, *_: Any, **__: Any) -> None:
         complain(f"{self.command}: warning: {one_line(str(message))}")
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> bool:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
         self.warnings.__exit__(None, None, None)
-        match error:
-            case None:
-                return True
-            case NotFinite():
-                self.code, message = 1, str(error)
-            case MemoryError() | RuntimeError() if short_of_memory(error):
-                what = str(error).split("\n")[0] or type(error).__name__
-                self.code = 1
-                message = f"memory does not suffice: give smaller --W and --H, or --tile ({what})"
-            case ValueError() | OSError():
-                self.code, message = 2, str(error)
-            case KeyboardInterrupt():
-                self.code, message = 130, "interrupted"
-            case _:
-                return False
+        if error is None:
+            return True
+        if (told := explained(error)) is None:
+            return False
+        self.code, message = told
         complain(f"{self.command}: error: {one_line(message)}")
         return True
-
-
-def short_of_memory(error: Exception) -> bool:
-    """Only CUDA has an error of its own for that; a CPU and MPS say it in words."""
-    words = ("out of memory", "can't allocate memory", "not enough memory")
-    return isinstance(error, MemoryError) or any(part in str(error) for part in words)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line, in a console that prints whatever it says."""
     prepare_streams()
     return parser().parse_args(arguments)
+
+
+def prepare_streams() -> None:
+    """Let letters that the console's encoding lacks be printed as \\u1234, instead of an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ..images.files import open_image
 from ..images.masks import to_mask
-from ..pipeline import Job, LatentDiffusion, load
+from ..pipeline import LatentDiffusion, load
 from ..pipeline.batches import draw as events
-from ..pipeline.batches import plan
-from ..pipeline.pause import Paused, read_paused
+from ..pipeline.batches import merged, plan
+from ..pipeline.passes import check
 from ..request import Request
 from ..runtime.device import choose_device, choose_dtype
+from ..runtime.options import kinds
 from .distributed import own_gpu
-from .output import Output
-from .printing import say
-from .requests import requested
+from .lines import names_in
+from .output import Output, say
+from .requests import DEFAULTS, many, named_sampler, needed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,7 +31,7 @@ def draw(options: argparse.Namespace) -> None:
     """txt2img, img2img, inpaint, outpaint and upscale: resolve, load, loop, save."""
     requests = requested(options)
     files = open_files(requests)
-    output = Output(options, names(options, requests))
+    output = Output(options, () if options.indir is None else names_in(requests))
     model = open_model(options)
     jobs = plan(model, requests, options.n_samples, *files)
     for job in output.batches(model, jobs):
@@ -38,15 +39,37 @@ def draw(options: argparse.Namespace) -> None:
             output.take(event)
 
 
-def resume(options: argparse.Namespace) -> None:
-    """Go on with what was left by --pause_after, to the pictures."""
-    output, model = Output(options), open_model(options)
-    left = {path: read_paused(path) for path in options.files}
-    jobs = [resumed(model, path, paused) for path, paused in left.items()]
-    records = [paused.record for paused in left.values()]
-    for job in output.batches(model, jobs):
-        for event in events(model, job, record=records[jobs.index(job)]):
-            output.take(event)
+def requested(options: argparse.Namespace) -> list[Request]:
+    """The pictures that the flags ask for, one request each, in the order in which they are
+    numbered. n_iter and n_samples are filled in."""
+    for count, default in (("n_iter", options.iterations), ("n_samples", options.samples)):
+        if getattr(options, count) is None:
+            setattr(options, count, 1 if options.vary else default)
+    shared = shared_fields(options)
+    if options.from_file or options.indir or options.vary or options.fixed_code:
+        made = many(options, shared)
+    else:
+        first = shared.pop("seed", Request.seed)
+        seeds = range(first, first + options.n_iter * options.n_samples)
+        made = [Request(**shared, seed=seed) for seed in seeds]
+    for picture in merged(made, len(made)):
+        check(picture)
+        if options.command != "txt2img":
+            needed(options.command, picture)
+    return made
+
+
+def shared_fields(options: argparse.Namespace) -> dict[str, Any]:
+    """The fields of Request that the command line gives. What it leaves open becomes the model's
+    default: CompVis's, for its models."""
+    if options.laion400m:
+        raise ValueError("--laion400m asks for the model text2img-large, which is not supported")
+    given = {name: getattr(options, name) for name in kinds(Request) if hasattr(options, name)}
+    if options.plms or options.dpm_solver:
+        given |= named_sampler(options, given)
+    if options.command == "img2img" and options.ckpt is not None:
+        given = {"guidance_scale": 5.0} | given
+    return DEFAULTS[options.command] | given
 
 
 def open_files(requests: Sequence[Request]) -> tuple[dict[str, Image], dict[str, Image]]:
@@ -58,30 +81,11 @@ def open_files(requests: Sequence[Request]) -> tuple[dict[str, Image], dict[str,
     }
 
 
-def resumed(model: LatentDiffusion, path: Path, paused: Paused) -> Job:
-    if paused.model != model.name:
-        raise ValueError(
-            f"{path} was begun by the model {paused.model}, not {model.name}: give that one with "
-            "--ckpt"
-        )
-    request = paused.request  # may come from anybody: no file that it names is opened
-    held = {"image": paused.image, "mask": paused.mask, "wildcards": None}
-    if lacking := [n for n in held if getattr(request, n) is not None and held[n] is None]:
-        raise ValueError(f"{path} names files and does not hold them: {', '.join(lacking)}")
-    return model.resolve(request, paused.image, paused.mask)
-
-
-def names(options: argparse.Namespace, requests: Sequence[Request]) -> Sequence[str]:
-    """What the files are called, where pictures of a folder are worked on: as they are there."""
-    if options.indir is None:
-        return ()
-    found = [Path(str(request.image)).name for request in requests]
-    return found if len(set(found)) == len(found) else ()
-
-
 def open_model(options: argparse.Namespace) -> LatentDiffusion:
     """The model, after a line that says where and in what numbers it will compute."""
-    device = own_gpu(choose_device(options.device))
+    device = choose_device(options.device)
+    if "LOCAL_RANK" in os.environ:
+        device = own_gpu(device)
     full = options.precision == "full" and options.dtype is None
     name = "float32" if full else options.dtype
     dtype, why = choose_dtype(device, None if name is None else getattr(torch, name))

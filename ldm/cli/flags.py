@@ -1,32 +1,22 @@
-"""The flags of the commands that draw, read off the fields of Request; and those that say nothing
-about a single picture."""
+"""The flags of the commands that draw: read off the fields of Request, and those that say nothing
+about a single picture. Their parser takes them as people write them."""
+
+from __future__ import annotations
 
 import argparse
-import csv
-import os
-import secrets
+from collections.abc import Callable, Sequence
 from dataclasses import Field, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NoReturn
 
 from ..models.families import family_named
 from ..request import Request
-from ..runtime.checks import kinds, known
+from ..runtime.options import kinds
+from .help import Help, hint
+from .printing import one_line
+from .vary import axis, random_seed
 
 SAMPLES = {"txt2img": (2, 3), "img2img": (1, 2)}  # CompVis's n_iter and n_samples; others make one
-
-
-class Axis(NamedTuple):
-    """One direction of a grid: a field of Request and its values."""
-
-    field: str
-    values: tuple[Any, ...]
-
-    @property
-    def labels(self) -> list[str]:
-        return [f"{self.field} {value}" for value in self.values]
-
-
 GROUPS = {  # of --help: a title, and the first field that it holds
     "what to draw": "prompt",
     "sampling": "steps",
@@ -37,6 +27,52 @@ GROUPS = {  # of --help: a title, and the first field that it holds
     "noise, and other programs": "subseed_strength",
     "the result": "only",
 }
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line.
+
+    fill: adds the arguments once they are needed, for of all commands a command line has only one.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.formatter_class = Help
+        self.fill: Callable[[Parser], None] | None = None
+
+    def filled(self) -> Parser:
+        if self.fill is not None:
+            self.fill(self)
+            self.fill = None
+        return self
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {one_line(message)}\n")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self.filled()
+        given = None if args is None else self.spelled(args)
+        found, unknown = super().parse_known_args(given, namespace)
+        if unknown and (told := hint(unknown, self._actions)):
+            self.error(told)
+        return found, unknown
+
+    def spelled(self, args: Sequence[str]) -> list[str]:
+        """The arguments as argparse takes them: --cfg-scale 5 is --cfg_scale 5, and
+        --negative_prompt -bad is --negative_prompt=-bad."""
+        flags, done = self._option_string_actions, list[str]()
+        for word in args:
+            name, equals, value = word.partition("=")
+            under = "--" + name[2:].replace("-", "_")
+            if word.startswith("--") and name not in flags and under in flags:
+                word = under + equals + value
+            last = flags.get(done[-1]) if done else None
+            dash = word.startswith("-") and not word.startswith("--") and word not in flags
+            if dash and last is not None and last.nargs is None:
+                done[-1] += f"={word}"
+            else:
+                done.append(word)
+        return done
 
 
 def add_request_flags(parser: argparse.ArgumentParser, from_image: bool) -> None:
@@ -75,7 +111,9 @@ def argument(f: Field[Any]) -> dict[str, Any]:
 
 
 def add_flags(parser: argparse.ArgumentParser, command: str) -> None:
-    """What to do with the pictures, how many there are, and which model draws them."""
+    """All flags of a command that draws: what a picture is, how many there are, what to do with
+    them, and which model draws them."""
+    add_request_flags(parser, from_image=command != "txt2img")
     iterations, samples = SAMPLES.get(command, (1, 1))
     outdir = Path(f"outputs/{command}-samples")
     add = parser.add_argument_group("how many pictures").add_argument
@@ -149,12 +187,7 @@ def family(text: str) -> Any:
 
 
 def seed(text: str) -> int:
-    """The seed; for -1 one drawn at random, below 2^32 as the web UIs draw it."""
-    if (number := int(text)) != -1:
-        return number
-    if os.environ.get("WORLD_SIZE", "1") != "1":
-        raise argparse.ArgumentTypeError("-1 is another seed in each process: give a number")
-    return secrets.randbelow(2**32)
+    return random_seed() if (number := int(text)) == -1 else number
 
 
 def positive(text: str) -> int:
@@ -162,32 +195,3 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{number} is too few")
     return number
-
-
-def axis(text: str) -> Axis:
-    """
-    >>> axis("scale=5,7.5")
-    Axis(field='scale', values=(5.0, 7.5))
-    >>> axis('prompt="a red star, shaded",a heart').values
-    ('a red star, shaded', 'a heart')
-    """
-    names = {
-        flag.lstrip("-"): f.name for f in fields(Request) for flag in (f.name, *f.metadata["flags"])
-    }
-    names = {
-        name: field
-        for name, field in names.items()
-        if kinds(Request)[field] not in (bool, tuple) and field != "count"
-    }
-    name, _, values = text.partition("=")
-    try:
-        known(name, names, "field to vary")
-        kind = seed if names[name] == "seed" else kinds(Request)[names[name]]
-        found = tuple(
-            kind(value) for value in next(csv.reader([values], skipinitialspace=True), [])
-        )
-    except (ValueError, csv.Error) as error:
-        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
-    if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} has no values: write {name}=A,B,...")
-    return Axis(names[name], found)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..images.saving import save_image
-from ..images.sheets import save_gif
-from ..pipeline.pause import Paused, save_paused
-from ..runtime.files import save_new
+from ..images.saving import write_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -33,7 +31,7 @@ class Folder:
         """names: what the first pictures are called, directly in `path`, instead of their numbers
         in samples/.
 
-        kind: of the files of single pictures, see `save_image`.
+        kind: of the files of single pictures, see `write_image`.
         """
         self.path, self.names, self.kind = path, names, kind
         for place in (path, path / "samples"):
@@ -67,35 +65,23 @@ class Folder:
         return self.path / f"grid-{next_number(self.path, 'grid-'):04}.png"
 
     def save(self, index: int, image: Image, text: Mapping[str, str]) -> Path:
-        write = partial(save_image, image=image, text=text)
+        write = partial(write_image, image=image, text=text)
         if index >= len(self.names):
-            return self._save(index, f"samples/{{:05}}.{self.kind}", write)
+            return self.save_numbered(index, f"samples/{{:05}}.{self.kind}", write)
         path = self.sample(index)  # another process may have taken it since this one began
         more = (path.with_stem(f"{path.stem}-{i}") for i in count(1))
         return save_new(chain([path], more), write)
 
     def save_grid(self, image: Image, text: Mapping[str, str]) -> Path:
         (self.path / "samples").mkdir(parents=True, exist_ok=True)  # as CompVis lays it out
-        write = partial(save_image, image=image, text=text)
-        return self._save_next("grid-", ".png", write)
+        write = partial(write_image, image=image, text=text)
+        return self.save_next("grid-", ".png", write)
 
-    def save_preview(self, index: int, step: int, image: Image) -> Path:
-        """The index-th picture as it is after a step."""
-        write = partial(save_image, image=image)
-        return self._save(index, f"previews/{{:05}}-{step:03}.png", write)
-
-    def save_animation(self, index: int, frames: Sequence[Image]) -> Path:
-        return self._save(index, "animations/{:05}.gif", partial(save_gif, frames=frames))
-
-    def save_paused(self, paused: Paused) -> Path:
-        """paused-0000.safetensors ..."""
-        return self._save_next("paused-", ".safetensors", partial(save_paused, paused=paused))
-
-    def _save_next(self, prefix: str, suffix: str, write: Callable[[Path], object]) -> Path:
+    def save_next(self, prefix: str, suffix: str, write: Callable[[Path], object]) -> Path:
         first = next_number(self.path, prefix)
         return save_new((self.path / f"{prefix}{n:04}{suffix}" for n in count(first)), write)
 
-    def _save(self, index: int, name: str, write: Callable[[Path], object]) -> Path:
+    def save_numbered(self, index: int, name: str, write: Callable[[Path], object]) -> Path:
         """Under the picture's number; if that is not fixed yet, the next that has no files."""
         (self.path / "samples").mkdir(parents=True, exist_ok=True)
         first = self.number(index)
@@ -119,3 +105,35 @@ def numbers(folder: Path, prefix: str = "") -> list[int]:
     files = folder.iterdir() if folder.is_dir() else ()
     starts = (path.stem.removeprefix(prefix).partition("-")[0] for path in files if path.is_file())
     return [int(start) for start in starts if start.isdecimal()]
+
+
+def save_new(names: Iterable[Path], write: Callable[[Path], object]) -> Path:
+    """Write a file under the first of the names, all of one folder, that no file has. -> that name
+
+    The name is taken when everything is written, and at once: of several processes that save into
+    one folder each gets names of its own, and nothing is ever replaced.
+    """
+    names = iter(names)
+    path = next(names)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".new.", dir=path.parent) as folder:
+        new = Path(folder) / path.name
+        write(new)
+        while not taken(new, path):
+            path = next(names)
+    return path
+
+
+def taken(new: Path, path: Path) -> bool:
+    """Give a file that name, if no other has it."""
+    try:
+        os.link(new, path)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without links
+        try:
+            path.open("x").close()
+        except FileExistsError:
+            return False
+        os.replace(new, path)
+    return True

@@ -2,13 +2,13 @@
 
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ..pipeline.passes import check
 from ..request import Request
-from .flags import add_request_flags
-from .parser import Parser
+from .flags import Parser, add_request_flags
 
 
 class LineParser(Parser):
@@ -69,3 +69,9 @@ def masked_pictures(folder: Path) -> list[dict[str, Any]]:
     return [
         {"image": str(mask).removesuffix("_mask.png") + ".png", "mask": str(mask)} for mask in masks
     ]
+
+
+def names_in(requests: Sequence[Request]) -> Sequence[str]:
+    """What the files of a folder's pictures are called, where each is drawn anew: as they are."""
+    found = [Path(str(request.image)).name for request in requests]
+    return found if len(set(found)) == len(found) else ()

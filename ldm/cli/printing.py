@@ -1,29 +1,14 @@
-"""What is printed: in any console, also of a stranger's file, and also where nobody reads it."""
+"""What is printed of errors, and of files that come from anybody."""
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable
-from io import TextIOWrapper
-from typing import Any, TextIO, TypeVar
 
 from ..runtime.text import escaped
+from .output import unbroken
 
-T = TypeVar("T")
 JOINERS = "\u200c\u200d"  # within words of some scripts, and within emoji
 LONGEST = 500  # letters of an error or a warning
-
-
-def prepare_streams() -> None:
-    """Let letters that the console's encoding lacks be printed as \\u1234, instead of an error."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def say(text: object) -> None:
-    unbroken(sys.stdout, print, text, flush=True)
 
 
 def complain(text: object) -> None:
@@ -33,16 +18,6 @@ def complain(text: object) -> None:
     from tqdm import tqdm
 
     unbroken(sys.stderr, tqdm.write, str(text), file=sys.stderr)
-
-
-def unbroken(stream: TextIO, act: Callable[..., T], *given: Any, **options: Any) -> T:
-    """What a function gives that prints to a stream. Where nobody reads that any more, as behind
-    `| head -1`, it prints to nowhere, and the drawing goes on."""
-    try:
-        return act(*given, **options)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        return act(*given, **options)
 
 
 def printable(text: str) -> str:

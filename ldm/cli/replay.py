@@ -16,8 +16,8 @@ from ..pipeline.job import Job
 from ..request import Request
 from ..runtime.checks import kinds
 from .draw import open_model
-from .output import Output
-from .printing import printable, say
+from .output import Output, say
+from .printing import printable
 from .show import unsupported
 
 FILES = {"image": "--init-img", "mask": "--mask", "wildcards": "--wildcards"}

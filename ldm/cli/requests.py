@@ -1,16 +1,13 @@
-"""Which pictures the flags ask for: one request each, in the order in which they are numbered."""
+"""What flags may ask for beyond the pictures of one prompt, whose seeds follow one another."""
 
 import argparse
 from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from ..pipeline.merging import merged
-from ..pipeline.passes import check
 from ..request import Request
-from ..runtime.checks import kinds
-from .flags import Axis
 from .lines import masked_pictures, read_lines
+from .vary import Axis
 
 PROMPT = "a painting of a virus monster playing guitar"  # CompVis's default
 DEFAULTS: dict[str, dict[str, Any]] = {  # of a command, for fields of Request
@@ -22,41 +19,18 @@ DEFAULTS: dict[str, dict[str, Any]] = {  # of a command, for fields of Request
 }
 
 
-def requested(options: argparse.Namespace) -> list[Request]:
-    """The pictures that the flags ask for. What they leave open becomes the model's default:
-    CompVis's, for its models.
-
-    n_iter and n_samples are filled in.
-    """
+def many(options: argparse.Namespace, base: Mapping[str, Any]) -> list[Request]:
+    """The pictures of --from-file, --indir, --vary and --fixed_code. base: what all of them share,
+    unless a line or a point says otherwise."""
     if len(options.vary) > 2:
         raise ValueError(f"--vary is given {len(options.vary)} times: a grid has two directions")
-    for count, default in (("n_iter", options.iterations), ("n_samples", options.samples)):
-        if getattr(options, count) is None:
-            setattr(options, count, 1 if options.vary else default)
-    base = shared_fields(options)
     lines: list[dict[str, Any]] = [{}] * options.n_samples
     if options.from_file is not None:
         lines = read_lines(options.from_file, from_image=options.command != "txt2img")
     elif options.indir is not None:
         lines = masked_pictures(options.indir)
-    made = pictures(
-        base, lines, options.n_iter, options.n_samples if options.fixed_code else None, options.vary
-    )
-    for picture in merged(made, len(made)) if len(made) > 1 else made:
-        check(picture)
-        needed(options.command, picture)
-    return made
-
-
-def shared_fields(options: argparse.Namespace) -> dict[str, Any]:
-    """The fields of Request that the command line gives."""
-    if options.laion400m:
-        raise ValueError("--laion400m asks for the model text2img-large, which is not supported")
-    given = {name: getattr(options, name) for name in kinds(Request) if hasattr(options, name)}
-    given |= named_sampler(options, given)
-    if options.command == "img2img" and options.ckpt is not None:
-        given = {"guidance_scale": 5.0} | given
-    return DEFAULTS[options.command] | given
+    fixed = options.n_samples if options.fixed_code else None
+    return pictures(base, lines, options.n_iter, fixed, options.vary)
 
 
 def needed(command: str, picture: Request) -> None:

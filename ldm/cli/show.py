@@ -1,5 +1,5 @@
-"""show and watermark: what the file of a picture says of its making, and what is hidden in the
-picture."""
+"""show, watermark and inspect: what the file of a picture says of its making, what is hidden in the
+picture, and what a checkpoint is."""
 
 import argparse
 from collections.abc import Callable
@@ -11,8 +11,10 @@ import numpy as np
 from ..images.files import open_image
 from ..images.watermark import MARKS, agreement, extract
 from ..metadata import ImageMetadata, read_metadata
+from ..models.weights import inspect
 from ..request import Request
-from .printing import complain, one_line, printable, say
+from .output import say
+from .printing import complain, one_line, printable
 
 
 def show(options: argparse.Namespace) -> int:
@@ -65,3 +67,10 @@ def marks(options: argparse.Namespace) -> int:
         return f"{path}: {found} of {who}, {share}"
 
     return each(options, told)
+
+
+def report(options: argparse.Namespace) -> int:
+    """Print what a checkpoint is. -> 1 if it cannot be loaded"""
+    found = inspect(options.file, family=options.family, verified=options.verify)
+    say(printable(str(found)))
+    return 0 if found.loadable else 1

@@ -1,0 +1,65 @@
+"""The commands that work on files there are already, and their flags."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from .flags import Parser, add_model_flags, add_request_flags, family, positive
+from .replay import replay
+from .resume import resume
+from .show import marks, report, show
+
+
+class Command(NamedTuple):
+    about: str
+    fill: Callable[[Parser], None]
+    run: Callable[[argparse.Namespace], int | None]
+
+
+def add_files(parser: Parser) -> None:
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE")
+
+
+def add_drawing(parser: Parser, outdir: str) -> None:
+    """Files that pictures are drawn from."""
+    add_files(parser)
+    told = "where the pictures go (default: %(default)s)"
+    parser.add_argument("--outdir", type=Path, default=Path(outdir), help=told)
+    add_model_flags(parser)
+
+
+def add_resume(parser: Parser) -> None:
+    add_drawing(parser, "outputs/resumed")
+
+
+def add_replay(parser: Parser) -> None:
+    """What is given replaces what a file says."""
+    add_drawing(parser, "outputs/replayed")
+    add_request_flags(parser, from_image=True)
+    parser.set_defaults(preview_every=None, animate=False)
+
+
+def add_watermark(parser: Parser) -> None:
+    add_files(parser)
+    told = "read any text of N letters instead"
+    parser.add_argument("--length", type=positive, metavar="N", help=told)
+
+
+def add_inspect(parser: Parser) -> None:
+    parser.add_argument("file", type=Path)
+    told = "compare with this family, or JSON file"
+    parser.add_argument("--family", type=family, metavar="NAME", help=told)
+    parser.add_argument("--verify", action="store_true", help="compute the checksums, too")
+
+
+REPLAY = "make pictures again from what their files say: ours, A1111's or ComfyUI's"
+COMMANDS = {
+    "resume": Command("go on with what --pause_after left", add_resume, resume),
+    "replay": Command(REPLAY, add_replay, replay),
+    "show": Command("what the files of pictures say of their making", add_files, show),
+    "watermark": Command("which invisible watermark pictures have", add_watermark, marks),
+    "inspect": Command("what a checkpoint is, without loading it", add_inspect, report),
+}

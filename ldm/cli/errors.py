@@ -1,0 +1,24 @@
+"""What is said of a command that could not do what it was asked for."""
+
+from ..runtime.finite import NotFinite
+
+
+def explained(error: BaseException) -> tuple[int, str] | None:
+    """The exit code of an error and the words for it, or None of a mistake of this program's."""
+    match error:
+        case NotFinite():
+            return 1, str(error)
+        case MemoryError() | RuntimeError() if short_of_memory(error):
+            what = str(error).split("\n")[0] or type(error).__name__
+            return 1, f"memory does not suffice: give smaller --W and --H, or --tile ({what})"
+        case ValueError() | OSError():
+            return 2, str(error)
+        case KeyboardInterrupt():
+            return 130, "interrupted"
+    return None
+
+
+def short_of_memory(error: Exception) -> bool:
+    """Only CUDA has an error of its own for that; a CPU and MPS say it in words."""
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError) or any(part in str(error) for part in words)

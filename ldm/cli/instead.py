@@ -1,0 +1,41 @@
+"""What is done with jobs instead of drawing their pictures: --dry_run and --pause_after."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..pipeline import Job
+from ..pipeline.pause import Paused, pause, save_paused
+from .folder import Folder
+
+if TYPE_CHECKING:
+    from .output import Output
+
+
+def planned(output: Output, jobs: Sequence[Job]) -> Iterator[str]:
+    """What would be drawn: the settings of each batch, its seeds, prompts and files."""
+    for start, job in output.numbered(jobs):
+        sigmas, asked = job.passes[0].sigmas, sum(part.steps for part in job.passes)
+        yield (
+            f"{output.summary([job], [f'{job.steps} of {asked}'])}; "
+            f"{len(sigmas)} sigmas from {sigmas[0]:.4g} to {sigmas[-1]:.4g}"
+        )
+        for i, single in enumerate(job.request.split(1), start):
+            file = "not saved" if output.options.skip_save else output.folder.sample(i)
+            yield f"  {file}: seed {single.seed}, {single.prompt!r}"
+    if not output.options.skip_grid:
+        yield f"  {output.folder.grid()}: all of them"
+
+
+def paused(output: Output, jobs: Sequence[Job]) -> Iterator[Path]:
+    """The files of jobs that were begun, and are left after some steps."""
+    for job in jobs:
+        yield put_away(output.folder, pause(output.model, job, output.options.pause_after))
+
+
+def put_away(folder: Folder, begun: Paused) -> Path:
+    """paused-0000.safetensors ..."""
+    return folder.save_next("paused-", ".safetensors", partial(save_paused, paused=begun))

@@ -1,0 +1,51 @@
+"""What is saved beside the single pictures: how they emerge, and all of them in one."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ..images.saving import save_image
+from ..images.sheets import grid, labelled_grid, save_gif
+from ..pipeline import LatentDiffusion
+from ..pipeline.job import multiple
+from ..vae.preview import LinearPreview, linear_preview
+from .folder import Folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from PIL.Image import Image
+
+
+def linear(model: LatentDiffusion) -> LinearPreview:
+    """--preview linear: how the model's latents are looked at fast."""
+    side = multiple(model.family)
+    return linear_preview(model.encode, model.decode, -(-128 // side) * side)
+
+
+def save_preview(folder: Folder, index: int, step: int, image: Image) -> Path:
+    """The index-th picture as it is after a step: previews/00000-001.png ..."""
+    write = partial(save_image, image=image)
+    return folder.save_numbered(index, f"previews/{{:05}}-{step:03}.png", write)
+
+
+def save_animation(folder: Folder, index: int, frames: Sequence[Image]) -> Path:
+    """animations/00000.gif ..."""
+    write = partial(save_gif, frames=frames)
+    return folder.save_numbered(index, "animations/{:05}.gif", write)
+
+
+def sheet(pictures: Sequence[Image], options: argparse.Namespace) -> Image:
+    """All pictures in one: in rows, or in a grid over what was varied, whose cells have the
+    pictures of a point."""
+    columns = options.n_rows if options.n_rows > 0 else options.n_samples
+    if not options.vary:
+        return grid(pictures, columns)
+    labels = [axis.labels for axis in options.vary]
+    across, down = labels if len(labels) == 2 else (*labels, [""])
+    each = len(pictures) // (len(across) * len(down))
+    cells = [grid(pictures[i : i + each], columns) for i in range(0, len(pictures), each)]
+    return labelled_grid(cells, across, down)
