@@ -11,7 +11,7 @@ from ldm.cli.draw import requested
 from ldm.cli.flags import add_request_flags
 from ldm.cli.lines import LineParser, read_line
 from ldm.cli.requests import PROMPT, pictures
-from ldm.cli.vary import Axis, axis
+from ldm.cli.values import Axis, axis
 from ldm.pipeline.batches import merged
 from ldm.request import Request
 

@@ -55,7 +55,9 @@ def test_a_field_of_a_request_is_told_with_its_own_default(command, capsys):
 
 @pytest.mark.parametrize("command", DRAWING)
 def test_flags_stand_in_groups(command):
-    groups = {group.title: group._group_actions for group in COMMANDS[command].filled()._action_groups}
+    groups = {
+        group.title: group._group_actions for group in COMMANDS[command].filled()._action_groups
+    }
     titles = [*GROUPS, "how many pictures", "what is written", "the model"]
     assert [title for title in groups if title in titles] == titles
     assert [action.dest for action in groups["options"]] == ["help"]

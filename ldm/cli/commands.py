@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from .flags import Parser, add_model_flags, add_request_flags, family, positive
+from .flags import Parser, add_model_flags, add_request_flags, positive
 from .replay import replay
 from .resume import resume
 from .show import marks, report, show
+from .values import family
 
 
 class Command(NamedTuple):

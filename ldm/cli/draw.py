@@ -21,7 +21,7 @@ from ..runtime.options import kinds
 from .distributed import own_gpu
 from .lines import names_in
 from .output import Output, say
-from .requests import DEFAULTS, many, named_sampler, needed
+from .requests import DEFAULTS, fitting, many, named_sampler, needed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -93,10 +93,6 @@ def open_model(options: argparse.Namespace) -> LatentDiffusion:
     if options.config is not None:
         say("--config is not read: a checkpoint says itself what it is")
     model = load(options.ckpt, device, dtype, options.ema, options.family)
-    channels, factor = model.vae.config.latent_channels, model.vae.factor
-    for flag, given, own in (("--C", options.C, channels), ("--f", options.f, factor)):
-        if given not in (None, own):
-            raise ValueError(
-                f"{flag} {given} does not fit the model {model.name}, which has {own}: leave it out"
-            )
+    if options.C is not None or options.f is not None:
+        fitting(options, model)
     return model

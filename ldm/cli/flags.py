@@ -4,17 +4,16 @@ about a single picture. Their parser takes them as people write them."""
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..models.families import family_named
 from ..request import Request
 from ..runtime.options import kinds
-from .help import Help, hint
+from .parsing import Help, hint, spelled
 from .printing import one_line
-from .vary import axis, random_seed
+from .values import axis, family, random_seed
 
 SAMPLES = {"txt2img": (2, 3), "img2img": (1, 2)}  # CompVis's n_iter and n_samples; others make one
 GROUPS = {  # of --help: a title, and the first field that it holds
@@ -50,29 +49,13 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {one_line(message)}\n")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        self.filled()
-        given = None if args is None else self.spelled(args)
-        found, unknown = super().parse_known_args(given, namespace)
+        flags = self.filled()._option_string_actions
+        if args is not None and any(word[:1] == "-" and word not in flags for word in args):
+            args = spelled(args, flags)
+        found, unknown = super().parse_known_args(args, namespace)
         if unknown and (told := hint(unknown, self._actions)):
             self.error(told)
         return found, unknown
-
-    def spelled(self, args: Sequence[str]) -> list[str]:
-        """The arguments as argparse takes them: --cfg-scale 5 is --cfg_scale 5, and
-        --negative_prompt -bad is --negative_prompt=-bad."""
-        flags, done = self._option_string_actions, list[str]()
-        for word in args:
-            name, equals, value = word.partition("=")
-            under = "--" + name[2:].replace("-", "_")
-            if word.startswith("--") and name not in flags and under in flags:
-                word = under + equals + value
-            last = flags.get(done[-1]) if done else None
-            dash = word.startswith("-") and not word.startswith("--") and word not in flags
-            if dash and last is not None and last.nargs is None:
-                done[-1] += f"={word}"
-            else:
-                done.append(word)
-        return done
 
 
 def add_request_flags(parser: argparse.ArgumentParser, from_image: bool) -> None:
@@ -177,13 +160,6 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         help="is checked: how much smaller a latent is than a picture, often 8")
     add("--laion400m", action="store_true", help="is refused: that is another model")
     # fmt: on
-
-
-def family(text: str) -> Any:
-    try:
-        return family_named(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def seed(text: str) -> int:

@@ -61,9 +61,6 @@ class Folder:
         before = max((i for i in self.taken if i <= index), default=None)
         return self.first + index if before is None else self.taken[before] + index - before
 
-    def grid(self) -> Path:
-        return self.path / f"grid-{next_number(self.path, 'grid-'):04}.png"
-
     def save(self, index: int, image: Image, text: Mapping[str, str]) -> Path:
         write = partial(write_image, image=image, text=text)
         if index >= len(self.names):

@@ -9,10 +9,19 @@ from typing import TYPE_CHECKING
 
 from ..pipeline import Job
 from ..pipeline.pause import Paused, pause, save_paused
-from .folder import Folder
+from .folder import Folder, next_number
 
 if TYPE_CHECKING:
     from .output import Output
+
+
+def instead(output: Output, jobs: Sequence[Job]) -> Iterator[object]:
+    """Do it, line by line of what is said of it."""
+    if not output.options.dry_run:
+        for job in output.share(jobs):
+            yield put_away(output.folder, pause(output.model, job, output.options.pause_after))
+    elif output.leads:
+        yield from planned(output, jobs)
 
 
 def planned(output: Output, jobs: Sequence[Job]) -> Iterator[str]:
@@ -27,13 +36,9 @@ def planned(output: Output, jobs: Sequence[Job]) -> Iterator[str]:
             file = "not saved" if output.options.skip_save else output.folder.sample(i)
             yield f"  {file}: seed {single.seed}, {single.prompt!r}"
     if not output.options.skip_grid:
-        yield f"  {output.folder.grid()}: all of them"
-
-
-def paused(output: Output, jobs: Sequence[Job]) -> Iterator[Path]:
-    """The files of jobs that were begun, and are left after some steps."""
-    for job in jobs:
-        yield put_away(output.folder, pause(output.model, job, output.options.pause_after))
+        folder = output.folder.path
+        grid = folder / f"grid-{next_number(folder, 'grid-'):04}.png"
+        yield f"  {grid}: all of them"
 
 
 def put_away(folder: Folder, begun: Paused) -> Path:

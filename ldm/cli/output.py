@@ -22,7 +22,7 @@ from ..request import Request
 from ..runtime.device import peak_memory
 from .distributed import processes
 from .folder import Folder
-from .instead import paused, planned
+from .instead import instead
 from .previews import linear, save_animation, save_preview, sheet
 from .warn import warn_of
 
@@ -54,13 +54,11 @@ class Output:
         with processes() if several else nullcontext() as self.team:
             if self.team is not None:
                 self.folder = self.team.agree(self.folder)
-            if getattr(self.options, "dry_run", False):
-                for line in planned(self, jobs) if self.leads else ():
+            if getattr(self.options, "dry_run", False) or getattr(
+                self.options, "pause_after", None
+            ):
+                for line in instead(self, jobs):
                     say(line)
-                return
-            if getattr(self.options, "pause_after", None) is not None:
-                for path in paused(self, self.share(jobs)):
-                    say(path)
                 return
             if getattr(self.options, "preview", "vae") == "linear":
                 self.look = linear(model)

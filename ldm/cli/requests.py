@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
+from ..pipeline import LatentDiffusion
 from ..request import Request
 from .lines import masked_pictures, read_lines
-from .vary import Axis
+from .values import Axis
 
 PROMPT = "a painting of a virus monster playing guitar"  # CompVis's default
 DEFAULTS: dict[str, dict[str, Any]] = {  # of a command, for fields of Request
@@ -43,6 +44,16 @@ def needed(command: str, picture: Request) -> None:
         (picture.left, picture.right, picture.top, picture.bottom)
     ):
         raise ValueError("say where to go on, in pixels: --left N, --right N, --top N, --bottom N")
+
+
+def fitting(options: argparse.Namespace, model: LatentDiffusion) -> None:
+    """An error if the model's latents are not what --C and --f say."""
+    channels, factor = model.vae.config.latent_channels, model.vae.factor
+    for flag, given, own in (("--C", options.C, channels), ("--f", options.f, factor)):
+        if given not in (None, own):
+            raise ValueError(
+                f"{flag} {given} does not fit the model {model.name}, which has {own}: leave it out"
+            )
 
 
 def named_sampler(options: argparse.Namespace, given: dict[str, Any]) -> dict[str, Any]:

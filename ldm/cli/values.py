@@ -1,4 +1,4 @@
-"""--vary: a grid over the values of a flag, or of two."""
+"""The values of flags that take more than a word to read: --family, --vary, --seed -1."""
 
 import argparse
 import csv
@@ -7,8 +7,16 @@ import secrets
 from dataclasses import fields
 from typing import Any, NamedTuple
 
+from ..models.families import family_named
 from ..request import Request
 from ..runtime.options import kinds, known
+
+
+def family(text: str) -> Any:
+    try:
+        return family_named(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 class Axis(NamedTuple):

@@ -1,9 +1,10 @@
-"""What the command says of its flags: in --help, and of one that it does not have."""
+"""What argparse lacks: a help that says what is off, flags as people write them, and hints at the one
+that was meant."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
 from ..runtime.foreign import ours
@@ -17,6 +18,24 @@ class Help(argparse.HelpFormatter):
         plain = "default" in told or not action.option_strings
         plain = plain or action.dest in ("help", "version")
         return told if plain else f"{told} (default: off)"
+
+
+def spelled(args: Sequence[str], flags: Mapping[str, argparse.Action]) -> list[str]:
+    """The arguments as argparse takes them: --cfg-scale 5 is --cfg_scale 5, and
+    --negative_prompt -bad is --negative_prompt=-bad."""
+    done = list[str]()
+    for word in args:
+        name, equals, value = word.partition("=")
+        under = "--" + name[2:].replace("-", "_")
+        if word.startswith("--") and name not in flags and under in flags:
+            word = under + equals + value
+        last = flags.get(done[-1]) if done else None
+        dash = word.startswith("-") and not word.startswith("--") and word not in flags
+        if dash and last is not None and last.nargs is None:
+            done[-1] += f"={word}"
+        else:
+            done.append(word)
+    return done
 
 
 def hint(unknown: Sequence[str], actions: Sequence[argparse.Action]) -> str:
