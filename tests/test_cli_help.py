@@ -9,6 +9,7 @@ import pytest
 from ldm.cli import main, parser
 from ldm.cli.flags import GROUPS
 from ldm.request import Request
+from ldm.samplers import SAMPLERS, SCHEDULES
 
 COMMANDS = next(
     action.choices for action in parser()._actions if isinstance(action, argparse._SubParsersAction)
@@ -49,15 +50,14 @@ def test_a_field_of_a_request_is_told_with_its_own_default(command, capsys):
         default = f.metadata["left_open"] if f.default is None else str(f.default) or "empty"
         default = "off" if f.default is False else default
         entry = text[given[f.name].option_strings[0]]
-        assert f" {f.metadata['help']} (" in entry
+        assert f" {f.metadata['help']}" in entry
         assert entry.endswith(f"default: {default})")
 
 
 @pytest.mark.parametrize("command", DRAWING)
 def test_flags_stand_in_groups(command):
-    groups = {
-        group.title: group._group_actions for group in COMMANDS[command].filled()._action_groups
-    }
+    parser = COMMANDS[command].filled()
+    groups = {group.title: group._group_actions for group in parser._action_groups}
     titles = [*GROUPS, "how many pictures", "what is written", "the model"]
     assert [title for title in groups if title in titles] == titles
     assert [action.dest for action in groups["options"]] == ["help"]
@@ -70,3 +70,9 @@ def test_only_the_commands_that_start_from_a_picture_have_flags_for_it():
         names = {action.dest for action in flags(command)}
         assert ("image" in names) == ("strength" in names) == (command != "txt2img")
         assert ("indir" in names) == (command == "inpaint")
+
+
+def test_the_names_of_samplers_and_schedules_stand_at_their_flags(capsys):
+    text = told("txt2img", capsys)
+    assert f": {', '.join(SAMPLERS)} (" in text["--sampler"]
+    assert f": automatic, {', '.join(SCHEDULES)} (" in text["--schedule"]

@@ -101,6 +101,8 @@ def test_show_goes_on_after_a_file_that_says_nothing(run):
         "ldm show: error: 'b.png' says nothing about its making: it has no text of ldm, ComfyUI or "
         "AUTOMATIC1111\n"
     )
+    code, out, _ = run("show missing.png a.png", ckpt=False)
+    assert (code, "a.png: made by ldm" in out) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -138,6 +140,13 @@ def test_flags_of_other_programs_are_hinted_at(run, flag, ours):
     assert code == 2
     wanted = f"ldm txt2img: error: unrecognized arguments: {flag}; did you mean {ours}?\n"
     assert error == wanted
+
+
+@pytest.mark.parametrize("words", ["'a red star'", "a red star"])
+def test_a_prompt_without_its_flag_is_hinted_at(run, words):
+    code, _, error = run(f"txt2img {words}", ckpt=False)
+    said = "unrecognized arguments: a red star; did you mean --prompt 'a red star'?"
+    assert (code, error) == (2, f"ldm txt2img: error: {said}\n")
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,6 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from ..runtime import __version__
-from ..samplers import SAMPLERS, SCHEDULES
 from .commands import COMMANDS
 from .draw import draw
 from .errors import explained
@@ -53,10 +52,9 @@ def parser() -> Parser:
     parser = Parser("ldm", description="Latent diffusion: pictures from text.")
     about = f"ldm {__version__}, {PACKAGE}"
     parser.add_argument("--version", action="version", version=about, help="say which this is")
-    names = f"Samplers: {', '.join(SAMPLERS)}. Schedules: automatic, {', '.join(SCHEDULES)}."
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, about in DRAWING.items():
-        command = commands.add_parser(name, help=about, description=about, epilog=names)
+        command = commands.add_parser(name, help=about, description=about)
         command.set_defaults(run=draw)
         command.fill = partial(add_flags, command=name)
     for name, (about, fill, run) in COMMANDS.items():
@@ -70,7 +68,7 @@ class Outcome:
     """Around all that a command does.
 
     code   0: done. 1: no picture could be made, or a file of several not be read. 2: what was asked
-           for cannot be. 130: interrupted.
+           for cannot be, or a file is not there. 130: interrupted.
     """
 
     def __init__(self, command: str) -> None:

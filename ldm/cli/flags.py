@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from ..request import Request
 from ..runtime.options import kinds
+from ..samplers import SAMPLERS, SCHEDULES
 from .parsing import Help, hint, spelled
 from .printing import one_line
 from .values import axis, family, random_seed
@@ -50,7 +51,8 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         flags = self.filled()._option_string_actions
-        if args is not None and any(word[:1] == "-" and word not in flags for word in args):
+        unusual = (word for word in args or () if word[:1] == "-" and word not in flags)
+        if self._subparsers is None and any(unusual):
             args = spelled(args, flags)
         found, unknown = super().parse_known_args(args, namespace)
         if unknown and (told := hint(unknown, self._actions)):
@@ -79,13 +81,15 @@ def argument(f: Field[Any]) -> dict[str, Any]:
     default = f.metadata["left_open"] if f.default is None else str(f.default) or "empty"
     span = f"{bounds[0]:g} to {bounds[1]:g}; " if bounds is not None and bounds[1] < 2**20 else ""
     random = "-1: a random one; " if f.name == "seed" else ""  # on the command line only
-    told = f"{f.metadata['help']} ({random}{span}default: {default})".replace("%", "%%")
+    names = {"sampler": [*SAMPLERS], "schedule": ["automatic", *SCHEDULES]}.get(f.name)
+    there = f": {', '.join(names)}" if names is not None else ""
+    told = f"{f.metadata['help']}{there} ({random}{span}default: {default})".replace("%", "%%")
     if kind is tuple:
         whole, pair = f.metadata["whole"], ("W", "H") if f.metadata["whole"] else ("LOW", "HIGH")
         return {"type": int if whole else float, "nargs": 2, "metavar": pair, "help": told}
-    names = {int: "N", float: "X", str: "TEXT"}
+    metavars = {int: "N", float: "X", str: "TEXT"}
     reader = seed if f.name == "seed" else kind
-    value: dict[str, Any] = {"type": reader, "help": told, "metavar": names[kind]}
+    value: dict[str, Any] = {"type": reader, "help": told, "metavar": metavars[kind]}
     if choices is not None:
         value["metavar"] = "{" + ",".join(choices) + "}"
     if f.metadata["bare"] is not None:

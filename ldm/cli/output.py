@@ -50,17 +50,16 @@ class Output:
         """The jobs that this process is to draw, one after the other; before and after them what
         there is to say. With --dry_run and --pause_after there are none to draw."""
         self.model, self.began = model, time.perf_counter()
+        asked = vars(self.options)
         several = "RANK" in os.environ or "WORLD_SIZE" in os.environ
         with processes() if several else nullcontext() as self.team:
             if self.team is not None:
                 self.folder = self.team.agree(self.folder)
-            if getattr(self.options, "dry_run", False) or getattr(
-                self.options, "pause_after", None
-            ):
+            if asked.get("dry_run") or asked.get("pause_after"):
                 for line in instead(self, jobs):
                     say(line)
                 return
-            if getattr(self.options, "preview", "vae") == "linear":
+            if asked.get("preview") == "linear":
                 self.look = linear(model)
             self.tell_chunks(jobs)
             if self.leads and (self.folder.kind != "png" or jobs[0].init is not None):

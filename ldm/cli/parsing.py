@@ -1,9 +1,10 @@
-"""What argparse lacks: a help that says what is off, flags as people write them, and hints at the one
-that was meant."""
+"""What argparse lacks: help that says what is off, flags as people write them, and hints at those
+that were meant."""
 
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
@@ -40,6 +41,11 @@ def spelled(args: Sequence[str], flags: Mapping[str, argparse.Action]) -> list[s
 
 def hint(unknown: Sequence[str], actions: Sequence[argparse.Action]) -> str:
     """What is said of words that the parser of these actions does not know, if it has a hint."""
+    if any(action.dest == "from_file" for action in actions) and "-" not in {
+        word[:1] for word in unknown
+    }:
+        words = " ".join(unknown)
+        return f"unrecognized arguments: {words}; did you mean --prompt {shlex.quote(words)}?"
     hints = [flag for word in unknown if (flag := meant(word, actions))]
     if not hints:
         return ""

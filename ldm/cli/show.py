@@ -24,14 +24,14 @@ def show(options: argparse.Namespace) -> int:
 
 def each(options: argparse.Namespace, told: Callable[[Path], str]) -> int:
     """Print what is told of each file; of one that nothing can be told of, the reason. -> the
-    command's exit code"""
+    command's exit code, see `Outcome`"""
     code = 0
     for path in options.files:
         try:
             say(printable(told(path)))
         except (ValueError, OSError) as error:
             complain(f"ldm {options.command}: error: {one_line(str(error))}")
-            code = 1
+            code = max(code, 1 if path.is_file() else 2)
     return code
 
 
