@@ -29,7 +29,7 @@ import sys
 from ldm.cli import Outcome, parse
 from ldm.cli.draw import open_files, open_model, requested
 from ldm.cli.output import Output
-from ldm.pipeline.batches import draw, merged, plan
+from ldm.pipeline.batches import draw, plan
 
 
 def main() -> int:

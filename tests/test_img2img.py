@@ -14,7 +14,6 @@ from ldm.compat.profiles import DEFAULT
 from ldm.images.colour import with_luminance
 from ldm.images.files import to_tensor
 from ldm.images.saving import to_pil
-from ldm.pipeline.passes import noise_levels
 from ldm.request import Request
 from ldm.samplers import SAMPLERS, SCHEDULES, Noise
 

@@ -13,11 +13,12 @@ from ..images.files import open_image
 from ..images.masks import to_mask
 from ..pipeline import LatentDiffusion, load
 from ..pipeline.batches import draw as events
-from ..pipeline.batches import merged, plan
+from ..pipeline.batches import plan
+from ..pipeline.merging import merged
 from ..pipeline.passes import check
 from ..request import Request
+from ..runtime.checks import kinds
 from ..runtime.device import choose_device, choose_dtype
-from ..runtime.options import kinds
 from .distributed import own_gpu
 from .lines import names_in
 from .output import Output, say
@@ -52,7 +53,7 @@ def requested(options: argparse.Namespace) -> list[Request]:
         first = shared.pop("seed", Request.seed)
         seeds = range(first, first + options.n_iter * options.n_samples)
         made = [Request(**shared, seed=seed) for seed in seeds]
-    for picture in merged(made, len(made)):
+    for picture in merged(made, len(made)) if len(made) > 1 else made:
         check(picture)
         if options.command != "txt2img":
             needed(options.command, picture)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ..request import Request
-from ..runtime.options import kinds
+from ..runtime.checks import kinds
 from ..samplers import SAMPLERS, SCHEDULES
 from .parsing import Help, hint, spelled
 from .printing import one_line

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from ..metadata import texts
 from ..pipeline import Job, LatentDiffusion
-from ..pipeline.batches import Event, Finished, Preview, Stepped, merged
+from ..pipeline.batches import Event, Finished, Preview, Stepped
+from ..pipeline.merging import merged
 from ..prompts.conditioner import chunk_sizes
 from ..request import Request
 from ..runtime.device import peak_memory
@@ -125,11 +126,12 @@ class Output:
             return
         if pictures:
             singles = [single for job in jobs for single in job.request.split(1)]
-            text = texts(merged(singles, len(singles))[0], self.model.name)
+            whole = merged(singles, len(singles)) if len(singles) > 1 else singles
+            text = texts(whole[0], self.model.name)
             images = [image for _, image in pictures]
             alone = len(images) == 1 and not self.options.vary
-            whole = images[0] if alone else sheet(images, self.options)
-            say(self.folder.save_grid(whole, text))
+            grid = images[0] if alone else sheet(images, self.options)
+            say(self.folder.save_grid(grid, text))
         if not hasattr(self.options, "skip_grid"):
             return
         seconds, peak = time.perf_counter() - self.began, peak_memory(self.model.device) / 1e9

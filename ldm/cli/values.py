@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ..models.families import family_named
 from ..request import Request
-from ..runtime.options import kinds, known
+from ..runtime.checks import kinds, known
 
 
 def family(text: str) -> Any:

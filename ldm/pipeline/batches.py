@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from ..images.saving import to_pil
-from ..request import Request, plain
+from ..images.watermark import marked
+from ..request import Request
 from ..runtime.device import free_memory
 from ..runtime.finite import NotFinite
 from .job import Job

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from ..images.colour import with_colours_of, with_luminance
-from ..images.files import fit, rgb, to_tensor
+from ..images.files import fit, open_image, rgb, to_tensor
 from ..images.masks import (
     Box,
     binarize_mask,

@@ -17,8 +17,6 @@ from ..clip.model import TextEncoder
 from ..clip.tokenizer import CLIP_SIZE, Tokenizer, clip_merges
 from ..clip.vocabulary import unlearnt
 from ..conditioning import Conditioning
-from ..images.saving import to_pil
-from ..images.watermark import marked
 from ..models.families import Family
 from ..models.weights import Checkpoint, save
 from ..prompts.conditioner import Tower, encode_prompts
