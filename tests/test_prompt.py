@@ -94,18 +94,35 @@ def larger(inner):
     )
 
 
-def test_a_schedule_is_only_worked_out_where_it_may_change(monkeypatch):
-    asked = []
-    text_at = editing.text_at
-    monkeypatch.setattr(
-        editing, "text_at", lambda pieces, step: asked.append(step) or text_at(pieces, step)
-    )
-    assert prompt_schedule("a (cat:1.2)", 1000) == [(1000, "a (cat:1.2)")]
-    assert asked == []
+def worked_out(prompt, steps):
+    """The steps at which a text is worked out, as no earlier one says the same."""
+    _, kinds = editing.parse_choices(prompt, steps, 0)
+    return sorted(set(editing.same_as(kinds, steps)))
+
+
+def test_a_schedule_is_only_worked_out_where_it_may_change():
     assert len(prompt_schedule("[a:b:5][c:d:9][e:f:0][g:h:2000]", 1000)) == 3
-    assert asked == [1, 6, 10]
+    assert worked_out("[a:b:5][c:d:9][e:f:0][g:h:2000]", 1000) == [1, 6, 10]
     assert len(prompt_schedule("[a|b][c|d|e]", 1000)) == 1000
-    assert asked[3:] == [1, 2, 3, 4, 5, 6]
+    assert worked_out("[a|b][c|d|e]", 1000) == [1, 2, 3, 4, 5, 6]
+    assert worked_out("[a:b:1.5]" * 100, 1000) == [1]
+
+
+def test_thousands_of_times_are_each_gone_through_twice():
+    """12,000 different times of 1,000 steps: once each text begins, and once it ends."""
+    prompt = "".join(f"[a:b:{i / 12_000:.6f}]" for i in range(12_000))
+    pieces, kinds = editing.parse_choices(prompt, 1000, 0)
+    assert len(kinds) == 1000
+    moments = sorted(set(editing.same_as(kinds, 1000)))
+    parts = list(editing.flat(pieces, editing.Turns(moments)))
+    assert len(parts) <= 2 * 12_000
+    whens = {when for _, when in parts}
+    changed = editing.comings_and_goings(list(whens), len(moments))
+    assert sum(map(len, changed)) <= 2 * len(whens) <= 2 * 2000
+    schedule = prompt_schedule(prompt, 1000)
+    assert [text.count("a") for _, text in schedule] == [
+        sum(int(i / 12_000 * 1000) >= step for i in range(12_000)) for step in range(1, 1001)
+    ]
 
 
 @given(st.recursive(words, larger, max_leaves=12))
@@ -196,9 +213,6 @@ def test_alternation_takes_turns():
     assert turns == ["ad", "bd", "cd", "ad", "bd", "cd", "ad"]
     assert prompt_schedule("[fe|||]male", 5) == [(1, "female"), (4, "male"), (5, "female")]
     assert prompt_schedule("[a|[b|c]]", 4) == [(1, "a"), (2, "c"), (3, "a"), (4, "c")]
-    assert prompt_schedule("[a:b:[3|4]]", 9) == [
-        (step, f"[a:b:{4 - step % 2}]") for step in range(1, 10)
-    ]  # a time cannot be a choice
     assert prompt_schedule("[(a|b:1.2)|c]", 2) == [(1, "(a|b:1.2)"), (2, "c")]
     assert prompt_schedule("a | b [c:1]", 2) == [(1, "a | b "), (2, "a | b c")]
 
@@ -210,6 +224,27 @@ def test_alternation_takes_turns():
 def test_when_an_edit_happens(when, last):
     texts = [text_during(prompt_schedule(f"[a:b:{when}]", 10), step) for step in range(1, 11)]
     assert texts == ["a"] * last + ["b"] * (10 - last)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "texts"),
+    [
+        ("[a:b:[3|4]]", ["[a:b:3]", "[a:b:4]", "[a:b:3]", "[a:b:4]"]),
+        ("[a:[3|4]]", ["[a:3]", "[a:4]", "[a:3]", "[a:4]"]),
+        ("x [a:b:[3:4:2]] y", ["x [a:b:3] y"] * 2 + ["x [a:b:4] y"] * 2),
+        ("[a:b:(3)]", ["[a:b:(3)]"] * 4),
+        ("[a:b:3[|]]", ["[a:b:3]"] * 4),
+    ],
+)
+def test_a_time_that_is_no_number_is_text(prompt, texts):
+    """What AUTOMATIC1111's parser makes of these, at 4 steps. Its grammar has
+
+        scheduled: "[" [prompt ":"] prompt ":" [WHITESPACE] NUMBER [WHITESPACE] "]"
+
+    and a choice is no NUMBER: the outer brackets stay as text, and what the choice says at a step
+    is not read again. (Version 0.1 of this library did read it, and drew another picture.)"""
+    schedule = prompt_schedule(prompt, 4)
+    assert [text_during(schedule, step) for step in (1, 2, 3, 4)] == texts
 
 
 def test_edits_with_other_than_three_parts_are_text():

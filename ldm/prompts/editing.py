@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from itertools import groupby, pairwise
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import compress, groupby, pairwise
+from operator import itemgetter
 from typing import NamedTuple
 
 from .a1111 import NUMBER
@@ -19,9 +21,6 @@ class Choice(NamedTuple):
 
     options: list[list[str | Choice]]
     last: int | None  # the last step of the first of two options; None: all take turns
-
-    def turn(self, step: int) -> int:
-        return (step - 1) % len(self.options) if self.last is None else int(step > self.last)
 
 
 def prompt_schedule(prompt: str, steps: int, earlier: int = 0) -> Schedule:
@@ -67,15 +66,15 @@ def prompt_schedule(prompt: str, steps: int, earlier: int = 0) -> Schedule:
     if "[" not in prompt:
         return [(steps, prompt)]
     pieces, kinds = parse_choices(prompt, steps, earlier)
-    texts: dict[tuple[int, ...], str] = {}  # by the turn of each kind of choice
+    sources = same_as(kinds, steps)
+    moments = sorted(set(sources))
+    parts = list(flat(pieces, Turns(moments)))
+    texts = dict(zip(moments, texts_of(parts, len(moments))))
     schedule: Schedule = []
-    for step in range(1, steps + 1):
-        turns = tuple(kind.turn(step) for kind in kinds)
-        if turns not in texts:
-            texts[turns] = text_at(pieces, step)
-        if schedule and schedule[-1][1] == texts[turns]:
+    for step, source in enumerate(sources, 1):
+        if schedule and schedule[-1][1] == texts[source]:
             schedule.pop()
-        schedule.append((step, texts[turns]))
+        schedule.append((step, texts[source]))
     return schedule
 
 
@@ -129,13 +128,82 @@ def joined(pieces: Sequence[str | Choice]) -> list[str | Choice]:
     return result
 
 
-def text_at(pieces: Sequence[str | Choice], step: int) -> str:
-    """The text at one step. A list of what is left to do, as choices may be nested very deep."""
-    texts, todo = [], list(reversed(pieces))
-    while todo:
-        piece = todo.pop()
-        if isinstance(piece, str):
-            texts.append(piece)
+def same_as(kinds: Iterable[Choice], steps: int) -> list[int]:
+    """For each step, the first at which all choices say the same.
+
+    >>> same_as([Choice([[], []], 2), Choice([[], []], None)], 6)
+    [1, 2, 3, 4, 3, 4]
+    """
+    kinds = list(kinds)
+    times = sorted(kind.last for kind in kinds if kind.last is not None)
+    periods = [len(kind.options) for kind in kinds if kind.last is None]
+    first: dict[tuple[int, ...], int] = {}
+    return [
+        first.setdefault(
+            (bisect_left(times, step), *((step - 1) % period for period in periods)), step
+        )
+        for step in range(1, steps + 1)
+    ]
+
+
+class Turns(dict[tuple[int, int | None], list[int]]):
+    """When each option of a choice is read, as a number: bit i stands for the moment i."""
+
+    def __init__(self, moments: Sequence[int]) -> None:
+        super().__init__()
+        self.moments = moments
+
+    def __missing__(self, kind: tuple[int, int | None]) -> list[int]:
+        count, last = kind
+        if last is not None:
+            before = (1 << sum(step <= last for step in self.moments)) - 1
+            turns = [before, before ^ ((1 << len(self.moments)) - 1)]
         else:
-            todo.extend(reversed(piece.options[piece.turn(step)]))
-    return "".join(texts)
+            turns = [0] * min(count, self.moments[-1])  # options beyond that are never read
+            for i, step in enumerate(self.moments):
+                turns[(step - 1) % count] |= 1 << i
+        self[kind] = turns
+        return turns
+
+
+def flat(pieces: Sequence[str | Choice], turns: Turns) -> Iterator[tuple[str, int]]:
+    """All the texts of a prompt in their order, each with the moments at which it is read. A list
+    of what is left to do, as choices may be nested very deep."""
+    todo = [(piece, (1 << len(turns.moments)) - 1) for piece in reversed(pieces)]
+    while todo:
+        piece, when = todo.pop()
+        if isinstance(piece, str):
+            yield piece, when
+            continue
+        options = list(zip(piece.options, turns[len(piece.options), piece.last]))
+        for option, its in reversed(options):
+            if when & its:
+                todo += [(inner, when & its) for inner in reversed(option)]
+
+
+def texts_of(parts: Sequence[tuple[str, int]], moments: int) -> Iterator[str]:
+    """The whole text at each moment, by going from one to the next."""
+    kinds: dict[int, int] = {}  # a place for each set of moments
+    places = [kinds.setdefault(when, len(kinds)) for _, when in parts]
+    texts = [text for text, _ in parts]
+    read = bytearray(len(kinds) + 2)
+    of_each = itemgetter(*places, -1, -2)  # two more, as of a single place it gives no tuple
+    for changed in comings_and_goings(list(kinds), moments):
+        for i in changed:
+            read[i] ^= 1
+        yield "".join(compress(texts, of_each(read)))
+
+
+def comings_and_goings(whens: Sequence[int], moments: int) -> list[list[int]]:
+    """For each moment, the places of those that begin or end there.
+
+    >>> comings_and_goings([0b111, 0b001, 0b110], 3)
+    [[0, 1], [1, 2], []]
+    """
+    changed: list[list[int]] = [[] for _ in range(moments)]
+    for i, when in enumerate(whens):
+        edges = (when ^ when << 1) & ((1 << moments) - 1)
+        while edges:
+            changed[(edges & -edges).bit_length() - 1].append(i)
+            edges &= edges - 1
+    return changed

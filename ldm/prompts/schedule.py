@@ -3,8 +3,10 @@
 B pictures, T different texts, P prompts joined by AND.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import chain
+from operator import itemgetter
 from typing import NamedTuple
 
 from .a1111 import Weighted, split_and
@@ -93,4 +95,5 @@ def text_during(schedule: Schedule, step: int) -> str:
     >>> [text_during([(3, "a"), (10, "b")], step) for step in (1, 3, 4, 11)]
     ['a', 'a', 'b', 'b']
     """
-    return next((text for last, text in schedule if step <= last), schedule[-1][1])
+    place = bisect_left(schedule, step, key=itemgetter(0))
+    return schedule[min(place, len(schedule) - 1)][1]
