@@ -111,9 +111,10 @@ A1111 = (
 def test_pictures_of_the_web_ui_are_made_again_and_what_is_lost_is_said(run):
     save_image("theirs.png", Image.new("RGB", (32, 16), "red"), {"parameters": A1111})
     code, out, error = run("replay theirs.png")
-    assert (code, error) == (
-        2,
-        "ldm replay: error: theirs.png: strength 0.5 needs an image to start from\n",
+    assert code == 2
+    assert error == (
+        "ldm replay: error: theirs.png was made from a picture, at strength 0.5, which is not in "
+        "the file: give it with --init-img, or draw from noise with --without_image\n"
     )
     code, out, _ = run("replay theirs.png --init-img theirs.png --outdir ours")
     assert code == 0
@@ -126,6 +127,31 @@ def test_pictures_of_the_web_ui_are_made_again_and_what_is_lost_is_said(run):
     ]
     assert open_image("ours/samples/00000.png").size == (32, 16)
     assert '"compat": "a1111"' in read_text("ours/samples/00000.png")["ldm"]
+
+
+def test_what_was_made_from_a_picture_can_be_drawn_without_it(run):
+    save_image("theirs.png", Image.new("RGB", (32, 16), "red"), {"parameters": A1111})
+    code, out, _ = run("replay theirs.png --without_image --outdir ours")
+    assert code == 0
+    assert "  not honoured: strength, 0.5: no picture was given" in out.splitlines()
+    plain = A1111.replace(", Denoising strength: 0.5", "")
+    save_image("plain.png", Image.new("RGB", (32, 16), "red"), {"parameters": plain})
+    assert run("replay plain.png --outdir plain")[0] == 0
+    assert (pixels("ours/samples/00000.png") == pixels("plain/samples/00000.png")).all()
+    code, out, _ = run("replay theirs.png --without_image --hires 2 --outdir larger")
+    assert (code, open_image("larger/samples/00000.png").size) == (0, (64, 32))
+    code, _, error = run("replay theirs.png --without_image --init-img theirs.png")
+    assert (code, error) == (2, "ldm replay: error: give --init-img or --without_image, not both\n")
+
+
+def test_our_own_img2img_can_be_drawn_without_its_picture(run):
+    save_image("red.png", Image.new("RGB", (32, 16), "red"), {})
+    assert run("img2img --init-img red.png --prompt a --n_samples 1 --n_iter 1")[0] == 0
+    path = "outputs/img2img-samples/samples/00000.png"
+    code, _, error = run(f"replay {path}")
+    assert (code, "give --init-img, or --without_image" in error) == (2, True)
+    code, out, _ = run(f"replay {path} --without_image")
+    assert (code, "  not honoured: image, red.png: no picture was given" in out) == (0, True)
 
 
 def test_show(run):

@@ -35,6 +35,7 @@ def graph(change=None, **inputs):
         (", Denoising strength: 0", {}),
         (", Denoising strength: 0.5", {"strength": 0.5}),
         (", Denoising strength: 0, Mask blur: 4", {"strength": 0, "mask_blur": 4}),
+        (", Denoising strength: 0, Init image hash: 12ab", {"strength": 0}),
         (", Denoising strength: 0.6, Hires upscale: 2", {"hires": 2, "hires_strength": 0.6}),
         (", Denoising strength: 0.6, Hires resize: 96x96", {"hires": 1.5, "hires_strength": 0.6}),
         (", Denoising strength: 0.6, Hires resize: 0x96", {"hires": 1.5, "hires_strength": 0.6}),
@@ -51,6 +52,14 @@ def test_strength_is_the_second_passs_or_that_of_img2img(more, expected):
     assert fields == expected
     assert found.request == Request(**{**vars(plain), **expected})
     assert ("Init image" in found.unsupported) == ("strength" in expected)
+
+
+def test_the_strength_of_a_second_pass_whose_size_is_not_said_is_told():
+    found = infotext(", Denoising strength: 0.7, Hires steps: 9, Hires upscaler: Latent")
+    assert found.request.strength is None
+    assert found.unsupported["Denoising strength"].startswith("0.7: how large the second pass is")
+    marks = ", Denoising strength: 0.7, Hires upscaler: Latent, Mask blur: 4"
+    assert infotext(marks).request.strength == 0.7
 
 
 @pytest.mark.parametrize("way", ["First pass size: 0x0", "Hires resize: 96x64", "Hires resize: x"])

@@ -26,7 +26,11 @@ FILES = {"image": "--init-img", "mask": "--mask", "wildcards": "--wildcards"}
 def replay(options: argparse.Namespace) -> None:
     """Make the picture of each file again; flags that are given replace what it says."""
     changes = {name: getattr(options, name) for name in kinds(Request) if hasattr(options, name)}
+    if options.without_image and "image" in changes:
+        raise ValueError("give --init-img or --without_image, not both")
     read = [read_metadata(path) for path in options.files]
+    if options.without_image:
+        read = [metadata.without_image() for metadata in read]
     output, model = Output(options), open_model(options)
     wanted = []
     for path, metadata in zip(options.files, read):
@@ -51,9 +55,16 @@ def planned(
     named = {name: getattr(request, name) for name in FILES if name not in changes}
     lacking = {name: value for name, value in named.items() if value is not None}
     hints = [f"it names '{shortened(value)}': give {FILES[n]}" for n, value in lacking.items()]
+    if "image" in lacking and "mask" not in changes:
+        hints[0] += ", or --without_image to draw from noise"
     if hints:
         raise ValueError(
             f"{path} was made with files that are not opened unasked; {'; '.join(hints)}"
+        )
+    if request.strength is not None and "image" not in changes:
+        raise ValueError(
+            f"{path} was made from a picture, at strength {request.strength:g}, which is not in "
+            "the file: give it with --init-img, or draw from noise with --without_image"
         )
     try:
         return plan(model, [replace(request, **changes)], 16)

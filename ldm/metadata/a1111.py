@@ -150,9 +150,8 @@ def second_pass(settings: Mapping[str, str], values: Fields, unsupported: dict[s
     ]
     strength = values.get("strength")
     if not ways:
-        img2img = {"mask_blur", "masked_content", "inpaint_only_masked", "masked_padding"}
-        if strength == 0 and img2img.isdisjoint(values):
-            del values["strength"]  # some programs write it always
+        if strength is not None and not from_picture(settings):
+            only_first(settings, values, unsupported)
         return
     values.pop("strength", None)
     if ways[0] != "Hires upscale":
@@ -169,6 +168,21 @@ def second_pass(settings: Mapping[str, str], values: Fields, unsupported: dict[s
         latent = settings.get("Hires upscaler", "Latent").startswith("Latent")
         values["hires_strength"] = strength
         values["hires_upscaler"] = "latent" if latent else "pixels"
+
+
+def from_picture(settings: Mapping[str, str]) -> bool:
+    """Whether there are settings that only img2img writes; many versions write none."""
+    return any(name.startswith(("Mask", "Inpaint", "Init image", "Resize")) for name in settings)
+
+
+def only_first(settings: Mapping[str, str], values: Fields, unsupported: dict[str, str]) -> None:
+    """Drop a strength that is not of img2img: some programs write 0 always, and others the second
+    pass's, without saying how large it is."""
+    if any(name.startswith("Hires ") for name in settings):
+        reason = "how large the second pass is, is not said: only the first is drawn"
+        unsupported["Denoising strength"] = f"{values.pop('strength'):g}: {reason}"
+    elif values["strength"] == 0:
+        del values["strength"]
 
 
 def ratio(first: tuple[int, int], last: tuple[int, int]) -> float:
