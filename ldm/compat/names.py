@@ -23,11 +23,12 @@ ALIASES = {
 
 
 def sampler_named(name: str) -> str | None:
-    """The sampler of that name or label, whatever its case: "Euler a", sample_euler_ancestral and
-    euler_a are one."""
+    """The sampler of that name or label, whatever its case: "Euler a", sample_euler_ancestral,
+    euler_a and "Euler Ancestral" are one."""
     labels = {sampler.label.casefold(): key for key, sampler in SAMPLERS.items()}
     name = name.removeprefix("sample_").removeprefix("k_")
-    key = labels.get(name.casefold(), ALIASES.get(name, name))
+    key = labels.get(name.casefold(), name.casefold().replace(" ", "_"))
+    key = ALIASES.get(key, key)
     return key if key in SAMPLERS else None
 
 

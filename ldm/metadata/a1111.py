@@ -37,7 +37,7 @@ def sides(text: str) -> tuple[int, int]:
     >>> sides("512x768")
     (512, 768)
     """
-    width, _, height = text.partition("x")
+    width, _, height = text.lower().partition("x")
     return int(width), int(height)
 
 
@@ -70,6 +70,7 @@ READERS: dict[str, Reader] = {
     "ENSD": number("ensd", int),
     "Tiling": word("seamless", {"True": "xy", "False": None}),
     "Noise Schedule": word("zero_snr", {"Default": False, "Zero Terminal SNR": True}),
+    "CFG rescale": number("guidance_rescale", float),  # SD.Next's
     "Emphasis": word("prompt_syntax", {"Original": "a1111", "None": "off"}),
     "RNG": word("compat", NOISES),
     "Hires upscale": number("hires", float),
@@ -81,8 +82,10 @@ READERS: dict[str, Reader] = {
     "Inpaint area": word("inpaint_only_masked", {"Whole picture": False, "Only masked": True}),
     "Masked area padding": number("masked_padding", int),
 }
+SCHEDULE = ("Schedule type", "Sampler sigma", "Scheduler")  # the web UI's, SD.Next's, Fooocus's
 ELSEWHERE = (  # read by a function of its own, or saying nothing that the rest does not say
-    "Sampler, Schedule type, Model, Model hash, App, Version, User, Batch size, Batch pos, "
+    "Sampler, Schedule type, Sampler sigma, Scheduler, Model, Model hash, App, Version, User, "
+    "Batch size, Batch pos, "
     "Created Date, Civitai resources, Civitai metadata, VAE hash, Lora hashes, TI hashes, Hashes, "
     f"SDCPP, Hires resize, First pass size, {USED}"
 )
@@ -131,6 +134,8 @@ def written_by(settings: Mapping[str, str], unsupported: dict[str, str]) -> tupl
     """Which program wrote this, and as which other it is drawn."""
     version = settings.get("Version", "")
     name = settings.get("App") or re.split(r" ?v?\d|$", version, maxsplit=1)[0]
+    if not name and "Created Date" in settings:
+        name = "Civitai"
     if name.casefold() == "comfyui":
         return "ComfyUI", "comfyui"
     if name in ("f", "stable-diffusion.cpp"):
@@ -221,11 +226,12 @@ def method(
     sampler, schedule = method_named(label)
     if label and sampler is None:
         unsupported["Sampler"] = f"{shortened(label)}: there is no such sampler here"
-    if "Schedule type" in settings:
-        label = settings["Schedule type"]
-        schedule = schedule_named(label)
+    name = next((name for name in SCHEDULE if name in settings), None)
+    if name is not None:
+        schedule = schedule_named(settings[name])
         if schedule is None:
-            unsupported["Schedule type"] = f"{shortened(label)}: there is no such schedule here"
+            label = shortened(settings[name])
+            unsupported[name] = f"{label}: there is no such schedule here"
     elif sampler is not None and schedule is None:
         schedule = "automatic" if names_schedules(settings) or paces_itself(sampler) else "uniform"
     return sampler, schedule

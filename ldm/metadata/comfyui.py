@@ -61,7 +61,9 @@ def read(text: Mapping[str, str]) -> ImageMetadata:
     later = below(graph, samplings)
     first = next((name for name in samplings if name not in later), None)
     if first is None:
-        raise ValueError("no node of ComfyUI's graph has the inputs of a sampler")
+        raise ValueError(
+            "no node of ComfyUI's graph has the inputs of a sampler (subgraphs are not read)"
+        )
     node = graph[first]
     inputs = gathered(graph, node)
     unsupported = {
@@ -85,8 +87,8 @@ def read(text: Mapping[str, str]) -> ImageMetadata:
     partly(inputs, unsupported)
     for name in [name for name, value in values.items() if isinstance(value, list)]:
         source = linked(graph, values.pop(name))
-        kind = "that is not there" if source is None else f"{shortened(source.get('class_type'))}"
-        unsupported[name] = f"node {kind} makes it: how is not known"
+        kind = "" if source is None else f"node {shortened(source.get('class_type'))}"
+        unsupported[name] = f"{kind or 'a node that is not there'} makes it: how is not known"
     unsaid = [
         name for name in ("prompt", "seed", "steps", "guidance_scale") if values.get(name) is None
     ]
@@ -174,10 +176,11 @@ def start(
     """Size, or strength: what there is behind `latent_image`."""
     latent = linked(graph, node["inputs"]["latent_image"])
     sources = [] if latent is None else [latent, *(graph[name] for name in above(graph, latent))]
-    empty = next(
-        (source["inputs"] for source in sources if {"width", "height"} <= source["inputs"].keys()),
-        None,
-    )
+    every = [  # Efficient Loader's have names of their own
+        {key.removeprefix("empty_latent_"): value for key, value in source["inputs"].items()}
+        for source in sources
+    ]
+    empty = next((its for its in every if {"width", "height"} <= its.keys()), None)
     denoise = inputs.get("denoise", 1)
     if any(source.get("class_type") == "LoadImage" for source in sources):
         unsupported["image"] = "it is not in the file, and must be given"

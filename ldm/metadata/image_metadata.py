@@ -10,6 +10,7 @@ FIELDS = {field.name for field in fields(Request)}
 FROM_IMAGE: dict[str, Any] = {  # the defaults of the fields that only a picture to start from has
     field.name: field.default for field in fields(Request) if field.metadata["from_image"]
 }
+GRID = 8  # pixels to a latent: programs drop what is left over of a side
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,10 @@ def to_metadata(
                 said[name] = value
         except ValueError as reason:
             refused[name] = f"{shortened(value)}: {shortened(reason)}"
+    for side in ("width", "height"):
+        if (drawn := said.get(side, 8) // GRID * GRID or GRID) != said.get(side, 8):
+            refused[side] = f"{said[side]}: sides are multiples of {GRID}, so it is {drawn}"
+            said[side] = drawn
     try:
         request = Request(**said)
     except ValueError as reason:  # the seed leaves no room for so many pictures

@@ -10,6 +10,7 @@ from ..request import Request
 from . import a1111, comfyui, infotext
 from .graph import is_graph
 from .image_metadata import ImageMetadata, shortened
+from .programs import program_of_json, program_of_texts
 
 Text = Mapping[str, str]
 
@@ -43,15 +44,9 @@ def from_json(text: str) -> ImageMetadata | None:
     for graph in (values, values.get("prompt")):
         if is_graph(graph):
             return comfyui.read({"prompt": json.dumps(graph)})
-    program = next((program for key, program in MARKS.items() if key in values), "another program")
-    raise ValueError(f"it is JSON of {program}, which cannot be read")
+    raise ValueError(f"it is JSON of {program_of_json(values)}, which cannot be read")
 
 
-MARKS = {  # keys by which JSON is recognised
-    "sui_image_params": "SwarmUI",
-    "metadata_scheme": "Fooocus",
-    "base_model": "Fooocus",
-}
 READERS: dict[str, Callable[[Text], ImageMetadata | None]] = {  # by key of the text, the best first
     "ldm": own,
     "prompt": comfyui.read,
@@ -73,6 +68,8 @@ def read_file(path: Path) -> ImageMetadata:
                 return with_changes(found, text, path)
         except ValueError as error:
             problems.append(str(error))
+    if (program := program_of_texts(text)) is not None:
+        problems.insert(0, f"it is text of {program}, which cannot be read")
     if problems:
         what = f"what {str(path)!r} says about its making cannot be understood"
         raise ValueError(f"{what}: {problems[0]}")
