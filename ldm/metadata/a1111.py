@@ -104,7 +104,7 @@ def read(text: Mapping[str, str]) -> ImageMetadata:
         try:
             values |= meaning(name, value)
         except ValueError as reason:
-            unsupported[name] = f"{shortened(value)}: {reason}"
+            unsupported[shortened(name)] = f"{shortened(value)}: {shortened(reason)}"
     values["sampler"], values["schedule"] = method(settings, unsupported)
     second_pass(settings, values, unsupported)
     given = {"Init image": "strength", "Mask": "mask_blur"}

@@ -8,6 +8,7 @@ from pathlib import Path
 from random import Random
 
 from ..request import Request, plain
+from ..runtime.text import one_line
 from .editing import MATCHING
 
 WILDCARD = re.compile(r"\{([^{}|]*\|[^{}]*)\}|__([\w/ -]+?)__")
@@ -56,7 +57,7 @@ def told(texts: set[str], lists: Mapping[str, Sequence[str]] | None) -> None:
         there = ", ".join(lists) or "none"
         what = ", ".join(f"__{name}__" for name in lacking)
         warnings.warn(
-            f"no word list for {what[:200]}: it stays as it is. There are {there[:200]}",
+            f"no word list for {what[:200]}: it stays as it is. There are {one_line(there, 200)}",
             stacklevel=3,
         )
 
@@ -129,7 +130,8 @@ def read_lists(folder: Path) -> dict[str, list[str]]:
     """The word lists of a folder: `animals/cats.txt` is __animals/cats__, a line an option; #
     starts a remark. ValueError: there is no such folder, or a list is not UTF-8."""
     if not folder.is_dir():
-        raise ValueError(f"--wildcards {folder} is no folder: give one with word lists NAME.txt")
+        what = f"--wildcards {one_line(str(folder), 200)} is no folder"
+        raise ValueError(f"{what}: give one with word lists NAME.txt")
     lists = {}
     for path in sorted(folder.rglob("*.txt")):
         lines = [line.strip() for line in read_text(path).splitlines()]
@@ -140,14 +142,15 @@ def read_lists(folder: Path) -> dict[str, list[str]]:
 
 def read_text(path: Path) -> str:
     """A file in UTF-8, with or without a mark that says so."""
+    name = one_line(str(path), 200)
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise ValueError(f"word list {path} cannot be read: {error.strerror}") from None
+        raise ValueError(f"word list {name} cannot be read: {error.strerror}") from None
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         number = data.count(b"\n", 0, error.start) + 1
         raise ValueError(
-            f"word list {path}, line {number}, is not UTF-8 text: save it as such"
+            f"word list {name}, line {number}, is not UTF-8 text: save it as such"
         ) from None

@@ -10,6 +10,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from torch import Tensor
 
 from .foreign import unknown
+from .text import short
 
 
 @cache
@@ -44,7 +45,7 @@ def checked(f: Field[Any], kind: type, value: Any) -> Any:
     if f.metadata["several"] and listed:
         texts = tuple(text for text in value if isinstance(text, str))
         if not texts or len(texts) < len(value):
-            raise ValueError(f"{f.name} must be text, or a list of texts, not {value!r}")
+            raise ValueError(f"{f.name} must be text, or a list of texts, not {short(value)}")
         return (
             tuple(checked(f, kind, text) for text in texts)
             if texts[1:]
@@ -52,15 +53,15 @@ def checked(f: Field[Any], kind: type, value: Any) -> Any:
         )
     if kind is tuple:
         if not listed or len(value) != 2:
-            raise ValueError(f"{f.name} must be two numbers, not {value!r}")
+            raise ValueError(f"{f.name} must be two numbers, not {short(value)}")
         return tuple(number(f, f.metadata["whole"], one) for one in value)
     if kind in (int, float):
         return number(f, kind is int, value)
     if not isinstance(value, kind):
         what = "true or false" if kind is bool else "text"
-        raise ValueError(f"{f.name} must be {what}, not {value!r}")
+        raise ValueError(f"{f.name} must be {what}, not {short(value)}")
     if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
-        raise ValueError(f"{f.name} must be text that UTF-8 can hold, not {value!r}")
+        raise ValueError(f"{f.name} must be text that UTF-8 can hold, not {short(value)}")
     if f.metadata["choices"] is not None:
         known(str(value), f.metadata["choices"], f.name)
     return value
@@ -71,7 +72,7 @@ def number(f: Field[Any], whole: bool, value: Any) -> int | float:
     kind: Any = Integral if whole else Real  # NumPy's numbers are welcome
     if not isinstance(value, kind) or isinstance(value, bool) or not low <= value <= high:
         what = "whole number" if whole else "number"
-        raise ValueError(f"{f.name} must be a {what} from {low} to {high}, not {value!r}")
+        raise ValueError(f"{f.name} must be a {what} from {low} to {high}, not {short(value)}")
     return int(value) if whole else float(value)
 
 

@@ -7,6 +7,8 @@ and of CompVis's and Stability's scripts. Where there are several of ours, the f
 from collections.abc import Collection
 from difflib import get_close_matches
 
+from .text import short
+
 # fmt: off
 FOREIGN = {
     "batch": "n_samples count", "batch_count": "n_iter count", "batch_size": "n_samples count",
@@ -48,7 +50,7 @@ def unknown(name: str, names: Collection[str], what: str) -> str:
     hint = "." if meant is None else f"; did you mean {meant!r}?"
     all_names = ", ".join(names)
     shown = all_names if len(all_names) <= 350 else f"{all_names[:350].rpartition(',')[0]}, ..."
-    return f"unknown {what} {name!r}{hint} There are {shown}"
+    return f"unknown {what} {short(name)}{hint} There are {shown}"
 
 
 def ours(name: str, names: Collection[str]) -> str | None:

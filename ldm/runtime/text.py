@@ -27,3 +27,8 @@ def escaped(text: str, keep: str = "") -> str:
         else letter.encode("unicode_escape").decode()
         for letter in text
     )
+
+
+def short(value: object) -> str:
+    """A value in a message: it may have come from a file, and be a megabyte of anything."""
+    return one_line(repr(value), 100)
