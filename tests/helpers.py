@@ -12,14 +12,15 @@ from torch import Tensor
 
 from ldm.clip.model import TextConfig, TextEncoder
 from ldm.clip.tokenizer import Tokenizer
+from ldm.compat.profiles import Profile
 from ldm.conditioning import Conditioning
 from ldm.images.files import read_text
 from ldm.models.families import Family
 from ldm.pipeline.job import Job
 from ldm.pipeline.model import LatentDiffusion
-from ldm.pipeline.passes import levels_and_start
+from ldm.pipeline.passes import passes
 from ldm.request import Request
-from ldm.samplers import SAMPLERS, Noise, Sampler, Step
+from ldm.samplers import SAMPLERS, Noise, NoiseSchedule, Sampler, Step
 from ldm.unet import UNet, UNetConfig
 from ldm.vae import VAE, VAEConfig
 
@@ -77,10 +78,21 @@ def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Te
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-def noise_levels(*asked: Any) -> list[float]:
-    """The sigmas to walk, see `levels_and_start`."""
-    whole, first = levels_and_start(*asked)
-    return whole[first:]
+def noise_levels(
+    profile: Profile,
+    noise_schedule: NoiseSchedule,
+    sampler: Sampler,
+    schedule: str,
+    steps: int,
+    strength: float | None,
+    full: bool,
+) -> list[float]:
+    """The sigmas to walk in the first pass of a request."""
+    request = Request(
+        steps=steps, strength=strength, full_steps=full, width=8, height=8,
+        sampler=sampler.name, schedule=schedule,
+    )  # fmt: skip
+    return [*passes(request, profile, noise_schedule, factor=1)[0].sigmas]
 
 
 def latents(

@@ -13,6 +13,7 @@ from ..samplers import SAMPLERS, SCHEDULES, NoiseSchedule, Sampler
 from ..samplers.sigmas import levels
 from .caveats import tell_low_start
 from .hires import second_pass
+from .strength import ending_at, first_level, noised_level, total_steps
 
 SAMPLER_OPTIONS = ("eta", "s_churn", "s_tmin", "s_tmax", "s_noise")  # fields that samplers take
 
@@ -105,11 +106,17 @@ def passes(
         resize_from: tuple[int, int] | None = None,
         earlier: int = 0,
     ) -> Pass:
-        whole, first = levels_and_start(
-            profile, schedule, sampler, str(request.schedule), steps, strength, full
-        )
-        sigmas = tuple(whole[first:])
-        noised = whole[max(first - 1, 0)] if noises_above(profile, sampler) else sigmas[0]
+        chosen = profile, schedule, sampler, str(request.schedule)
+        if strength is None:
+            sigmas = tuple(all_levels(*chosen, steps))
+            noised = sigmas[0]
+        else:
+            total = total_steps(profile, steps, strength, full, len(schedule))
+            whole = all_levels(*chosen, total)
+            first = first_level(profile, sampler, steps, strength, full, len(whole) - 1)
+            sigmas, noised = tuple(whole[first:]), noised_level(profile, sampler, whole, first)
+        if profile.program in sampler.ends_at_sigma_min:
+            sigmas = ending_at(schedule.sigma_min, sigmas)
         calls = steps * sampler.calls_per_step
         changes = calls if profile.calls_count else len(sigmas) - 1
         return Pass(sampler, options, sigmas, noised, steps, *size, resize_from, changes, earlier)
@@ -127,39 +134,6 @@ def passes(
     return first, part(steps, request.hires_strength, full, larger, earlier=first.changes)
 
 
-def levels_and_start(
-    profile: Profile,
-    noise_schedule: NoiseSchedule,
-    sampler: Sampler,
-    schedule: str,
-    steps: int,
-    strength: float | None,
-    full: bool,
-) -> tuple[list[float], int]:
-    """All the sigmas of the schedule, and the place of the first to walk, which the strength says.
-
-    Of n steps the last round(n * strength) run; with full_steps n run, the last of
-    round(n / strength). Other programs have other rules, see `Profile`.
-    """
-    total = profile.total_steps(steps, strength) if full and strength else steps
-    if total > len(noise_schedule):
-        raise ValueError(
-            f"{steps} steps at strength {strength} need {total} sampling steps, and this model has "
-            f"at most {len(noise_schedule)}: give fewer steps or more strength"
-        )
-    sigmas = all_levels(profile, noise_schedule, sampler, schedule, total)
-    there = run = len(sigmas) - 1  # a few schedules come as near to `steps` as they can
-    if strength is not None and full and strength > 0:
-        run = min(steps, there)
-    elif strength is not None:
-        asked = steps if noises_above(profile, sampler) else there
-        run = min(profile.img2img_steps(asked, strength), there)
-    lowest = noise_schedule.sigma_min
-    if run > 0 and profile.program in sampler.ends_at_sigma_min and sigmas[-2] > lowest:
-        sigmas[-1] = lowest
-    return sigmas, there - run
-
-
 def all_levels(
     profile: Profile, noise_schedule: NoiseSchedule, sampler: Sampler, schedule: str, steps: int
 ) -> list[float]:
@@ -173,8 +147,3 @@ def all_levels(
 
 def automatic_schedule(profile: Profile, sampler: Sampler) -> str:
     return sampler.schedules.get(profile.program, sampler.schedule)
-
-
-def noises_above(profile: Profile, sampler: Sampler) -> bool:
-    """Whether `noise_one_above` holds, which it does for the samplers that the program has."""
-    return profile.noise_one_above and profile.program in sampler.ends_at_sigma_min
