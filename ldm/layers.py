@@ -4,13 +4,12 @@ B batch, C channels, H x W height and width, L tokens, D width of a token. (`__c
 where type checkers are to know that a module gives a Tensor.)
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Sides = tuple[int, int, int, int]  # left, right, top, bottom, as torch's `pad` counts
+from .runtime.seamless import Sides, pad
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, causal: bool = False) -> Tensor:
@@ -64,33 +63,6 @@ class Conv2d(nn.Conv2d):
         if self.even and not self.wrap:
             return super().forward(x)
         return F.conv2d(pad(x, self.sides, self.wrap), self.weight, self.bias, self.stride)
-
-
-@contextmanager
-def seamless(network: nn.Module, axes: str | None) -> Iterator[None]:
-    """While it lasts, the network's convolutions wrap around along the axes, see `Conv2d`; None:
-    not.
-
-    Shifting the input around such an edge then shifts the output alike, so that a picture joins
-    itself.
-    """
-    convs = [module for module in network.modules() if isinstance(module, Conv2d)] if axes else []
-    try:
-        for conv in convs:
-            conv.wrap = axes or ""
-        yield
-    finally:
-        for conv in convs:
-            conv.wrap = ""
-
-
-def pad(x: Tensor, sides: Sides, wrap: str = "") -> Tensor:
-    """x with margins: of the opposite edge along the axes in `wrap`, of zeros along the others."""
-    left, right, top, bottom = sides
-    if not wrap:
-        return F.pad(x, sides)
-    x = F.pad(x, (left, right, 0, 0), "circular" if "x" in wrap else "constant")
-    return F.pad(x, (0, 0, top, bottom), "circular" if "y" in wrap else "constant")
 
 
 class GroupNorm(nn.GroupNorm):

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ldm.samplers import SAMPLERS, SCHEDULES, Noise, NoiseSchedule, Sampler, scaled_linear_betas
-from ldm.samplers.sigmas import karras_ramp
+from ldm.samplers.schedule import karras_ramp
 
 README = Path(__file__).parent.parent / "ldm/samplers/README.md"
 MU, STEPS = 0.7, 20

@@ -10,7 +10,7 @@ import torch
 
 from helpers import assert_same, differ, latents, network_calls, normal
 from ldm.pipeline.denoise import Clock, guided
-from ldm.prompts.conditioner import chunk_sizes
+from ldm.prompts.lengths import chunk_sizes
 from ldm.request import Request
 from ldm.samplers import ModelDenoiser
 

@@ -22,7 +22,7 @@ from ldm.samplers import (
     scaled_linear_betas,
 )
 from ldm.samplers import sampler as register
-from ldm.samplers.sigmas import schedule
+from ldm.samplers.schedule import schedule
 
 
 def outside(denoise: Denoiser, x: Tensor, sigmas: list[float], noise: Noise) -> Iterator[Step]:

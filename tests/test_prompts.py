@@ -5,8 +5,9 @@ import pytest
 
 from ldm.clip.tokenizer import Tokenizer
 from ldm.prompts import conditioner
-from ldm.prompts.conditioner import batch_by_shape, chunk_sizes
+from ldm.prompts.conditioner import batch_by_shape
 from ldm.prompts.extra_networks import networks_in
+from ldm.prompts.lengths import chunk_sizes
 from ldm.prompts.schedule import PromptSchedule
 from ldm.prompts.wildcards import expand_wildcards, expanded, read_lists
 from ldm.request import Request

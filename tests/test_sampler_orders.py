@@ -16,7 +16,7 @@ from helpers import MU, QUIET, NoNoise, RecordedNoise, S, gaussian, grid, normal
 from ldm.samplers import SAMPLERS, Noise, Sampler, ddim_inversion
 from ldm.samplers.lms import PLMS_WEIGHTS, adams_bashforth
 from ldm.samplers.restart import Restart
-from ldm.samplers.sigmas import karras_ramp
+from ldm.samplers.schedule import karras_ramp
 
 SOLVERS = [
     s for s in SAMPLERS.values() if s.order is not None and s.name not in ("ddpm", "dpm_adaptive")

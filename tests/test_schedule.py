@@ -8,7 +8,7 @@ import torch
 
 from ldm.samplers import SAMPLERS, SCHEDULES, NoiseSchedule, scaled_linear_betas, zero_terminal_snr
 from ldm.samplers.beta import beta, beta_quantile, beta_sigma, incomplete_beta
-from ldm.samplers.sigmas import karras
+from ldm.samplers.schedule import karras
 from ldm.samplers.spacings import polyexponential
 
 SCHEDULE = NoiseSchedule(scaled_linear_betas())

@@ -6,8 +6,9 @@ from torch import nn
 
 from helpers import assert_same, latents
 from ldm.images.files import to_tensor
-from ldm.layers import Conv2d, seamless
+from ldm.layers import Conv2d
 from ldm.request import Request
+from ldm.runtime.seamless import seamless
 
 
 def rolled(x, axes, by):

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from itertools import accumulate
-from textwrap import shorten
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from torch import Tensor
@@ -18,14 +17,13 @@ from ..metadata import texts
 from ..pipeline import Job, LatentDiffusion
 from ..pipeline.batches import Event, Finished, Preview, Stepped
 from ..pipeline.merging import merged
-from ..prompts.conditioner import chunk_sizes
 from ..request import Request
 from ..runtime.device import peak_memory
+from .caveats import caveats
 from .distributed import processes
 from .folder import Folder
 from .instead import instead
 from .previews import linear, save_animation, save_preview, sheet
-from .warn import warn_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -62,9 +60,11 @@ class Output:
                 return
             if asked.get("preview") == "linear":
                 self.look = linear(model)
-            self.tell_chunks(jobs)
-            if self.leads and (self.folder.kind != "png" or jobs[0].init is not None):
-                warn_of(jobs, model, self.options)
+            room = model.tokenizer.length - 2
+            long = any(len(t.encode()) > room for j in jobs for t in (*j.prompts, *j.negatives))
+            if self.leads and (long or self.folder.kind != "png" or jobs[0].init is not None):
+                for line in caveats(jobs, model, self.options):
+                    say(line)
             for start, job in self.share(self.numbered(jobs)):
                 self.begin(start, job)
                 with self.bar:  # closed before anything is said of an error
@@ -136,18 +136,6 @@ class Output:
             return
         seconds, peak = time.perf_counter() - self.began, peak_memory(self.model.device) / 1e9
         say(f"{self.summary(jobs, self.ran)}; {seconds:.1f} s, at most {peak:.2f} GB")
-
-    def tell_chunks(self, jobs: Sequence[Job]) -> None:
-        """A line for each text too long to be read at once: the tokens of its chunks."""
-        sizes: dict[str, list[int]] = {}
-        for job in jobs if self.leads else ():
-            texts = job.prompts, job.negatives
-            steps = job.passes[0].changes
-            sizes |= chunk_sizes(*texts, self.model.tokenizer, job.chunking, steps)
-        for text, tokens in sizes.items():
-            if len(tokens) > 1:
-                parts = " + ".join(map(str, tokens))
-                say(f"{sum(tokens)} tokens, in chunks of {parts}: {shorten(text, 60)!r}")
 
     def summary(self, jobs: Sequence[Job], ran: Sequence[str]) -> str:
         """What was drawn, in a line; settings that changed between batches stand side by side."""

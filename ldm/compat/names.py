@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from ..request import Request
 from ..samplers.registry import SAMPLERS
-from ..samplers.sigmas import SCHEDULES
+from ..samplers.schedule import SCHEDULES
 
 # k-diffusion's and ComfyUI's names, and stable-diffusion.cpp's, where they are not this library's
 ALIASES = {

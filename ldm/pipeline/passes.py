@@ -10,7 +10,7 @@ from ..compat.profiles import PROFILES, Profile
 from ..request import Request
 from ..runtime.checks import known
 from ..samplers import SAMPLERS, SCHEDULES, NoiseSchedule, Sampler
-from ..samplers.sigmas import levels
+from ..samplers.schedule import levels
 from .caveats import tell_low_start
 from .hires import second_pass
 from .strength import ending_at, first_level, noised_level, total_steps

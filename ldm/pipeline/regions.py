@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..conditioning import Conditioning
 from ..images.colour import with_luminance
-from ..layers import seamless
+from ..runtime.seamless import seamless
 from ..runtime.tiles import overlap_of
 from ..samplers import Denoiser, Network
 from ..samplers.wrappers import masked_denoiser, project_denoised, tiled

@@ -92,19 +92,6 @@ def branches(
     return rows, torch.tensor(reads.weights, device=encoded.context.device)
 
 
-def chunk_sizes(
-    prompts: Sequence[str],
-    negatives: Sequence[str],
-    tokenizer: Tokenizer,
-    syntax: str = "a1111",
-    changes: int = 100,
-) -> dict[str, list[int]]:
-    """How many tokens there are in each chunk of every text that these make the model read."""
-    prompts = [without_loras(prompt, syntax) for prompt in prompts]
-    texts = PromptSchedule(prompts, negatives, changes, syntax=syntax).texts
-    return {text: [len(chunk) for chunk in chunks_of(tokenizer, text, syntax)] for text in texts}
-
-
 def without_loras(prompt: str, syntax: str) -> str:
     return without_networks(prompt) if syntax == "a1111" and "<" in prompt else prompt
 

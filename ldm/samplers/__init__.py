@@ -24,8 +24,7 @@ from .denoiser import Denoiser, ModelDenoiser, Network
 from .guidance import Combine, Guided, cfg, unguided
 from .noise import Noise
 from .registry import SAMPLERS, Sampler, Step, sampler
-from .schedule import NoiseSchedule, scaled_linear_betas
-from .sigmas import SCHEDULES
+from .schedule import SCHEDULES, NoiseSchedule, scaled_linear_betas
 from .zero_snr import zero_terminal_snr
 
 __all__ = ["SAMPLERS", "SCHEDULES", "Combine", "Denoiser", "Guided", "ModelDenoiser"]

@@ -1,9 +1,8 @@
-"""The lists of noise levels at the quantiles of a Beta distribution, see `sigmas`."""
+"""The lists of noise levels at the quantiles of a Beta distribution, see `schedule`."""
 
 import math
 
-from .schedule import NoiseSchedule
-from .sigmas import ramp, schedule
+from .schedule import NoiseSchedule, ramp, schedule
 from .timesteps import at_times
 
 

@@ -18,8 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor
 
-from .schedule import NoiseSchedule
-from .sigmas import levels
+from .schedule import NoiseSchedule, levels
 
 
 class Step(NamedTuple):

@@ -10,7 +10,7 @@ from .denoiser import Denoiser
 from .heun import heun
 from .noise import Noise
 from .registry import Step, sampler
-from .sigmas import karras_ramp
+from .schedule import karras_ramp
 
 
 class Restart(NamedTuple):

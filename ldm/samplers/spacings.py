@@ -1,9 +1,8 @@
-"""More lists of noise levels that are spaced in sigma itself, see `sigmas`."""
+"""More lists of noise levels that are spaced in sigma itself, see `schedule`."""
 
 import math
 
-from .schedule import NoiseSchedule
-from .sigmas import ramp, schedule
+from .schedule import NoiseSchedule, ramp, schedule
 
 
 @schedule

@@ -1,9 +1,8 @@
-"""The lists of noise levels that are spaced in training steps t, see `sigmas`."""
+"""The lists of noise levels that are spaced in training steps t, see `schedule`."""
 
 from collections.abc import Iterable
 
-from .schedule import NoiseSchedule
-from .sigmas import SCHEDULES, ramp, schedule
+from .schedule import SCHEDULES, NoiseSchedule, ramp, schedule
 
 
 @schedule

@@ -10,6 +10,7 @@ of a feature map.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -18,9 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers import Conv2d, GroupNorm, Linear, ResBlock, attention, pad, seamless
+from ..layers import Conv2d, GroupNorm, Linear, ResBlock, attention
 from ..runtime.device import layout
 from ..runtime.finite import broken
+from ..runtime.seamless import pad, seamless
 
 EPS = 1e-6  # of every group norm
 
@@ -248,7 +250,7 @@ class VAE(nn.Module):
         weight = self.quant.weight
         x = x.to(weight.device, weight.dtype, memory_format=layout(weight.device))
         parts = x.chunk(len(x))
-        with seamless(self, axes):
+        with seamless(self, axes) if axes else nullcontext():
             made = [run(part) for part in parts]
             for part, result in zip(parts, made):
                 if not result.isfinite().all():

@@ -4,27 +4,39 @@ from __future__ import annotations
 
 import argparse
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from textwrap import shorten
 
 from ..images.exif import fitting
 from ..metadata import texts
 from ..pipeline import Job, LatentDiffusion
+from ..prompts.lengths import chunk_sizes
 
 MANY = 2e6  # pixels drawn at once, beyond which it takes long and much memory
 LONGEST = {"webp": 16383, "jpg": 65500}  # sides of a file's picture, in pixels
 
 
-def warn_of(jobs: Sequence[Job], model: LatentDiffusion, options: argparse.Namespace) -> None:
-    """Warnings of large pictures to start from, and of texts that the files will not hold; an
-    error, where they cannot hold the picture."""
+def caveats(
+    jobs: Sequence[Job], model: LatentDiffusion, options: argparse.Namespace
+) -> Iterator[str]:
+    """A line for each text too long to be read at once. Warnings of large pictures to start from,
+    and of texts that the files will not hold; an error, where they cannot hold the picture."""
+    sizes: dict[str, list[int]] = {}
+    for job in jobs:
+        given = job.prompts, job.negatives, model.tokenizer, job.chunking, job.passes[0].changes
+        sizes |= chunk_sizes(*given)
+    for text, tokens in sizes.items():
+        if len(tokens) > 1:
+            parts = " + ".join(map(str, tokens))
+            yield f"{sum(tokens)} tokens, in chunks of {parts}: {shorten(text, 60)!r}"
     kind = getattr(options, "format", "png")
     for width, height in dict.fromkeys(job.size for job in jobs):
         if (longest := LONGEST.get(kind, max(width, height))) < max(width, height):
             what = f"{width} x {height} pixels do not fit into a {kind}"
             raise ValueError(f"{what}, whose sides have at most {longest}: give --format png")
     own = not hasattr(options, "width") and not hasattr(options, "height")
-    sizes = [job.passes[0] for job in jobs if job.init is not None and job.request.tile is None]
-    for width, height in dict.fromkeys((part.width, part.height) for part in sizes):
+    drawn = [job.passes[0] for job in jobs if job.init is not None and job.request.tile is None]
+    for width, height in dict.fromkeys((part.width, part.height) for part in drawn):
         if own and width * height > MANY:
             what = f"the picture is drawn at its own size, {width} x {height}"
             less = f"({width * height / 1e6:.1f} megapixels): give --W and --H for a smaller one"
