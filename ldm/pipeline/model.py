@@ -5,10 +5,10 @@ B pictures of H x W pixels, their latents (B, Z, H/f, W/f).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -24,24 +24,19 @@ from ..request import Request
 from ..runtime.checks import numbers
 from ..runtime.device import choose_device
 from ..runtime.finite import broken
-from ..runtime.tiles import overlap_of
-from ..samplers import Step
 from ..unet import UNet
 from ..vae import VAE
 from ..vae.tiled import tiled_decode, tiled_encode
-from .batches import batch_size, finish
+from . import drawing
 from .caveats import tell_unlearnt
 from .given import Given, pictures
 from .job import Job, resolve
-from .run import run
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ..models.keymaps import KeyFormat
     from .init_image import Picture
-
-    Prompt = str | Sequence[str]
 
 
 class LatentDiffusion:
@@ -111,44 +106,10 @@ class LatentDiffusion:
         merges = None if self.tokenizer.merges == clip_merges() else self.tokenizer.merges
         save(path, Checkpoint(self.family, encoders, self.unet, self.vae, merges), key_format)
 
-    def txt2img(self, prompt: Prompt, *, batch: int | None = None, **options: Any) -> list[Image]:
-        """Pictures of a prompt, or of each of several. The options are the fields of `Request`:
-        negative, steps, sampler, schedule, guidance_scale, seed, width, height, count, ..."""
-        return self.generate(Request.of(prompt=prompt, **options), batch=batch)
-
-    def img2img(
-        self,
-        prompt: Prompt,
-        image: Picture,
-        strength: float = 0.75,
-        *,
-        batch: int | None = None,
-        **options: Any,
-    ) -> list[Image]:
-        """Pictures that start from a picture: strength 0 gives it back, 1 leaves next to nothing
-        of it. Without width and height the next smaller size that the model takes."""
-        request = Request.of(prompt=prompt, strength=strength, **options)
-        return self.generate(request, image, batch)
-
-    def inpaint(
-        self,
-        prompt: Prompt,
-        image: Picture,
-        mask: Picture,
-        *,
-        batch: int | None = None,
-        **options: Any,
-    ) -> list[Image]:
-        """A picture drawn anew where the mask is white; strength < 1 leaves something of what was
-        there. Where it is black not a bit changes, unless it is feathered. Options: mask_blur,
-        feather, masked_content, inpaint_only_masked, masked_padding, and all others."""
-        return self.generate(Request.of(prompt=prompt, **options), image, batch, mask)
-
-    def outpaint(
-        self, prompt: Prompt, image: Picture, *, batch: int | None = None, **options: Any
-    ) -> list[Image]:
-        """A picture continued by so many pixels: left, right, top, bottom. Others as `inpaint`."""
-        return self.generate(Request.of(prompt=prompt, **options), image, batch)
+    # What a model is asked for, see `drawing`
+    txt2img, img2img = drawing.txt2img, drawing.img2img
+    inpaint, outpaint = drawing.inpaint, drawing.outpaint
+    generate, steps = drawing.generate, drawing.steps
 
     def resolve(
         self,
@@ -167,46 +128,6 @@ class LatentDiffusion:
         nothing = latents is None and noise is None and told is None
         given = None if nothing else Given(latents, noise, told)
         return resolve(request, self.family, image, mask, given)
-
-    def generate(
-        self,
-        request: Request | Job,
-        image: Picture | None = None,
-        batch: int | None = None,
-        mask: Picture | None = None,
-    ) -> list[Image]:
-        """The pictures of a request, `batch` at once; None: as memory allows. See `making`."""
-        from .making import add_making
-
-        job = self.resolve(request, image, mask) if isinstance(request, Request) else request
-        pictures: list[Image] = []
-        for part in job.split(batch_size(self, job) if batch is None else batch):
-            for step in run(self, part):
-                latents = step.x
-            drawn = finish(self, part, latents)
-            add_making(drawn, part.singles(), self.name)
-            pictures += drawn
-        return list(job.request.kept(pictures))
-
-    def steps(
-        self,
-        request: Request | Job,
-        image: Picture | None = None,
-        record: list[Tensor] | None = None,
-        **given: Any,
-    ) -> Iterator[Step]:
-        """Step after step of all the pictures of a request, in one batch: `step.denoised` can be
-        decoded as a preview, and the last step's x are the clean latents.
-
-        given    latents, noise, conditioning: see `Given`
-        record   every result of the denoiser is added to it; what it holds already is not computed
-                 again (`recorded`)
-        """
-        if not isinstance(request, Request | Job):
-            what = type(request).__name__
-            raise ValueError(f"steps of a Request, not of {what}: Request('a cat')")
-        job = self.resolve(request, image, **given) if isinstance(request, Request) else request
-        return run(self, job, record)
 
     @torch.no_grad()
     def conditioning(
@@ -242,16 +163,12 @@ class LatentDiffusion:
         """
         images, run = pictures(images, self.vae.factor), partial(self.vae.encode, noise=noise)
         if tile is not None:
-            overlap = overlap_of(tile, self.vae.factor)
-            run = partial(tiled_encode, self.vae, tile=tile, overlap=overlap)
+            run = partial(tiled_encode, self.vae, tile=tile)
         return self.vae.one_by_one(run, images, axes, "encoding the image")
 
     @torch.no_grad()
     def decode(self, latents: Tensor, tile: int | None = None, axes: str | None = None) -> Tensor:
         """Latents -> (B, 3, H, W) in [-1, 1], float32. Others: see `encode`."""
         numbers(latents, "latents", (None, self.vae.config.latent_channels, None, None))
-        run: Callable[[Tensor], Tensor] = self.vae.decode
-        if tile is not None:
-            overlap = overlap_of(tile, self.vae.factor)
-            run = partial(tiled_decode, self.vae, tile=tile, overlap=overlap)
+        run = self.vae.decode if tile is None else partial(tiled_decode, self.vae, tile=tile)
         return self.vae.one_by_one(run, latents, axes, "decoding the picture").clamp(-1, 1)

@@ -13,20 +13,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..layers import GroupNorm
-from ..runtime.tiles import in_tiles
+from ..runtime.tiles import in_tiles, overlap_of
 from .model import VAE
 
 
-def tiled_encode(vae: VAE, images: Tensor, tile: int, overlap: int) -> Tensor:
+def tiled_encode(vae: VAE, images: Tensor, tile: int, overlap: int | None = None) -> Tensor:
     """`vae.encode(images)` in tiles of `tile` pixels; both lengths in pixels, multiples of the
-    VAE's factor."""
+    VAE's factor; overlap None: see `overlap_of`."""
+    overlap = overlap_of(tile, vae.factor) if overlap is None else overlap
     check(vae, tile, overlap)
     return shared(vae.encoder, vae.encode, images, tile, overlap, 1 / vae.factor)
 
 
-def tiled_decode(vae: VAE, latents: Tensor, tile: int, overlap: int) -> Tensor:
+def tiled_decode(vae: VAE, latents: Tensor, tile: int, overlap: int | None = None) -> Tensor:
     """`vae.decode(latents)` in tiles of `tile` pixels; both lengths in pixels, multiples of the
-    VAE's factor."""
+    VAE's factor; overlap None: see `overlap_of`."""
+    overlap = overlap_of(tile, vae.factor) if overlap is None else overlap
     check(vae, tile, overlap)
     f = vae.factor
     return shared(vae.decoder, vae.decode, latents, tile // f, overlap // f, f)

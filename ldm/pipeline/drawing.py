@@ -1,0 +1,113 @@
+"""What a model is asked for: the methods of `LatentDiffusion` that make pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from ..request import Request
+from ..samplers import Step
+from .batches import batch_size, finish
+from .job import Job
+from .making import add_making
+from .run import run
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from .init_image import Picture
+    from .model import LatentDiffusion
+
+    Prompt = str | Sequence[str]
+
+
+def txt2img(
+    model: LatentDiffusion, prompt: Prompt, *, batch: int | None = None, **options: Any
+) -> list[Image]:
+    """Pictures of a prompt, or of each of several. The options are the fields of `Request`:
+    negative, steps, sampler, schedule, guidance_scale, seed, width, height, count, ..."""
+    return model.generate(Request.of(prompt=prompt, **options), batch=batch)
+
+
+def img2img(
+    model: LatentDiffusion,
+    prompt: Prompt,
+    image: Picture,
+    strength: float = 0.75,
+    *,
+    batch: int | None = None,
+    **options: Any,
+) -> list[Image]:
+    """Pictures that start from a picture: strength 0 gives it back, 1 leaves next to nothing
+    of it. Without width and height the next smaller size that the model takes."""
+    request = Request.of(prompt=prompt, strength=strength, **options)
+    return model.generate(request, image, batch)
+
+
+def inpaint(
+    model: LatentDiffusion,
+    prompt: Prompt,
+    image: Picture,
+    mask: Picture,
+    *,
+    batch: int | None = None,
+    **options: Any,
+) -> list[Image]:
+    """A picture drawn anew where the mask is white; strength < 1 leaves something of what was
+    there. Where it is black not a bit changes, unless it is feathered. Options: mask_blur,
+    feather, masked_content, inpaint_only_masked, masked_padding, and all others."""
+    return model.generate(Request.of(prompt=prompt, **options), image, batch, mask)
+
+
+def outpaint(
+    model: LatentDiffusion,
+    prompt: Prompt,
+    image: Picture,
+    *,
+    batch: int | None = None,
+    **options: Any,
+) -> list[Image]:
+    """A picture continued by so many pixels: left, right, top, bottom. Others as `inpaint`."""
+    return model.generate(Request.of(prompt=prompt, **options), image, batch)
+
+
+def generate(
+    model: LatentDiffusion,
+    request: Request | Job,
+    image: Picture | None = None,
+    batch: int | None = None,
+    mask: Picture | None = None,
+) -> list[Image]:
+    """The pictures of a request, `batch` at once; None: as memory allows. See `making`."""
+    job = model.resolve(request, image, mask) if isinstance(request, Request) else request
+    pictures: list[Image] = []
+    for part in job.split(batch_size(model, job) if batch is None else batch):
+        for step in run(model, part):
+            latents = step.x
+        drawn = finish(model, part, latents)
+        add_making(drawn, part.singles(), model.name)
+        pictures += drawn
+    return list(job.request.kept(pictures))
+
+
+def steps(
+    model: LatentDiffusion,
+    request: Request | Job,
+    image: Picture | None = None,
+    record: list[Tensor] | None = None,
+    **given: Any,
+) -> Iterator[Step]:
+    """Step after step of all the pictures of a request, in one batch: `step.denoised` can be
+    decoded as a preview, and the last step's x are the clean latents.
+
+    given    latents, noise, conditioning: see `Given`
+    record   every result of the denoiser is added to it; what it holds already is not computed
+             again (`recorded`)
+    """
+    if not isinstance(request, Request | Job):
+        what = type(request).__name__
+        raise ValueError(f"steps of a Request, not of {what}: Request('a cat')")
+    job = model.resolve(request, image, **given) if isinstance(request, Request) else request
+    return run(model, job, record)
