@@ -119,7 +119,7 @@ def test_several_processes_plan_and_pause_once(tmp_path, tiny_file):
     paused = [f"paused-000{i}.safetensors" for i in (0, 1)]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == paused, done.stderr
     seeds = [read_paused(tmp_path / "out" / name).request.seed for name in paused]
-    assert seeds == [42, 43]
+    assert sorted(seeds) == [42, 43]  # whichever process was the first
 
 
 def test_several_processes_replay_and_resume_what_one_does(tmp_path, tiny_file):
