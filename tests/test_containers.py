@@ -94,6 +94,8 @@ def test_a_flipped_bit_in_a_storage_is_seen_by_its_checksum(archive, tiny_checkp
     data = bytearray(archive.read_bytes())
     data[len(data) // 2] ^= 1
     archive.write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"a part of it is not what was written .a/data/\d+."):
+        read(archive, family=family)
     assert inspect(archive, family=family).loadable
     report = inspect(archive, family=family, verified=True)
     assert not report.loadable

@@ -134,6 +134,6 @@ def crc32(file: MappedFile, start: int, end: int, step: int = 2**24) -> int:
     """The checksum of these bytes of a file, a piece at a time."""
     value = 0
     for at in range(start, end, step):
-        value = zlib.crc32(file.bytes[at : min(at + step, end)], value)
+        value = zlib.crc32(memoryview(file.bytes)[at : min(at + step, end)], value)
     file.forget(start, end)
     return value

@@ -1,6 +1,7 @@
 """From a path to the networks in memory."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -18,6 +19,7 @@ from ..keymaps import Source
 from .errors import CheckpointError
 from .foreign import matched, wrong_merges
 from .opening import OpenedCheckpoint, open_checkpoint, stated_family
+from .verify import verified_meanwhile
 
 Sources = Mapping[str, tuple[str, Source]]  # parameters of ours -> see KeyMatch
 
@@ -61,7 +63,10 @@ def read(
     given = None if family is None else as_family(family)
     opened = open_checkpoint(path)
     family, sources = locate(opened, given, ema)
-    networks = load(opened, family, sources, dtype, device, vae_dtype)
+    used = {name for name, _ in sources.values()}
+    archive = opened.container == "torch"  # which has checksums
+    with verified_meanwhile(opened, used) if archive else nullcontext():
+        networks = load(opened, family, sources, dtype, device, vae_dtype)
     text = [net for net in networks.values() if isinstance(net, TextEncoder)]
     unet, vae = cast(UNet, networks["unet"]), cast(VAE, networks["vae"])
     return Checkpoint(family, tuple(text), unet, vae, merges_of(opened, family))
