@@ -215,7 +215,7 @@ def test_the_warning_of_a_mark_that_is_lost(run):
 
 def test_large_pictures_and_long_texts_are_told_before_they_are_drawn(run, monkeypatch, tmp_path):
     Image.new("RGB", (64, 48)).save("in.png")
-    monkeypatch.setattr("ldm.cli.warn.MANY", 2000)
+    monkeypatch.setattr("ldm.cli.caveats.MANY", 2000)
     line = "img2img --init-img in.png --strength 0 --n_samples 1 --skip_grid --outdir o"
     said = "warning: the picture is drawn at its own size, 64 x 48 (0.0 megapixels): give --W"
     assert said in run(line)[2]
