@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,16 +13,18 @@ from torch import Tensor
 class Conditioning:
     """A row for each latent of the batch.
 
-    context   (B, L, D)       what cross-attention reads: the text
-    vector    (B, V)          added to the embedding of the time: SDXL's pooled text and sizes, the
-                              noise level of the x4 upscaler
-    concat    (B, C', h, w)   channels beside those of the latent: mask and masked picture of an
-                              inpainting model, depth, a picture of low resolution
+    context    (B, L, D)       what cross-attention reads: the text
+    vector     (B, V)          added to the embedding of the time: SDXL's pooled text and sizes, the
+                               noise level of the x4 upscaler
+    concat     (B, C', h, w)   channels beside those of the latent: mask and masked picture of an
+                               inpainting model, depth, a picture of low resolution
+    guidance   (B,)            the guidance scale, for networks that it was distilled into
     """
 
     context: Tensor
     vector: Tensor | None = None
     concat: Tensor | None = None
+    guidance: Tensor | None = None
 
     @classmethod
     def of(cls, given: Conditioning | Tensor) -> Conditioning:
@@ -31,35 +33,33 @@ class Conditioning:
 
     @classmethod
     def stack(cls, parts: Sequence[Conditioning]) -> Conditioning:
-        """The rows of all parts, one after the other. All have, or none has, a vector and a
-        concat."""
+        """The rows of all parts, one after the other. All have, or none has, a vector, a concat and
+        a guidance."""
         context = torch.cat([part.context for part in parts])
-        vector = _rows([part.vector for part in parts])
-        return cls(context, vector, _rows([part.concat for part in parts]))
+        return cls(context, *(_rows([getattr(part, name) for part in parts]) for name in BESIDE))
 
     def rows(self, count: int, dtype: torch.dtype) -> Conditioning:
-        """The same in another number format; a single row is repeated."""
+        """The same with context and concat in another number format; a single row is repeated."""
         if len(self) not in (1, count):
             raise ValueError(f"a conditioning of {len(self)} rows for {count} pictures")
-        every = [0] * count if len(self) == 1 else slice(None)
-        one = self[every]
-        vector, concat = (None if x is None else x.to(dtype) for x in (one.vector, one.concat))
-        return Conditioning(one.context.to(dtype), vector, concat)
+        one = self[[0] * count if len(self) == 1 else slice(None)]
+        concat = None if one.concat is None else one.concat.to(dtype)
+        return replace(one, context=one.context.to(dtype), concat=concat)
 
     def __getitem__(self, rows: slice | list[int] | Tensor) -> Conditioning:
         """Some of the rows."""
-        return Conditioning(
-            self.context[rows],
-            None if self.vector is None else self.vector[rows],
-            None if self.concat is None else self.concat[rows],
-        )
+        beside = (getattr(self, name) for name in BESIDE)
+        return Conditioning(self.context[rows], *(x if x is None else x[rows] for x in beside))
 
     def __len__(self) -> int:
         return len(self.context)
 
 
+BESIDE = ("vector", "concat", "guidance")  # the fields that may be None
+
+
 def _rows(values: Sequence[Tensor | None]) -> Tensor | None:
     there = [value for value in values if value is not None]
     if there and len(there) < len(values):
-        raise ValueError("some conditionings of a batch have a vector or concat, and others none")
+        raise ValueError("some conditionings of a batch have more than their context, others not")
     return torch.cat(there) if there else None

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,86 @@ SD1 = Family(
     size=512, steps=50, guidance_scale=7.5, sampler="ddim", schedule="leading",
 )  # fmt: skip
 
-FAMILIES = {family.name: family for family in (SD1,)}
+SD1_INPAINTING = replace(  # runwayml/stable-diffusion, v1-inpainting-inference.yaml
+    SD1, name="sd1-inpainting", unet=replace(SD1.unet, concat_channels=5),
+    conditioning=("inpainting",),
+)  # fmt: skip
+INSTRUCT = replace(  # timothybrooks/instruct-pix2pix, configs/generate.yaml, edit_cli.py
+    SD1, name="instruct-pix2pix", unet=replace(SD1.unet, concat_channels=4),
+    conditioning=("instruction",), steps=100, sampler="euler_ancestral", schedule="uniform",
+)  # fmt: skip
+
+# Stable Diffusion 2.0 and 2.1: Stability-AI/stablediffusion, configs/stable-diffusion/
+# v2-inference.yaml, v2-inference-v.yaml, and so on; scripts/txt2img.py.
+SD2 = replace(
+    SD1, name="sd2",
+    text=(
+        TextConfig(
+            vocabulary=49408, length=77, width=1024, layers=24, heads=16, mlp_width=4096,
+            activation="gelu", layer=2, final_norm=True, pad=0, projection=None,
+        ),
+    ),
+    unet=replace(SD1.unet, context_width=1024, heads=None, head_width=64, linear_projection=True),
+    guidance_scale=9.0,
+)  # fmt: skip
+SD2_V = replace(SD2, name="sd2-v", prediction="v", size=768)
+SD2_INPAINTING = replace(
+    SD2, name="sd2-inpainting", unet=replace(SD2.unet, concat_channels=5),
+    conditioning=("inpainting",),
+)  # fmt: skip
+SD2_DEPTH = replace(
+    SD2, name="sd2-depth", unet=replace(SD2.unet, concat_channels=1), conditioning=("depth",)
+)
+UPSCALER = replace(  # x4-upscaling.yaml, scripts/gradio/superresolution.py
+    SD2, name="x4-upscaler",
+    unet=UNetConfig(
+        in_channels=4, out_channels=4, concat_channels=3, channels=(256, 512, 512, 1024),
+        res_blocks=2, groups=32, depth=(0, 1, 1, 1), mid_depth=1, context_width=1024,
+        vector_width=1, heads=8, head_width=None, linear_projection=True,
+        classes=1000, only_cross_attention=(0, 1, 2),
+    ),
+    vae=replace(SD1.vae, channels=(128, 256, 512), scale=0.08333),
+    beta_start=0.0001, beta_end=0.02, prediction="v", conditioning=("low_resolution",),
+    steps=75,
+)  # fmt: skip
+
+# SDXL 1.0: Stability-AI/generative-models, configs/inference/sd_xl_base.yaml, sd_xl_refiner.yaml.
+OPENAI_L = replace(SD1.text[0], layer=2, final_norm=False)
+OPENCLIP_G = TextConfig(
+    vocabulary=49408, length=77, width=1280, layers=32, heads=20, mlp_width=5120,
+    activation="gelu", layer=2, final_norm=False, pad=0, projection=1280,
+)  # fmt: skip
+SDXL = replace(
+    SD1, name="sdxl", text=(OPENAI_L, OPENCLIP_G),
+    unet=UNetConfig(
+        in_channels=4, out_channels=4, concat_channels=0, channels=(320, 640, 1280), res_blocks=2,
+        groups=32, depth=(0, 2, 10), mid_depth=10, context_width=2048, vector_width=2816,
+        heads=None, head_width=64, linear_projection=True,
+    ),
+    vae=replace(SD1.vae, scale=0.13025), conditioning=("sizes",),
+    size=1024, guidance_scale=5.0, sampler="euler", schedule="leading",
+)  # fmt: skip
+SDXL_REFINER = replace(
+    SDXL, name="sdxl-refiner", text=(OPENCLIP_G,),
+    unet=replace(
+        SDXL.unet, channels=(384, 768, 1536, 1536), depth=(0, 4, 4, 0), mid_depth=4,
+        context_width=1280, vector_width=2560,
+    ),
+    conditioning=("sizes_and_score",),
+)  # fmt: skip
+SDXL_INPAINTING = replace(  # diffusers/stable-diffusion-xl-1.0-inpainting-0.1
+    SDXL, name="sdxl-inpainting", unet=replace(SDXL.unet, concat_channels=5),
+    conditioning=("sizes", "inpainting"),
+)  # fmt: skip
+
+FAMILIES = {
+    family.name: family
+    for family in (
+        *(SD1, SD1_INPAINTING, INSTRUCT),
+        *(SD2, SD2_V, SD2_INPAINTING, SD2_DEPTH, UPSCALER),
+        *(SDXL, SDXL_REFINER, SDXL_INPAINTING),
+    )
+}
 
 
 def family_named(name: str | Path) -> Family:

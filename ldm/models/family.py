@@ -7,7 +7,7 @@ header of its file.
 
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from functools import lru_cache
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -22,6 +22,8 @@ from ..unet import UNet, UNetConfig
 from ..vae import VAE, VAEConfig
 from .family_0_1 import upgraded
 
+Told = Literal["inpainting", "depth", "low_resolution", "instruction", "sizes", "sizes_and_score"]
+
 
 @dataclass(frozen=True)
 class Family:
@@ -34,6 +36,9 @@ class Family:
     size                     width and height of the pictures it was trained on, in pixels
     steps, guidance_scale    by default: steps of sampling, and strength of the guidance
     sampler, schedule        by default: names in SAMPLERS and SCHEDULES
+    conditioning             what the U-Net is told beside the text and the time, by the names of
+                             its makers: see `pipeline.told`
+    zero_snr                 whether the noise of training ends in pure noise
     """
 
     name: str
@@ -49,6 +54,8 @@ class Family:
     guidance_scale: float
     sampler: str
     schedule: str
+    conditioning: tuple[Told, ...] = ()
+    zero_snr: bool = False
 
     def __post_init__(self) -> None:
         unet, latent = self.unet, self.vae.latent_channels
@@ -115,16 +122,20 @@ def _build(kind: Any, values: Any, where: str) -> Any:
     names = [field.name for field in fields(kind)]
     if unknown := [name for name in values if name not in names]:
         raise ValueError(f"{where} has no field {unknown[0]!r}: it has {', '.join(names)}")
-    if missing := [name for name in names if name not in values]:
+    needed = [field.name for field in fields(kind) if field.default is MISSING]
+    if missing := [name for name in needed if name not in values]:
         raise ValueError(f"{where} lacks the field {missing[0]!r}")
     hints = get_type_hints(kind)
-    return kind(**{name: _value(hints[name], values[name], f"{where}.{name}") for name in names})
+    return kind(
+        **{name: _value(hints[name], value, f"{where}.{name}") for name, value in values.items()}
+    )
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
     if is_dataclass(hint):
         return _build(hint, value, where)
-    if get_origin(hint) is tuple and isinstance(value, list | tuple) and value:
+    may_be_empty = where.rpartition(".")[2] in MAY_BE_EMPTY
+    if get_origin(hint) is tuple and isinstance(value, list | tuple) and (value or may_be_empty):
         item = get_args(hint)[0]
         return tuple(_value(item, part, f"{where}.{i}") for i, part in enumerate(value))
     if not _fits(hint, value, 0 if MAY_BE_ZERO.intersection(where.split(".")) else 1):
@@ -132,7 +143,13 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     return value
 
 
-MAY_BE_ZERO = {"pad", "depth", "concat_channels"}  # all other whole numbers count something
+MAY_BE_EMPTY = {"conditioning", "only_cross_attention"}
+MAY_BE_ZERO = {
+    "pad",
+    "depth",
+    "concat_channels",
+    "only_cross_attention",
+}  # all other whole numbers count something
 
 
 def _fits(hint: Any, value: Any, least: int) -> bool:

@@ -26,20 +26,47 @@ def timestep_embedding(t: Tensor, width: int) -> Tensor:
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
+def guidance_embedding(scale: Tensor, width: int) -> Tensor:
+    """sin and cos of 1000 (w - 1), for the guidance scale w of a network that it was distilled
+    into, as LCM's authors made them (diffusers, LatentConsistencyModelPipeline). (B,) -> (B, width)
+    """
+    half = width // 2
+    steps = torch.arange(half, device=scale.device, dtype=torch.float32)
+    angles = 1000 * (scale.float()[:, None] - 1) * torch.exp(-math.log(10000) * steps / (half - 1))
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
 class Embedding(nn.Module):
-    """Linear, SiLU, Linear: of the sinusoidal embedding of t, or of the conditioning's vector."""
+    """Linear, SiLU, Linear: of the sinusoidal embedding of t, or of the conditioning's vector.
+
+    guidance_width: of the embedding of a guidance scale that is added to that of t, where the scale
+    was distilled into the network (Meng et al. 2023, sec. 3.1); None: there is none.
+    """
 
     __call__: Callable[..., Tensor]
     linear2: Callable[[Tensor], Tensor]
 
-    def __init__(self, width: int, out: int) -> None:
+    def __init__(self, width: int, out: int, guidance_width: int | None = None) -> None:
         super().__init__()
+        self.guidance = nn.Linear(guidance_width, width, bias=False) if guidance_width else None
         self.linear1 = nn.Linear(width, out)
         self.linear2 = nn.Linear(out, out)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, width) -> (B, out)"""
+    def forward(self, x: Tensor, guidance: Tensor | None = None) -> Tensor:
+        """x (B, width), guidance (B,) -> (B, out)"""
+        x = x.to(self.linear1.weight.dtype)
+        if self.guidance is not None and guidance is not None:
+            w = guidance_embedding(guidance, self.guidance.in_features)
+            x = x + self.guidance(w.to(x.dtype))
         return self.linear2(F.silu(self.linear1(x)))
+
+
+class ClassEmbedding(nn.Embedding):
+    """One learnt vector for each of so many classes: the noise levels of the x4 upscaler."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, 1), whole numbers -> (B, out)"""
+        return super().forward(x[:, 0].long())
 
 
 class CrossAttention(nn.Module):
@@ -77,14 +104,22 @@ class GEGLU(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Self-attention, cross-attention, feed-forward; each pre-norm and residual."""
+    """Self-attention, cross-attention, feed-forward; each pre-norm and residual.
+
+    only_cross_attention: the first attention reads the context, too.
+    """
 
     __call__: Callable[..., Tensor]
 
-    def __init__(self, width: int, context_width: int, heads: int) -> None:
+    def __init__(
+        self, width: int, context_width: int, heads: int, only_cross_attention: bool
+    ) -> None:
         super().__init__()
+        self.only_cross_attention = only_cross_attention
         self.norm1 = nn.LayerNorm(width)
-        self.self_attn = CrossAttention(width, width, heads)
+        self.self_attn = CrossAttention(
+            width, context_width if only_cross_attention else width, heads
+        )
         self.norm2 = nn.LayerNorm(width)
         self.cross_attn = CrossAttention(width, context_width, heads)
         self.norm3 = nn.LayerNorm(width)
@@ -92,7 +127,7 @@ class TransformerBlock(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         h = self.norm1(x)
-        x = x + self.self_attn(h, h)
+        x = x + self.self_attn(h, context if self.only_cross_attention else h)
         x = x + self.cross_attn(self.norm2(x), context)
         return x + self.mlp(self.norm3(x))
 
@@ -108,14 +143,15 @@ class SpatialTransformer(nn.Module):
 
     def __init__(
         self, width: int, context_width: int, heads: int, groups: int, depth: int,
-        linear_projection: bool,
+        linear_projection: bool, only_cross_attention: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         self.norm = GroupNorm(groups, width, eps=1e-6)
         self.linear_projection = linear_projection
         self.proj_in = Linear(width, width) if linear_projection else Conv2d(width, width, 1)
         self.blocks = nn.ModuleList(
-            TransformerBlock(width, context_width, heads) for _ in range(depth)
+            TransformerBlock(width, context_width, heads, only_cross_attention)
+            for _ in range(depth)
         )
         self.proj_out = Linear(width, width) if linear_projection else Conv2d(width, width, 1)
 

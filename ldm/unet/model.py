@@ -18,7 +18,14 @@ from torch import Tensor, nn
 
 from ..conditioning import Conditioning
 from ..layers import Conv2d, GroupNorm, ResBlock
-from .blocks import Downsample, Embedding, SpatialTransformer, Upsample, timestep_embedding
+from .blocks import (
+    ClassEmbedding,
+    Downsample,
+    Embedding,
+    SpatialTransformer,
+    Upsample,
+    timestep_embedding,
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,12 @@ class UNetConfig:
     mid_depth                   the same of the middle's transformer, which is always there
     context_width               D of the text
     vector_width                V of the vector that is added to the time; None: there is none
+    classes                     how many classes there are that the vector, then of width 1, tells by
+                                number: the noise levels of the x4 upscaler; None: it tells no class
+    guidance_width              of the embedding of the guidance scale, where that was distilled into
+                                the network: 256; None: it was not
+    only_cross_attention        the levels where the first attention of each transformer block reads
+                                the text, too: x4 upscaler
     heads, head_width           one of the two is None: heads by number (SD 1: 8) or by width (SD 2:
                                 64)
     linear_projection           see SpatialTransformer
@@ -50,6 +63,9 @@ class UNetConfig:
     heads: int | None
     head_width: int | None
     linear_projection: bool
+    classes: int | None = None
+    guidance_width: int | None = None
+    only_cross_attention: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.heads is None) == (self.head_width is None):
@@ -64,15 +80,25 @@ class UNetConfig:
         return self.heads if self.heads is not None else width // cast(int, self.head_width)
 
 
-def transformer(config: UNetConfig, width: int, depth: int) -> SpatialTransformer:
-    heads, linear = config.heads_at(width), config.linear_projection
-    return SpatialTransformer(width, config.context_width, heads, config.groups, depth, linear)
+def transformer(
+    config: UNetConfig, width: int, depth: int, only_cross_attention: bool = False
+) -> SpatialTransformer:
+    return SpatialTransformer(
+        width, config.context_width, config.heads_at(width), config.groups, depth,
+        config.linear_projection, only_cross_attention,
+    )  # fmt: skip
 
 
 def transformers(config: UNetConfig, level: int, count: int) -> nn.ModuleList:
     """One for each residual block of a level, or none at all."""
-    width, depth = config.channels[level], config.depth[level]
-    return nn.ModuleList(transformer(config, width, depth) for _ in range(count if depth else 0))
+    width, depth, only_cross = (
+        config.channels[level],
+        config.depth[level],
+        level in config.only_cross_attention,
+    )
+    return nn.ModuleList(
+        transformer(config, width, depth, only_cross) for _ in range(count if depth else 0)
+    )
 
 
 class Down(nn.Module):
@@ -149,10 +175,12 @@ class UNet(nn.Module):
         super().__init__()
         self.config = config
         channels, levels = config.channels, range(len(config.channels))
-        self.time = Embedding(channels[0], 4 * channels[0])
-        self.vector = (
-            Embedding(config.vector_width, 4 * channels[0]) if config.vector_width else None
-        )
+        self.time = Embedding(channels[0], 4 * channels[0], config.guidance_width)
+        self.vector: nn.Module | None = None
+        if config.classes is not None:
+            self.vector = ClassEmbedding(config.classes, 4 * channels[0])
+        elif config.vector_width is not None:
+            self.vector = Embedding(config.vector_width, 4 * channels[0])
         self.stem = Conv2d(config.in_channels + config.concat_channels, channels[0], 3, padding=1)
         self.down = nn.ModuleList(Down(config, level) for level in levels)
         self.mid = Mid(config)
@@ -171,8 +199,8 @@ class UNet(nn.Module):
         self.check(cond)
         # fmt: off
         t_emb = timestep_embedding(t, self.config.channels[0])           # (B, c_0)
-        t_emb = self.time(t_emb.to(self.stem.weight.dtype))              # (B, T)
-        if self.vector is not None and cond.vector is not None:
+        t_emb = self.time(t_emb, cond.guidance)                          # (B, T)
+        if self.vector is not None:
             t_emb = t_emb + self.vector(cond.vector)                     # (B, T)
         if cond.concat is not None:
             x = torch.cat([x, cond.concat], dim=1)                       # (B, C + C', H, W)
@@ -189,7 +217,8 @@ class UNet(nn.Module):
         # fmt: on
 
     def check(self, cond: Conditioning) -> None:
-        """ValueError unless the vector and the concat are as wide as this network's."""
+        """ValueError unless the vector and the concat are as wide as this network's, and a guidance
+        scale is given where it takes one."""
         wanted = {"vector": self.config.vector_width, "concat": self.config.concat_channels}
         for name, given in (("vector", cond.vector), ("concat", cond.concat)):
             width = 0 if given is None else given.shape[1]
@@ -198,3 +227,6 @@ class UNet(nn.Module):
                     f"this U-Net is conditioned on a {name} of width {wanted[name] or 0}, "
                     f"not {width} (0: none)"
                 )
+        if (cond.guidance is None) != (self.config.guidance_width is None):
+            takes = "no guidance" if self.config.guidance_width is None else "a guidance"
+            raise ValueError(f"this U-Net is told {takes} scale: `guidance` of a Conditioning")

@@ -1,6 +1,7 @@
 """The U-Net against diffusers' UNet2DConditionModel with the same random weights."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from ldm.models.keymaps.rows import unet_rows
 from ldm.unet import UNet, UNetConfig
 
 diffusers = pytest.importorskip("diffusers")
+embedded = partial(diffusers.LatentConsistencyModelPipeline.get_guidance_scale_embedding, None)
 
 
 def their_unet(config: UNetConfig):
@@ -22,6 +24,8 @@ def their_unet(config: UNetConfig):
         "addition_time_embed_dim": 2,
         "projection_class_embeddings_input_dim": config.vector_width,
     }
+    if config.classes is not None:
+        vector = {"num_class_embeds": config.classes}
     return diffusers.UNet2DConditionModel(
         in_channels=config.in_channels + config.concat_channels,
         out_channels=config.out_channels,
@@ -34,6 +38,8 @@ def their_unet(config: UNetConfig):
         attention_head_dim=tuple(config.heads_at(width) for width in config.channels),
         transformer_layers_per_block=[depth or config.mid_depth for depth in config.depth],
         use_linear_projection=config.linear_projection,
+        time_cond_proj_dim=config.guidance_width,
+        only_cross_attention=[i in config.only_cross_attention for i in range(len(down))],
         **(vector if config.vector_width is not None else {}),
     )
 
@@ -47,18 +53,26 @@ def difference(share_weights, config, batch, size, tokens, dtype):
     x = torch.randn(batch, config.in_channels, *size, dtype=dtype, generator=generator)
     context = torch.randn(batch, tokens, config.context_width, dtype=dtype, generator=generator)
     t = torch.tensor([0.25, 500, 999.0])[-batch:]
-    concat = vector = added = None
+    concat = vector = added = classes = guidance = scale = None
     if config.concat_channels:
         concat = torch.randn(batch, config.concat_channels, *size, dtype=dtype, generator=generator)
-    if config.vector_width is not None:
+    if config.guidance_width is not None:
+        guidance = torch.tensor([1.0, 7.5, 8.5])[:batch]
+        scale = embedded(guidance - 1, config.guidance_width, torch.float32).to(dtype)
+    if config.classes is not None:
+        classes = torch.tensor([3, 0, config.classes - 1])[:batch]
+        vector = classes[:, None].to(torch.float32)
+    elif config.vector_width is not None:
         text = torch.randn(batch, config.vector_width - 2, dtype=dtype, generator=generator)
         number = torch.tensor([[7.0], [0.5], [11.0]], dtype=dtype)[:batch]
         vector = torch.cat([text, number.cos(), number.sin()], dim=1)
         added = {"text_embeds": text, "time_ids": number}
-    cond = Conditioning(context, vector, concat)
+    cond = Conditioning(context, vector, concat, guidance)
     beside = x if concat is None else torch.cat([x, concat], dim=1)
     got = ours(x, t, cond)
-    expected = theirs(beside, t, context, added_cond_kwargs=added).sample
+    expected = theirs(
+        beside, t, context, classes, timestep_cond=scale, added_cond_kwargs=added
+    ).sample
     assert got.shape == expected.shape == (batch, config.out_channels, *size)
     assert got.dtype == expected.dtype == dtype
     return float((got - expected).abs().max()), float(expected.abs().max())
@@ -80,12 +94,14 @@ SMALL = UNetConfig(
         replace(SMALL, depth=(0, 2, 0), mid_depth=2),
         replace(SMALL, depth=(0, 2, 3), mid_depth=3, vector_width=11),
         replace(SMALL, in_channels=4, concat_channels=5),
+        replace(SMALL, vector_width=1, classes=9, only_cross_attention=(0,)),
+        replace(SMALL, guidance_width=10),
         replace(SMALL, channels=(32, 64, 96, 64), depth=(0, 1, 1, 0), groups=32, res_blocks=2),
         replace(SMALL, channels=(16,), depth=(1,), in_channels=4, out_channels=4, res_blocks=3),
     ],
     ids=[
         "heads by number", "by width", "linear projection", "deep", "a vector, and its own depth",
-        "concat", "groups of 2", "one level",
+        "concat", "classes, only cross-attention", "guidance distilled", "groups of 2", "one level",
     ],
 )  # fmt: skip
 def test_small_odd_sizes(share_weights, config):

@@ -43,12 +43,17 @@ def components(family: Family) -> Iterator[Component]:
     yield Component("unet", "model.diffusion_model.", "unet.", unet_rows(family.unet))
     yield Component("vae", "first_stage_model.", "vae.", vae_rows(family.vae))
     for i, config in enumerate(family.text):
-        root = "cond_stage_model" if len(family.text) == 1 else f"conditioner.embedders.{i}"
+        root = f"conditioner.embedders.{i}" if of_sdxl(family) else "cond_stage_model"
         compvis = f"{root}.model." if openclip(config) else f"{root}.transformer."
         inside = openclip_rows(config) if openclip(config) else text_rows(config)
         number = "" if i == 0 else str(i + 1)
         diffusers = f"text_encoder_{number}." if number else "text_encoder."
         yield Component(f"text{number}", compvis, diffusers, inside)
+
+
+def of_sdxl(family: Family) -> bool:
+    """Whether its single files are those of Stability's generative-models, not of CompVis's code."""
+    return not {"sizes", "sizes_and_score"}.isdisjoint(family.conditioning)
 
 
 def rows(family: Family) -> Iterator[Row]:

@@ -137,7 +137,12 @@ def unet_rows(config: UNetConfig) -> Iterator[Row]:
     levels = list(zip(config.channels, config.depth))
     yield row("time.linear1", "time_embed.0", "time_embedding.linear_1")
     yield row("time.linear2", "time_embed.2", "time_embedding.linear_2")
-    if config.vector_width is not None:
+    if config.guidance_width is not None:
+        guidance = "time_embed.cond_proj", "time_embedding.cond_proj"
+        yield row("time.guidance", *guidance, bias=False)
+    if config.classes is not None:
+        yield row("vector", "label_emb", "class_embedding", bias=False)
+    elif config.vector_width is not None:
         yield row("vector.linear1", "label_emb.0.0", "add_embedding.linear_1")
         yield row("vector.linear2", "label_emb.0.2", "add_embedding.linear_2")
     yield row("stem", "input_blocks.0.0", "conv_in")
