@@ -8,21 +8,25 @@ import torch
 
 from ..families import FAMILIES, Family
 from ..family import parameter_shapes
-from ..keymaps import KeyFormat, table
+from ..keymaps import KeyFormat, prefixes, table
+from ..keymaps.rows import as_tuple, unet_rows
 from .folder import family_of
 from .mapped import Weight
 from .opening import OpenedCheckpoint, buildable, stated_family
+from .prediction import told_by_file
 
 
 @dataclass(frozen=True)
 class Kind:
     """family       None if no family of ours has such keys and shapes
     prediction   what the U-Net predicts, and the reason why that is believed
+    undecided    whether only a call of the U-Net can tell: the family is a guess in that
     """
 
     key_format: KeyFormat
     family: Family | None
     prediction: str
+    undecided: bool = False
 
 
 def recognise(opened: OpenedCheckpoint, family: Family | None = None) -> Kind:
@@ -38,9 +42,16 @@ def recognise(opened: OpenedCheckpoint, family: Family | None = None) -> Kind:
         family = buildable(family_of(opened), opened)
         return Kind(key_format, family, f"{family.prediction}, as scheduler_config.json says")
     for family in FAMILIES.values():
-        if fits(opened.weights, family, key_format):
-            reason = f"{family.prediction}, as all models of the family {family.name}"
-            return Kind(key_format, family, reason)
+        if has_widths(opened.weights, family, key_format) and fits(
+            opened.weights, family, key_format
+        ):
+            told = told_by_file(opened, family)
+            if told is not None:
+                return Kind(key_format, *told)
+            reason = (
+                "eps or v: the file does not say it; a call of the U-Net will (or --prediction)"
+            )
+            return Kind(key_format, family, reason, undecided=True)
     return Kind(key_format, None, "unknown, as the family is")
 
 
@@ -53,6 +64,25 @@ def key_format_of(opened: OpenedCheckpoint) -> KeyFormat:
 def has_own_names(opened: OpenedCheckpoint) -> bool:
     """Whether a tensor has the name of the parameter it is, as in the files of this library."""
     return any(name.startswith("unet.stem.") for name in opened.weights)
+
+
+def has_widths(weights: Mapping[str, Weight], family: Family, key_format: KeyFormat) -> bool:
+    """Whether two tensors of the U-Net are as wide as the family's: most families differ there, and
+    it is quicker to tell than all that `fits` looks at."""
+    unet, column = family.unet, {"ldm": 0, "compvis": 1, "diffusers": 2}[key_format]
+    stem = (unet.channels[0], unet.in_channels + unet.concat_channels, 3, 3)
+    widths = {
+        "stem": stem,
+        "mid.attn.blocks.0.cross_attn.k": (unet.channels[-1], unet.context_width),
+    }
+    prefix = prefixes(family, key_format)["unet"]
+    for layer in unet_rows(unet):
+        if layer.ours in widths:
+            names = [f"{prefix}{name}.weight" for name in as_tuple(layer[column])]
+            found = [weights[name].shape for name in names if name in weights]
+            if found and found[0] != widths[layer.ours]:
+                return False
+    return True
 
 
 def fits(weights: Mapping[str, Weight], family: Family, key_format: KeyFormat) -> bool:

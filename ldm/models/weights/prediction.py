@@ -1,0 +1,82 @@
+"""What the U-Net of a single file predicts, eps or v: no shape tells, and most files do not say."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from ...conditioning import Conditioning
+from ...unet import UNet
+from ..families import SD2, SD2_V, Family
+from .opening import OpenedCheckpoint
+
+# SDXL's descendants say it by empty tensors of these names.
+V_PREDICTION, ZERO_SNR = "v_pred", "ztsnr"
+WRITTEN = {"v": "v", "v_prediction": "v", "eps": "eps", "epsilon": "eps"}
+NAMES = {"v": r"768[-_ ]?v|2-1_768|v[-_ ]?pred", "eps": r"512[-_ ]?(base|eps|ema)|base[-_ ]?512"}
+
+
+def with_prediction(family: Family, prediction: str) -> Family:
+    """The family with a U-Net that predicts this. SD 2 has two, of different sizes."""
+    if prediction not in WRITTEN:
+        raise ValueError(f"a U-Net predicts eps or v, not {prediction!r:.80}")
+    wanted = WRITTEN[prediction]
+    for one in (SD2, SD2_V):
+        if family in (SD2, SD2_V) and one.prediction == wanted:
+            return one
+    return replace(family, prediction=wanted)
+
+
+def told_by_file(opened: OpenedCheckpoint, family: Family) -> tuple[Family, str] | None:
+    """The family with the prediction that the file says, or that a known name does, and why that is
+    believed; None: nothing says it, and the family has members of both kinds."""
+    if V_PREDICTION in opened.weights:
+        zero_snr = ZERO_SNR in opened.weights
+        family = replace(with_prediction(family, "v"), zero_snr=zero_snr)
+        return family, f"v, as the tensor {V_PREDICTION} in it says"
+    if (written := opened.metadata.get("modelspec.prediction_type")) in WRITTEN:
+        return with_prediction(family, written), f"{WRITTEN[written]}, as its header says"
+    beside = opened.path.with_suffix(".yaml")
+    if (written := parameterization(beside)) in WRITTEN:
+        return with_prediction(family, written), f"{WRITTEN[written]}, as {beside.name} says"
+    if family not in (SD2, SD2_V):
+        return family, f"{family.prediction}, as all models of the family {family.name}"
+    for prediction, pattern in NAMES.items():
+        if re.search(pattern, opened.path.stem, re.IGNORECASE):
+            reason = f"{prediction}, as files of this name (--prediction says another)"
+            return with_prediction(family, prediction), reason
+    return None
+
+
+def parameterization(config: Path) -> str | None:
+    """What CompVis's config of a model, in a YAML file beside it, says; None: there is none."""
+    try:
+        text = config.read_text(encoding="utf-8") if config.is_file() else ""
+    except (OSError, UnicodeDecodeError):
+        return None
+    if found := re.search(r"^\s*parameterization:\s*[\"']?(\w+)", text[:100_000], re.MULTILINE):
+        return found[1]
+    return "eps" if re.search(r"^\s*linear_start:", text[:100_000], re.MULTILINE) else None
+
+
+@torch.no_grad()
+def probed(unet: UNet, family: Family) -> tuple[Family, str]:
+    """The prediction of a U-Net told by one call, as A1111 does: at the last time step a constant
+    latent is nearly all noise, so that eps is that latent, and v is far below it."""
+    config, like = unet.config, unet.out.weight
+    x = torch.full((1, config.in_channels, 8, 8), 0.5).to(like)
+    context = torch.full((1, 2, config.context_width), 0.5).to(like)
+    out = unet(x, torch.tensor([999.0], device=like.device), Conditioning(context))
+    mean = float((out - x).mean())
+    prediction = "v" if mean < -1 else "eps"
+    how = (
+        f"as a call of the U-Net suggests: on a constant latent at t = 999 it is off by {mean:.2f}"
+    )
+    return with_prediction(family, prediction), f"{prediction}, {how}"
+
+
+def telling(weights: Mapping[str, object]) -> set[str]:
+    """Tensors that are no weights, but say something."""
+    return {name for name in (V_PREDICTION, ZERO_SNR) if name in weights}
