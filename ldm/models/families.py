@@ -80,6 +80,20 @@ UPSCALER = replace(  # x4-upscaling.yaml, scripts/gradio/superresolution.py
     steps=75,
 )  # fmt: skip
 
+# Distilled from SD 1 by leaving out blocks: nota-ai/bk-sdm-base, -small, -tiny, and segmind's
+# small-sd and tiny-sd. Kim et al. 2023, "BK-SDM: a lightweight, fast, and cheap version of stable
+# diffusion".
+BK_BASE = replace(SD1, name="bk-sdm-base", unet=replace(SD1.unet, res_blocks=1))
+BK_SMALL = replace(BK_BASE, name="bk-sdm-small", unet=replace(BK_BASE.unet, mid_depth=None))
+BK_TINY = replace(
+    BK_SMALL, name="bk-sdm-tiny",
+    unet=replace(BK_SMALL.unet, channels=(320, 640, 1280), depth=(1, 1, 1)),
+)  # fmt: skip
+LCM = replace(  # SimianLuo/LCM_Dreamshaper_v7: Luo et al. 2023, "Latent consistency models"
+    SD1, name="lcm", unet=replace(SD1.unet, guidance_width=256),
+    steps=4, guidance_scale=8.5, sampler="lcm", schedule="trailing",
+)  # fmt: skip
+
 # SDXL 1.0: Stability-AI/generative-models, configs/inference/sd_xl_base.yaml, sd_xl_refiner.yaml.
 OPENAI_L = replace(SD1.text[0], layer=2, final_norm=False)
 OPENCLIP_G = TextConfig(
@@ -96,6 +110,7 @@ SDXL = replace(
     vae=replace(SD1.vae, scale=0.13025), conditioning=("sizes",),
     size=1024, guidance_scale=5.0, sampler="euler", schedule="leading",
 )  # fmt: skip
+SDXL_V = replace(SDXL, name="sdxl-v", prediction="v", zero_snr=True)  # NoobAI-XL V-Pred
 SDXL_REFINER = replace(
     SDXL, name="sdxl-refiner", text=(OPENCLIP_G,),
     unet=replace(
@@ -108,13 +123,35 @@ SDXL_INPAINTING = replace(  # diffusers/stable-diffusion-xl-1.0-inpainting-0.1
     SDXL, name="sdxl-inpainting", unet=replace(SDXL.unet, concat_channels=5),
     conditioning=("sizes", "inpainting"),
 )  # fmt: skip
+LCM_SDXL = replace(  # latent-consistency/lcm-sdxl
+    LCM, name="lcm-sdxl", text=SDXL.text, unet=replace(SDXL.unet, guidance_width=256),
+    vae=SDXL.vae, conditioning=SDXL.conditioning, size=SDXL.size,
+)  # fmt: skip
+# Distilled from SDXL by leaving out blocks: segmind/SSD-1B and segmind/Segmind-Vega, Gupta et al.
+# 2024, "Progressive knowledge distillation of Stable Diffusion XL using layer level loss".
+SSD_1B = replace(
+    SDXL, name="ssd-1b",
+    unet=replace(
+        SDXL.unet, depth=(0, 2, 4), mid_depth=0, up_depth=((0, 0, 0), (2, 1, 1), (4, 4, 10)),
+    ),
+)  # fmt: skip
+VEGA = replace(SDXL, name="segmind-vega", unet=replace(SDXL.unet, depth=(0, 1, 2), mid_depth=0))
+# Lee et al. 2024, "KOALA: empirical lessons toward memory-efficient and fast diffusion models".
+KOALA_1B = replace(
+    SDXL, name="koala-1b", unet=replace(SDXL.unet, res_blocks=1, depth=(0, 2, 6), mid_depth=6)
+)
+KOALA_700M = replace(
+    SDXL, name="koala-700m",
+    unet=replace(SDXL.unet, res_blocks=1, depth=(0, 2, 5), mid_depth=None),
+)  # fmt: skip
 
 FAMILIES = {
     family.name: family
     for family in (
-        *(SD1, SD1_INPAINTING, INSTRUCT),
+        *(SD1, SD1_INPAINTING, INSTRUCT, LCM, BK_BASE, BK_SMALL, BK_TINY),
         *(SD2, SD2_V, SD2_INPAINTING, SD2_DEPTH, UPSCALER),
-        *(SDXL, SDXL_REFINER, SDXL_INPAINTING),
+        *(SDXL, SDXL_V, SDXL_REFINER, SDXL_INPAINTING, LCM_SDXL, SSD_1B, VEGA),
+        *(KOALA_1B, KOALA_700M),
     )
 }
 

@@ -7,7 +7,7 @@ header of its file.
 
 import sys
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass, replace
 from functools import lru_cache
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -70,11 +70,12 @@ class Family:
                 f"the U-Net's in_channels are {unet.in_channels}, a latent has {latent}: what it "
                 "sees beside the latent are its concat_channels"
             )
-        levels = [width for width, depth in zip(unet.channels, unet.depth) if depth]
+        up = unet.up_depth or [()] * len(unet.channels)
+        levels = [w for w, down, up in zip(unet.channels, unet.depth, up) if down or any(up)]
         part = unet.head_width if unet.heads is None else unet.heads
         assert part is not None  # UNetConfig has seen to it
         divided = [(tower.width, tower.heads) for tower in self.text]
-        divided += [(width, part) for width in (*levels, unet.channels[-1])]
+        divided += [(width, part) for width in levels + [unet.channels[-1]] * bool(unet.mid_depth)]
         if any(width % count for width, count in divided):
             remedy = "change heads, head_width or the widths"
             raise ValueError(f"attention heads must divide their width equally: {remedy}")
@@ -115,6 +116,19 @@ class Family:
         return family
 
 
+def without_unread_layers(family: Family) -> Family:
+    """The same without the layers of its text encoders that nobody reads: SD 2 reads 23 of 24.
+
+    diffusers' folders lack them, and so do single files made of these. What is lost is not needed
+    for any picture; but OpenCLIP's own class, and programs that count clip_skip from the last of 24
+    layers, want it. SDXL's pooled text is read at the last layer: nothing is left out there.
+    """
+    if family.unet.vector_width is not None and family.unet.classes is None:
+        return family
+    text = (replace(one, layers=one.layers - one.layer + 1, layer=1) for one in family.text)
+    return replace(family, text=tuple(text))
+
+
 def _build(kind: Any, values: Any, where: str) -> Any:
     """A dataclass from a mapping that has its fields: all of them, no others, each of its type."""
     if not isinstance(values, Mapping):
@@ -143,13 +157,9 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     return value
 
 
-MAY_BE_EMPTY = {"conditioning", "only_cross_attention"}
-MAY_BE_ZERO = {
-    "pad",
-    "depth",
-    "concat_channels",
-    "only_cross_attention",
-}  # all other whole numbers count something
+MAY_BE_EMPTY = {"conditioning", "only_cross_attention", "up_depth"}
+# All other whole numbers count something.
+MAY_BE_ZERO = {"pad", "depth", "mid_depth", "up_depth", "concat_channels", "only_cross_attention"}
 
 
 def _fits(hint: Any, value: Any, least: int) -> bool:

@@ -7,8 +7,9 @@ B batch, C channels of the latent, H x W its size, c_i channels of level i, T = 
 embedded time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from itertools import repeat
 from typing import cast
 
@@ -36,15 +37,18 @@ class UNetConfig:
     res_blocks                  a level
     groups                      of every group norm
     depth                       transformer blocks in each transformer of a level; 0: it has none
-    mid_depth                   the same of the middle's transformer, which is always there
+    mid_depth                   the same of the middle's transformer; 0: the middle is one residual
+                                block (SSD-1B), None: there is none (the small distilled models)
     context_width               D of the text
     vector_width                V of the vector that is added to the time; None: there is none
-    classes                     how many classes there are that the vector, then of width 1, tells by
-                                number: the noise levels of the x4 upscaler; None: it tells no class
-    guidance_width              of the embedding of the guidance scale, where that was distilled into
-                                the network: 256; None: it was not
-    only_cross_attention        the levels where the first attention of each transformer block reads
-                                the text, too: x4 upscaler
+    classes                     how many the vector, then of width 1, tells by number: the noise
+                                levels of the x4 upscaler; None: it tells no class
+    guidance_width              of the embedding of the guidance scale, where that was distilled
+                                into the network: 256; None: it was not
+    only_cross_attention        the levels where the first attention of each transformer block
+                                reads the text, too: x4 upscaler
+    up_depth                    as `depth`, of each block on the way up where they differ (SSD-1B);
+                                of each level, finest first; (): as on the way down
     heads, head_width           one of the two is None: heads by number (SD 1: 8) or by width (SD 2:
                                 64)
     linear_projection           see SpatialTransformer
@@ -57,7 +61,7 @@ class UNetConfig:
     res_blocks: int
     groups: int
     depth: tuple[int, ...]
-    mid_depth: int
+    mid_depth: int | None
     context_width: int
     vector_width: int | None
     heads: int | None
@@ -66,6 +70,7 @@ class UNetConfig:
     classes: int | None = None
     guidance_width: int | None = None
     only_cross_attention: tuple[int, ...] = ()
+    up_depth: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self) -> None:
         if (self.heads is None) == (self.head_width is None):
@@ -75,6 +80,18 @@ class UNetConfig:
             raise ValueError(
                 f"depth {self.depth} needs one entry for each level of channels {self.channels}"
             )
+        up, blocks = self.up_depth, self.res_blocks + 1
+        if up and [len(level) for level in up] != [blocks] * len(self.channels):
+            raise ValueError(
+                f"up_depth {up} needs {blocks} entries for each level of channels {self.channels}"
+            )
+        if any(0 in level and any(level) for level in up):
+            raise ValueError(f"up_depth {up}: a level has a transformer in each block, or in none")
+
+    def depths_up(self, level: int) -> tuple[int, ...]:
+        """Of each block of a level on the way up."""
+        even = (self.depth[level],) * (self.res_blocks + 1)
+        return self.up_depth[level] if self.up_depth else even
 
     def heads_at(self, width: int) -> int:
         return self.heads if self.heads is not None else width // cast(int, self.head_width)
@@ -89,16 +106,10 @@ def transformer(
     )  # fmt: skip
 
 
-def transformers(config: UNetConfig, level: int, count: int) -> nn.ModuleList:
+def transformers(config: UNetConfig, level: int, depths: Iterable[int]) -> nn.ModuleList:
     """One for each residual block of a level, or none at all."""
-    width, depth, only_cross = (
-        config.channels[level],
-        config.depth[level],
-        level in config.only_cross_attention,
-    )
-    return nn.ModuleList(
-        transformer(config, width, depth, only_cross) for _ in range(count if depth else 0)
-    )
+    width, only_cross = config.channels[level], level in config.only_cross_attention
+    return nn.ModuleList(transformer(config, width, depth, only_cross) for depth in depths if depth)
 
 
 class Down(nn.Module):
@@ -112,7 +123,7 @@ class Down(nn.Module):
             ResBlock(channels, width, config.groups, 1e-5, 4 * config.channels[0])
             for channels in inputs
         )
-        self.attn = transformers(config, level, len(inputs))
+        self.attn = transformers(config, level, [config.depth[level]] * len(inputs))
         self.downsample = Downsample(width) if level < len(config.channels) - 1 else None
 
     def forward(self, x: Tensor, t_emb: Tensor, context: Tensor) -> list[Tensor]:
@@ -125,21 +136,23 @@ class Down(nn.Module):
 
 
 class Mid(nn.Module):
-    """The coarsest resolution, where every pixel sees the whole picture."""
+    """The coarsest resolution, where every pixel sees the whole picture. Distilled models may have
+    its first residual block alone, or nothing."""
 
     __call__: Callable[..., Tensor]
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
         width, time_width = config.channels[-1], 4 * config.channels[0]
-        self.res1 = ResBlock(width, width, config.groups, 1e-5, time_width)
-        self.attn = transformer(config, width, config.mid_depth)
-        self.res2 = ResBlock(width, width, config.groups, 1e-5, time_width)
+        res = partial(ResBlock, width, width, config.groups, 1e-5, time_width)
+        self.res1 = res() if config.mid_depth is not None else None
+        self.attn = transformer(config, width, config.mid_depth) if config.mid_depth else None
+        self.res2 = res() if config.mid_depth else None
 
     def forward(self, x: Tensor, t_emb: Tensor, context: Tensor) -> Tensor:
-        x = self.res1(x, t_emb)
-        x = self.attn(x, context)
-        return self.res2(x, t_emb)
+        x = x if self.res1 is None else self.res1(x, t_emb)
+        x = x if self.attn is None else self.attn(x, context)
+        return x if self.res2 is None else self.res2(x, t_emb)
 
 
 class Up(nn.Module):
@@ -155,7 +168,7 @@ class Up(nn.Module):
             ResBlock(channels + skip, width, config.groups, 1e-5, 4 * config.channels[0])
             for channels, skip in zip(inputs, skips, strict=True)
         )
-        self.attn = transformers(config, level, len(inputs))
+        self.attn = transformers(config, level, config.depths_up(level))
         self.upsample = Upsample(width) if level > 0 else None
 
     def forward(

@@ -46,13 +46,14 @@ def components(family: Family) -> Iterator[Component]:
         root = f"conditioner.embedders.{i}" if of_sdxl(family) else "cond_stage_model"
         compvis = f"{root}.model." if openclip(config) else f"{root}.transformer."
         inside = openclip_rows(config) if openclip(config) else text_rows(config)
-        number = "" if i == 0 else str(i + 1)
-        diffusers = f"text_encoder_{number}." if number else "text_encoder."
-        yield Component(f"text{number}", compvis, diffusers, inside)
+        # SDXL's refiner has only the second one of SDXL, which alone is projected.
+        second = i > 0 or (of_sdxl(family) and config.projection is not None)
+        diffusers = f"text_encoder_{max(i, 1) + 1}." if second else "text_encoder."
+        yield Component(f"text{i + 1 if i else ''}", compvis, diffusers, inside)
 
 
 def of_sdxl(family: Family) -> bool:
-    """Whether its single files are those of Stability's generative-models, not of CompVis's code."""
+    """Whether its single files are those of Stability's generative-models, not of CompVis."""
     return not {"sizes", "sizes_and_score"}.isdisjoint(family.conditioning)
 
 

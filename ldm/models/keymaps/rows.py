@@ -167,13 +167,15 @@ def unet_rows(config: UNetConfig) -> Iterator[Row]:
             yield row(f"down.{i}.downsample.conv", down, f"down_blocks.{i}.downsamplers.0.conv")
             number += 1
 
-    yield from res("mid.res1", "middle_block.0", "mid_block.resnets.0", skip=False)
-    yield from transformer("mid.attn", "middle_block.1", "mid_block.attentions.0", config.mid_depth)
-    yield from res("mid.res2", "middle_block.2", "mid_block.resnets.1", skip=False)
+    if config.mid_depth is not None:
+        yield from res("mid.res1", "middle_block.0", "mid_block.resnets.0", skip=False)
+    if depth := config.mid_depth:
+        yield from transformer("mid.attn", "middle_block.1", "mid_block.attentions.0", depth)
+        yield from res("mid.res2", "middle_block.2", "mid_block.resnets.1", skip=False)
 
     number = 0
-    for i, (_, depth) in enumerate(reversed(levels)):
-        for j in range(config.res_blocks + 1):
+    for i, level in enumerate(reversed(range(len(levels)))):
+        for j, depth in enumerate(config.depths_up(level)):
             block = f"output_blocks.{number}"
             yield from res(f"up.{i}.res.{j}", f"{block}.0", f"up_blocks.{i}.resnets.{j}", skip=True)
             if depth:

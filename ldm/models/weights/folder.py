@@ -1,6 +1,5 @@
 """From the configs of a diffusers folder to a family."""
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -8,47 +7,37 @@ from typing import Any
 from ...clip.tokenizer import END, Tokenizer, parse_merges
 from ...runtime.text import one_line
 from ..families import FAMILIES, SD1, Family
+from ..family import without_unread_layers
 from .errors import CheckpointError
+from .folder_unet import FIXED_UNET, Config, read_unet
 from .opening import OpenedCheckpoint
-
-Config = Mapping[str, Any]
+from .pipelines import conditioning_of
 
 # What no tensor tells, and our networks do in one way only: diffusers' default, or the value that
 # must be stated.
 FIXED: dict[str, dict[str, Any]] = {
-    "unet": {
-        "act_fn": "silu",
-        "addition_embed_type": None,
-        "center_input_sample": False,
-        "class_embed_type": None,
-        "downsample_padding": 1,
-        "flip_sin_to_cos": True,
-        "freq_shift": 0,
-        "mid_block_scale_factor": 1,
-        "norm_eps": 1e-5,
-    },
+    "unet": FIXED_UNET,
     "vae": {"act_fn": "silu", "shift_factor": None, "latents_mean": None},
     "text_encoder": {"layer_norm_eps": 1e-5},
+    "text_encoder_2": {"layer_norm_eps": 1e-5},
     "scheduler": {"beta_schedule": "scaled_linear", "trained_betas": None},
-    "model_index": {"text_encoder_2": None},
+    "model_index": {"text_encoder_3": None, "prior": None},
 }
 PREDICTIONS = {"epsilon": "eps", "v_prediction": "v"}
+USAGE = ("steps", "guidance_scale", "sampler", "schedule")  # which a folder does not say
 
 
 def family_of(opened: OpenedCheckpoint) -> Family:
-    """The family that a folder's configs describe: one of FAMILIES, or else a new one with the
-    folder's name."""
+    """The family that a folder's configs describe: one of FAMILIES, or one of its kind, or else a
+    new one with the folder's name."""
     path, configs = opened.path, opened.configs
     for part, fixed in FIXED.items():
         for name, only in fixed.items():
-            found = configs[part].get(name, only)
+            found = configs.get(part, {}).get(name, only)
             if found != only and found not in ([], [None, None]):  # nothing; a part left out
                 raise CheckpointError(
                     f"{path} is of a kind not supported: {part} has {name} {found!r}, not {only!r}"
                 )
-    if configs["scheduler"].get("rescale_betas_zero_snr"):
-        what = "was trained with a noise schedule that ends without signal: ask for zero_snr"
-        warnings.warn(one_line(f"{path} {what} (--zero_snr)"), stacklevel=2)
     try:
         name = one_line(path.resolve().name, 200) or "folder"
         family = Family.from_dict(_described(name, configs, opened.merges))
@@ -58,19 +47,41 @@ def family_of(opened: OpenedCheckpoint) -> Family:
         ) from error
     except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
         raise CheckpointError(f"{path} has configs that cannot be: {error}") from error
-    known = (entry for entry in FAMILIES.values() if replace(family, name=entry.name) == entry)
-    return next(known, family)
+    return like_known(family)
+
+
+def like_known(family: Family) -> Family:
+    """With the name and the usage of the entry of FAMILIES that has the same networks, if there is
+    one: a folder says neither."""
+
+    def networks(one: Family) -> tuple[Any, ...]:
+        read = without_unread_layers(one)
+        return read.text, read.unet, read.vae, read.conditioning
+
+    same = [entry for entry in FAMILIES.values() if networks(entry) == networks(family)]
+    same.sort(key=lambda entry: entry.prediction != family.prediction)
+    if not same:
+        return family
+    return replace(family, name=same[0].name, **{field: getattr(same[0], field) for field in USAGE})
 
 
 def _described(name: str, configs: Mapping[str, Config], merges: str | None) -> dict[str, Any]:
     """The fields of the family. How it is best used is not in the configs: as Stable Diffusion 1
     is."""
     unet, vae, scheduler = configs["unet"], configs["vae"], configs["scheduler"]
-    usage = ("steps", "guidance_scale", "sampler", "schedule")
+    towers = [part for part in ("text_encoder", "text_encoder_2") if part in configs]
+    numbers = _numbers(unet, configs[towers[-1]])
+    text = [
+        _text(configs[tower], configs.get(tower.replace("text_encoder", "tokenizer"), {}), merges)
+        # SDXL's pipelines read the last layer but one as it is, the others the last one's norm.
+        | {"layer": 2 if numbers else 1, "final_norm": not numbers}
+        for tower in towers
+    ]
+    described = read_unet(unet, vae["latent_channels"])
     return {
         "name": name,
-        "text": [_text(configs["text_encoder"], configs["tokenizer"], merges)],
-        "unet": _unet(unet, vae["latent_channels"]),
+        "text": text,
+        "unet": described,
         "vae": {
             "image_channels": vae["in_channels"],
             "latent_channels": vae["latent_channels"],
@@ -84,8 +95,19 @@ def _described(name: str, configs: Mapping[str, Config], merges: str | None) -> 
         "train_steps": scheduler["num_train_timesteps"],
         "prediction": PREDICTIONS.get(scheduler.get("prediction_type", "epsilon")),
         "size": _size(unet, vae),
-        **{field: getattr(SD1, field) for field in usage},
+        **{field: getattr(SD1, field) for field in USAGE},
+        "conditioning": conditioning_of(described["concat_channels"], numbers),
+        "zero_snr": bool(scheduler.get("rescale_betas_zero_snr")),
     }
+
+
+def _numbers(unet: Config, text: Config) -> int:
+    """How many numbers the U-Net is told beside the pooled text of the last text encoder."""
+    if unet.get("addition_embed_type") is None:
+        return 0
+    beside = unet["projection_class_embeddings_input_dim"] - text["projection_dim"]
+    count: int = beside // unet["addition_time_embed_dim"]
+    return count
 
 
 def _size(unet: Config, vae: Config) -> Any:
@@ -108,8 +130,6 @@ def _text(text: Config, tokenizer: Config, merges: str | None) -> dict[str, Any]
         "heads": text["num_attention_heads"],
         "mlp_width": text["intermediate_size"],
         "activation": text["hidden_act"],
-        "layer": 1,
-        "final_norm": True,
         "pad": _pad(tokenizer.get("pad_token") or _usual_pad(text), merges),
         "projection": text["projection_dim"] if projected else None,
     }
@@ -130,37 +150,3 @@ def _pad(token: Any, merges: str | None) -> int | None:
     if token not in vocabulary:
         raise ValueError(f"the pad_token {token!r} is not in the vocabulary of its tokenizer")
     return vocabulary[token]
-
-
-def _unet(unet: Config, latent_channels: int) -> dict[str, Any]:
-    channels = unet["block_out_channels"]
-    # diffusers calls the number of heads attention_head_dim:
-    # https://github.com/huggingface/diffusers/issues/2011
-    heads = unet.get("num_attention_heads")
-    heads = unet["attention_head_dim"] if heads is None else heads
-    numbers = [heads] * len(channels) if isinstance(heads, int) else list(heads)
-    widths = {width / number for width, number in zip(channels, numbers, strict=True)}
-    if len(set(numbers)) > 1 and len(widths) > 1:
-        raise ValueError(
-            f"attention_head_dim {heads} is neither the same on all levels nor gives heads of one "
-            "width"
-        )
-    by_number = len(set(numbers)) == 1
-    depth = unet.get("transformer_layers_per_block", 1)
-    depths = [depth] * len(channels) if isinstance(depth, int) else list(depth)
-    blocks = zip(depths, unet["down_block_types"], strict=True)
-    return {
-        "in_channels": min(unet["in_channels"], latent_channels),
-        "out_channels": unet["out_channels"],
-        "concat_channels": max(unet["in_channels"] - latent_channels, 0),
-        "channels": channels,
-        "res_blocks": unet["layers_per_block"],
-        "groups": unet.get("norm_num_groups", 32),
-        "depth": [depth if "CrossAttn" in block else 0 for depth, block in blocks],
-        "mid_depth": depths[-1],
-        "context_width": unet["cross_attention_dim"],
-        "vector_width": None,
-        "heads": numbers[0] if by_number else None,
-        "head_width": None if by_number else int(widths.pop()),
-        "linear_projection": unet.get("use_linear_projection", False),
-    }

@@ -11,7 +11,7 @@ from .mapped import Weight
 from .opening import OpenedCheckpoint, open_file
 
 MAX_TEXT = 16_000_000  # bytes; CLIP's tokenizer.json has two million
-PARTS = ("unet", "vae", "text_encoder")
+NETWORKS = ("unet", "vae", "text_encoder", "text_encoder_2")
 STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 VARIANTS = ("", ".fp32", ".bf16", ".fp16", ".non_ema")  # the first that is there is taken
 
@@ -85,18 +85,32 @@ def find_folder(path: Path) -> Folder:
         raise CheckpointError(
             f"{path} is no diffusers folder: it has no model_index.json{_better(path)}"
         )
-    files = {part: weights_in(path / part) for part in PARTS}
-    if absent := [part for part in PARTS if not files[part]]:
+    index = read_json(path / "model_index.json")
+    parts = [part for part in NETWORKS if is_used(index, part)]
+    files = {part: weights_in(path / part) for part in parts}
+    if absent := [part for part in parts if not files[part]]:
         raise CheckpointError(
             f"{path / absent[0]} has no weights: a file like {STEMS[0]}.safetensors or "
             f"{STEMS[2]}.fp16.bin should be there"
         )
-    configs = {part: read_json(path / part / "config.json") for part in PARTS}
-    configs["model_index"] = read_json(path / "model_index.json")
+    configs = {part: read_json(path / part / "config.json") for part in parts}
+    configs["model_index"] = index
     configs["scheduler"] = read_json(path / "scheduler" / "scheduler_config.json")
-    tokenizer = path / "tokenizer"
-    configs["tokenizer"], merges = open_tokenizer(tokenizer) if tokenizer.is_dir() else ({}, None)
-    return Folder(files, configs, merges)
+    found = {}
+    for part in parts:
+        tokenizer = part.replace("text_encoder", "tokenizer")
+        if tokenizer != part and (path / tokenizer).is_dir():
+            configs[tokenizer], found[tokenizer] = open_tokenizer(path / tokenizer)
+    if len(merges := set(found.values())) > 1:
+        raise CheckpointError(f"{path} has two tokenizers that are not the same: they must be")
+    return Folder(files, configs, min(merges, default=None))
+
+
+def is_used(index: dict[str, Any], part: str) -> bool:
+    """Whether a network belongs to the folder: SDXL has a second text encoder, and its refiner has
+    no first. Where model_index.json does not speak of it, only the second is no part."""
+    second = part == "text_encoder_2"
+    return index.get(part, [None] if second else part) not in (None, [None], [None, None])
 
 
 def snapshot(path: Path) -> Path:

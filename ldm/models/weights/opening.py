@@ -89,5 +89,12 @@ def buildable(family: Family, opened: OpenedCheckpoint) -> Family:
 def least_layers(family: Family) -> int:
     """Fewer than there are: the blocks of all networks, each of which has several layers."""
     unet, vae = family.unet, family.vae
-    blocks = 2 * unet.res_blocks * sum(1 + depth for depth in unet.depth) + unet.mid_depth
-    return blocks + 2 * vae.res_blocks * len(vae.channels) + sum(t.layers for t in family.text)
+    down = unet.res_blocks * sum(1 + depth for depth in unet.depth)
+    up = sum(map(sum, unet.up_depth)) if unet.up_depth else down
+    return (
+        down
+        + (unet.mid_depth or 0)
+        + up
+        + 2 * vae.res_blocks * len(vae.channels)
+        + sum(t.layers for t in family.text)
+    )

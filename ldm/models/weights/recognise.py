@@ -71,10 +71,9 @@ def has_widths(weights: Mapping[str, Weight], family: Family, key_format: KeyFor
     it is quicker to tell than all that `fits` looks at."""
     unet, column = family.unet, {"ldm": 0, "compvis": 1, "diffusers": 2}[key_format]
     stem = (unet.channels[0], unet.in_channels + unet.concat_channels, 3, 3)
-    widths = {
-        "stem": stem,
-        "mid.attn.blocks.0.cross_attn.k": (unet.channels[-1], unet.context_width),
-    }
+    deepest = max((level for level, depth in enumerate(unet.depth) if depth), default=0)
+    key = f"down.{deepest}.attn.0.blocks.0.cross_attn.k"
+    widths = {"stem": stem, key: (unet.channels[deepest], unet.context_width)}
     prefix = prefixes(family, key_format)["unet"]
     for layer in unet_rows(unet):
         if layer.ours in widths:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...runtime.files import replacing
+from ..family import without_unread_layers
 from ..keymaps import KeyFormat, table
 from .loading import Checkpoint
 from .write_folder import write_folder
@@ -54,9 +55,14 @@ def renamed(checkpoint: Checkpoint, key_format: KeyFormat) -> dict[str, Tensor]:
     networks = nn.ModuleDict({"unet": checkpoint.unet, "vae": checkpoint.vae})
     for i, tower in enumerate(checkpoint.text):
         networks[f"text{i + 1 if i else ''}"] = tower
-    sources = table(checkpoint.family, key_format)
+    family = checkpoint.family
+    sources = table(
+        without_unread_layers(family) if key_format == "diffusers" else family, key_format
+    )
     parts: dict[str, dict[int, Tensor]] = {}
     for ours, tensor in networks.state_dict().items():
+        if ours not in sources:
+            continue
         source = sources[ours]
         theirs = tensor if source.operation is None else source.operation.theirs(tensor)
         parts.setdefault(source.names[0], {})[source.part[0]] = theirs

@@ -1,8 +1,7 @@
 """A model as a diffusers folder: the configs, the weights, the tokenizer."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +9,26 @@ from torch import Tensor
 
 from ...clip.model import TextConfig
 from ...clip.tokenizer import END, START, Tokenizer
-from ...unet import UNetConfig
 from ...vae import VAEConfig
-from ..family import Family
+from ..family import Family, without_unread_layers
 from ..keymaps import prefixes
 from .folder import FIXED, PREDICTIONS
+from .folder_unet import write_unet
 from .loading import Checkpoint
+from .pipelines import Pipeline, pipeline_of
 from .write_safetensors import write_safetensors
 
 
 def write_folder(path: Path, checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> None:
     """tensors: all parameters under the names of diffusers."""
-    tokenizer = Tokenizer(checkpoint.merges)
-    configs = configs_of(checkpoint.family, list(tokenizer.vocabulary))
-    for prefix in prefixes(checkpoint.family, "diffusers").values():
+    family, tokenizer = without_unread_layers(checkpoint.family), Tokenizer(checkpoint.merges)
+    try:
+        configs = configs_of(family, list(tokenizer.vocabulary))
+    except ValueError as error:
+        raise ValueError(
+            f"{family.name} cannot be written as a diffusers folder: {error}"
+        ) from None
+    for prefix in prefixes(family, "diffusers").values():
         part = path / prefix.removesuffix(".")
         stem = "model" if part.name.startswith("text_encoder") else "diffusion_pytorch_model"
         write_json(part / "config.json", configs[part.name])
@@ -33,16 +38,21 @@ def write_folder(path: Path, checkpoint: Checkpoint, tensors: Mapping[str, Tenso
             if name.startswith(prefix)
         }
         write_safetensors(part / f"{stem}.safetensors", inside, {"format": "pt"})
-    write_json(path / "tokenizer" / "vocab.json", tokenizer.vocabulary)
-    merges = "".join(f"{left} {right}\n" for left, right in tokenizer.merges)
-    (path / "tokenizer" / "merges.txt").write_text("#version: 0.2\n" + merges, encoding="utf-8")
-    write_json(path / "tokenizer" / "tokenizer_config.json", configs["tokenizer"])
-    special = {
-        name: token for name, token in configs["tokenizer"].items() if name.endswith("_token")
-    }
-    write_json(path / "tokenizer" / "special_tokens_map.json", special)
-    write_json(path / "scheduler" / "scheduler_config.json", configs["scheduler"])
+    for part in (path / name for name in configs if name.startswith("tokenizer")):
+        write_tokenizer(part, tokenizer, configs[part.name])
+    for name in configs.keys() & {"scheduler", "low_res_scheduler"}:
+        write_json(path / name / "scheduler_config.json", configs[name])
     write_json(path / "model_index.json", configs["model_index"])
+
+
+def write_tokenizer(path: Path, tokenizer: Tokenizer, config: dict[str, Any]) -> None:
+    """The two files of CLIP's tokenizer, and the two that say which tokens are special."""
+    write_json(path / "vocab.json", tokenizer.vocabulary)
+    merges = "".join(f"{left} {right}\n" for left, right in tokenizer.merges)
+    (path / "merges.txt").write_text("#version: 0.2\n" + merges, encoding="utf-8")
+    write_json(path / "tokenizer_config.json", config)
+    special = {name: token for name, token in config.items() if name.endswith("_token")}
+    write_json(path / "special_tokens_map.json", special)
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
@@ -54,79 +64,102 @@ def configs_of(family: Family, vocabulary: Sequence[str]) -> dict[str, dict[str,
     """The inverse of `family_of`, with what diffusers and transformers want to know besides.
 
     vocabulary   the pieces of the tokenizer, in the order of their ids
-    ValueError: this library has no words for such a folder yet.
+    ValueError: diffusers has no words for such a folder.
     """
-    text, unet = family.text[0], family.unet
-    wanted = replace(text, layer=1, final_norm=True)
-    if family.text != (wanted,) or unet.vector_width is not None:
-        raise ValueError(
-            f"{family.name} cannot be written as a diffusers folder: that takes one text encoder, "
-            "read at its last layer after its final norm, and no vector conditioning"
-        )
-    if unet.depth[-1] not in (0, unet.mid_depth):
-        raise ValueError(
-            f"{family.name} cannot be written as a diffusers folder: the middle is "
-            f"{unet.mid_depth} transformer blocks deep, and the level above it {unet.depth[-1]}"
-        )
-    prediction = {ours: theirs for theirs, ours in PREDICTIONS.items()}
-    return {
-        "unet": _unet_config(unet, family.size // family.vae.factor),
+    pipeline, text, unet = pipeline_of(family), family.text, family.unet
+    layer, norm = (2, False) if pipeline.numbers else (1, True)
+    if any((tower.layer, tower.final_norm) != (layer, norm) for tower in text):
+        where = "the last but one as it is" if pipeline.numbers else "the last, then the final norm"
+        raise ValueError(f"{pipeline.name} reads one layer of a text encoder: {where}")
+    if (unet.vector_width is not None) != bool(pipeline.numbers or unet.classes):
+        raise ValueError(f"{pipeline.name} tells its U-Net no vector, or another one")
+    pooled = text[-1].projection if pipeline.numbers else None
+    towers = [name.rstrip(".") for name in prefixes(family, "diffusers").values() if "text" in name]
+    configs = {
+        "unet": write_unet(unet, family.size // family.vae.factor, pooled, pipeline.numbers),
         "vae": _vae_config(family.vae, family.size),
-        "text_encoder": _text_config(text),
-        "scheduler": {
-            "_class_name": "DDIMScheduler",
-            **FIXED["scheduler"],
-            "beta_start": family.beta_start,
-            "beta_end": family.beta_end,
-            "num_train_timesteps": family.train_steps,
-            "prediction_type": prediction[family.prediction],
-            "clip_sample": False,
-            "set_alpha_to_one": False,
-            "steps_offset": 1,
-        },
-        "tokenizer": {
-            "bos_token": START,
-            "eos_token": END,
-            "unk_token": END,
-            "pad_token": END if text.pad is None else vocabulary[text.pad],
-            "tokenizer_class": "CLIPTokenizer",
-            "add_prefix_space": False,
-            "do_lower_case": True,
-            "errors": "replace",
-            "model_max_length": text.length,
-        },
-        "model_index": {
-            "_class_name": "StableDiffusionPipeline",
-            "unet": ["diffusers", "UNet2DConditionModel"],
-            "vae": ["diffusers", "AutoencoderKL"],
-            "text_encoder": ["transformers", _text_class(text)],
-            "tokenizer": ["transformers", "CLIPTokenizer"],
-            "scheduler": ["diffusers", "DDIMScheduler"],
-            "feature_extractor": [None, None],
-            "safety_checker": [None, None],
-            "requires_safety_checker": False,
-        },
+        "scheduler": _scheduler_config(family, pipeline.scheduler),
     }
+    for name, tower in zip(towers, text):
+        configs[name] = _text_config(tower)
+        configs[name.replace("text_encoder", "tokenizer")] = _tokenizer_config(tower, vocabulary)
+    if "low_resolution" in family.conditioning:
+        configs["low_res_scheduler"] = _scheduler_config(family, "DDPMScheduler") | {
+            "prediction_type": "epsilon"
+        }
+    return configs | {"model_index": _model_index(family, pipeline, configs)}
 
 
-def _unet_config(unet: UNetConfig, sample_size: int) -> dict[str, Any]:
-    depths = [depth or unet.mid_depth for depth in unet.depth]
-    down = ["CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in unet.depth]
+def _model_index(family: Family, pipeline: Pipeline, configs: Iterable[str]) -> dict[str, Any]:
+    """The parts, each with the package and the class that reads it; [None, None] is left out.
+
+    StableDiffusionDepth2ImgPipeline wants an estimator of depth, which is no part of a family:
+    give depth_estimator=None and feature_extractor=None to `from_pretrained`, and a depth_map to
+    every call.
+    """
+    classes = {
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+        "scheduler": ["diffusers", pipeline.scheduler],
+        "low_res_scheduler": ["diffusers", "DDPMScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "tokenizer_2": ["transformers", "CLIPTokenizer"],
+    }
+    index: dict[str, Any] = {"_class_name": pipeline.name}
+    index |= {name: classes[name] for name in configs}
+    if pipeline.numbers:
+        index |= {name: index.get(name, [None, None]) for name in ("text_encoder", "tokenizer")}
+        index["force_zeros_for_empty_prompt"] = not pipeline.score
+        if pipeline.score or "inpainting" in family.conditioning:
+            index["requires_aesthetics_score"] = pipeline.score
+    elif "depth" in family.conditioning:
+        index |= {"depth_estimator": [None, None], "feature_extractor": [None, None]}
+    else:
+        index |= {"feature_extractor": [None, None], "safety_checker": [None, None]}
+        if "low_resolution" in family.conditioning:
+            index |= {"watermarker": [None, None], "max_noise_level": 350}
+        else:
+            index["requires_safety_checker"] = False
+    return index
+
+
+def _scheduler_config(family: Family, kind: str) -> dict[str, Any]:
+    prediction = {ours: theirs for theirs, ours in PREDICTIONS.items()}
+    config = {
+        "_class_name": kind,
+        **FIXED["scheduler"],
+        "beta_start": family.beta_start,
+        "beta_end": family.beta_end,
+        "num_train_timesteps": family.train_steps,
+        "prediction_type": prediction[family.prediction],
+        "steps_offset": 1,
+        "timestep_spacing": "leading",
+    }
+    if kind in ("DDIMScheduler", "DDPMScheduler"):
+        config["clip_sample"] = False
+    if kind == "DDIMScheduler":
+        config["set_alpha_to_one"] = False
+    if kind == "LCMScheduler":
+        config |= {"steps_offset": 0, "original_inference_steps": 50, "clip_sample": False}
+    if family.zero_snr:
+        # Lin et al. 2023, sec. 3: the first step must be the noisiest one.
+        config |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    return config
+
+
+def _tokenizer_config(text: TextConfig, vocabulary: Sequence[str]) -> dict[str, Any]:
     return {
-        "_class_name": "UNet2DConditionModel",
-        **FIXED["unet"],
-        "in_channels": unet.in_channels + unet.concat_channels,
-        "out_channels": unet.out_channels,
-        "block_out_channels": unet.channels,
-        "layers_per_block": unet.res_blocks,
-        "norm_num_groups": unet.groups,
-        "down_block_types": down,
-        "up_block_types": [block.replace("Down", "Up") for block in reversed(down)],
-        "cross_attention_dim": unet.context_width,
-        "attention_head_dim": unet.heads or [unet.heads_at(width) for width in unet.channels],
-        "transformer_layers_per_block": depths[0] if len(set(depths)) == 1 else depths,
-        "use_linear_projection": unet.linear_projection,
-        "sample_size": sample_size,
+        "bos_token": START,
+        "eos_token": END,
+        "unk_token": END,
+        "pad_token": END if text.pad is None else vocabulary[text.pad],
+        "tokenizer_class": "CLIPTokenizer",
+        "add_prefix_space": False,
+        "do_lower_case": True,
+        "errors": "replace",
+        "model_max_length": text.length,
     }
 
 

@@ -1,0 +1,58 @@
+"""Every family from layout to layout, bit for bit."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from ldm.models.family import without_unread_layers
+from ldm.models.weights import read, save
+from ldm.models.weights.saving import renamed
+from tiny_families import SMALL, random_model
+
+
+def numbers(checkpoint):
+    return renamed(checkpoint, "ldm")
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_layouts(name, tmp_path):
+    family = SMALL[name]
+    model = random_model(family)
+    paths = [tmp_path / "a.safetensors", tmp_path / "b.safetensors", tmp_path / "folder"]
+    for path, layout in zip(paths, ("ldm", "compvis", "diffusers")):
+        save(path, model, layout)
+        model = read(path)
+    unread = {
+        name
+        for name in numbers(random_model(family))
+        if name not in numbers(replace(model, family=without_unread_layers(family)))
+    }
+    assert all(name.startswith("text.layers.2.") for name in unread)
+    assert bool(unread) == (family.text[0].layer == 2 and family.text[0].final_norm)
+    kept = {key: x for key, x in numbers(random_model(family)).items() if key not in unread}
+    assert_same(numbers(model), kept)
+    assert (model.family.unet, model.family.vae) == (family.unet, family.vae)
+    assert model.family.text == without_unread_layers(family).text
+    assert model.family.conditioning == family.conditioning
+    assert (model.family.prediction, model.family.zero_snr) == (family.prediction, family.zero_snr)
+    assert (model.family.size, model.family.beta_end) == (family.size, family.beta_end)
+    for path, layout in zip(paths, ("ldm", "compvis", "diffusers")):  # and back from the folder
+        save(path, model, layout)
+        assert_same(numbers(read(path)), kept)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_files_of_other_programs_say_nothing_of_their_family(name, tmp_path):
+    family = SMALL[name]
+    model = random_model(family)
+    save(tmp_path / "a.safetensors", model, "compvis")
+    merges = "\n".join(map(" ".join, model.merges))
+    save_file(load_file(tmp_path / "a.safetensors"), tmp_path / "b.safetensors", {"merges": merges})
+    assert_same(numbers(read(tmp_path / "b.safetensors", family=family)), numbers(model))
