@@ -55,6 +55,7 @@ def add_inspect(parser: Parser) -> None:
     parser.add_argument("file", type=Path)
     told = "compare with this family, or JSON file"
     parser.add_argument("--family", type=family, metavar="NAME", help=told)
+    parser.add_argument("--prediction", choices=("eps", "v"), help="what its U-Net predicts")
     parser.add_argument("--verify", action="store_true", help="compute the checksums, too")
 
 

@@ -93,7 +93,7 @@ def open_model(options: argparse.Namespace) -> LatentDiffusion:
     say(f"device {device}, {str(dtype).removeprefix('torch.')}: {why}")
     if options.config is not None:
         say("--config is not read: a checkpoint says itself what it is")
-    model = load(options.ckpt, device, dtype, options.ema, options.family)
+    model = load(options.ckpt, device, dtype, options.ema, options.family, options.prediction)
     if options.C is not None or options.f is not None:
         fitting(options, model)
     return model

@@ -151,6 +151,8 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         help="a checkpoint or a diffusers folder (default: the built-in model)")
     add("--family", type=family, metavar="NAME",
         help="what the checkpoint is, where it does not tell: a family, or a JSON file of one")
+    add("--prediction", choices=("eps", "v"),
+        help="what its U-Net predicts, where the checkpoint says nothing, or what is wrong")
     add("--ema", action=argparse.BooleanOptionalAction,
         help="use the averaged weights (default: if there are any)")
     add("--device", help="cpu, cuda, cuda:1 or mps (default: the best there is)")

@@ -71,6 +71,7 @@ def marks(options: argparse.Namespace) -> int:
 
 def report(options: argparse.Namespace) -> int:
     """Print what a checkpoint is. -> 1 if it cannot be loaded"""
-    found = inspect(options.file, family=options.family, verified=options.verify)
+    asked = {"family": options.family, "prediction": options.prediction}
+    found = inspect(options.file, verified=options.verify, **asked)
     say(printable(str(found)))
     return 0 if found.loadable else 1

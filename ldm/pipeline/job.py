@@ -147,7 +147,8 @@ def resolve(
 def job_of(request: Request, family: Family, init: InitImage | None, given: Given) -> Job:
     """The job of a request that has all its defaults."""
     profile = PROFILES[request.compat]
-    schedule = family.noise_schedule(profile.linear_sigma, profile.round_t, request.zero_snr)
+    zero_snr = request.zero_snr or family.zero_snr
+    schedule = family.noise_schedule(profile.linear_sigma, profile.round_t, zero_snr)
     walks = passes(request, profile, schedule, family.vae.factor)
     assert request.guidance_scale is not None
     assert request.prompt_syntax is not None

@@ -18,6 +18,7 @@ def load(
     dtype: torch.dtype | str | None = None,
     ema: bool | None = None,
     family: Family | str | Path | None = None,
+    prediction: str | None = None,
 ) -> LatentDiffusion:
     """A model, ready to draw.
 
@@ -27,6 +28,7 @@ def load(
     dtype    torch.float16, or its name; None: what suits the device, see `choose_dtype`
     ema      whether to take the moving averages of the U-Net's weights; None: if the file has them
     family   what the file is, where neither it nor its shapes tell; see `family_named`
+    prediction  what its U-Net predicts, eps or v; None: see `read`
     """
     path = built_in() if path is None else Path(os.path.expanduser(path)).resolve()
     where = choose_device(device)
@@ -34,7 +36,7 @@ def load(
     if not isinstance(asked, torch.dtype) and dtype is not None:
         raise ValueError(f"dtype {str(dtype)[:80]!r} is none: give float32, float16 or bfloat16")
     dtype, _ = choose_dtype(where, asked)
-    found = read(path, dtype, where, ema, family, vae_dtype=torch.float32)  # see `to`
+    found = read(path, dtype, where, ema, family, torch.float32, prediction)
     tokenizer = Tokenizer(found.merges, found.family.text[0].length)
     if len(tokenizer) > (known := found.family.text[0].vocabulary):
         raise ValueError(
@@ -43,6 +45,7 @@ def load(
         )
     name = path.name if path.is_dir() else path.stem
     model = LatentDiffusion(found.text, found.unet, found.vae, tokenizer, found.family, name)
+    model.prediction_reason = found.prediction
     return model.to(where, dtype)
 
 

@@ -48,6 +48,7 @@ class LatentDiffusion:
     tokenizer   Tokenizer     text -> tokens
     family      Family        the noise of training, what the U-Net predicts, a request's defaults
     name                      what a picture's metadata call the model
+    prediction_reason         what the U-Net predicts, and why that is believed
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class LatentDiffusion:
         ]
         self.unet, self.vae, self.family = unet, vae, family
         self.name = family.name if name is None else name
+        self.prediction_reason = f"{family.prediction}, as its family says"
 
     @property
     def text(self) -> TextEncoder:

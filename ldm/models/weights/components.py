@@ -29,7 +29,7 @@ def read_components(
     alone, whose family must then be given. Errors and all else: as `read`.
     """
     opened = open_checkpoint(path, alone=True)
-    family = known_family(opened, recognise(opened).family if family is None else family)
+    family = known_family(opened, recognise(opened, family).family)
     known = list(prefixes(family, "ldm"))
     if unknown := [name for name in components if name not in known]:
         raise ValueError(f"{family.name} has no {unknown[0]!r}: it has {', '.join(known)}")

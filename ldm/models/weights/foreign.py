@@ -1,24 +1,26 @@
 """Checkpoints of other programs: recognised by their keys and shapes, each key mapped to a
 parameter of ours. What is wrong with an incomplete file of our own is told the same way."""
 
+from dataclasses import replace
+
 from ..families import FAMILIES, Family
 from ..keymaps import Source
 from .errors import CheckpointError
 from .folder_files import ADDED
 from .matching import first, match, seems
 from .opening import OpenedCheckpoint
-from .recognise import other_sizes, recognise
+from .recognise import Kind, other_sizes, recognise
 
 
 def matched(
-    opened: OpenedCheckpoint, family: Family | None, ema: bool | None
-) -> tuple[Family, dict[str, tuple[str, Source]]]:
-    """The family of a checkpoint, and where each of its parameters is, see `KeyMatch`."""
-    kind = recognise(opened, family)
-    family = supported(opened, known_family(opened, kind.family))
+    opened: OpenedCheckpoint, family: Family | None, ema: bool | None, prediction: str | None
+) -> tuple[Kind, dict[str, tuple[str, Source]]]:
+    """What a checkpoint is, and where each of its parameters is, see `KeyMatch`."""
+    kind = recognise(opened, family, prediction)
+    family = known_family(opened, kind.family)
     found = match(opened, family, kind.key_format, ema)
     found.check(opened)
-    return family, found.sources
+    return replace(kind, family=family), found.sources
 
 
 def known_family(opened: OpenedCheckpoint, family: Family | None) -> Family:
@@ -26,14 +28,6 @@ def known_family(opened: OpenedCheckpoint, family: Family | None) -> Family:
         known, sizes = ", ".join(FAMILIES), other_sizes(opened)
         meant = seems(opened) if sizes is None else f"; it seems to be {sizes}"
         raise CheckpointError(f"{opened.path} is of no family that is known here ({known}){meant}")
-    return family
-
-
-def supported(opened: OpenedCheckpoint, family: Family) -> Family:
-    if family.unet.concat_channels:
-        raise CheckpointError(
-            f"{opened.path} needs concat conditioning, which this version has no maker for"
-        )
     return family
 
 

@@ -49,23 +49,14 @@ BESIDE = (  # what a file is in which no network is whole, and whose keys contai
 KEYS = (  # the same of a whole checkpoint
     (r"double_blocks\.", "a Flux checkpoint"),
     (r"joint_blocks\.|joint_transformer_blocks\.", "an SD 3 checkpoint"),
-    (r"^conditioner\.embedders\.", "an SDXL checkpoint"),
-    (r"^low_scale_model\.", "SD 2's x4 upscaler"),
-    (r"^depth_model\.", "SD 2's depth-to-image model"),
     (r"^optimizer|^exp_avg", "the state of an optimizer"),
 )
-ROLES = {
-    9: "an inpainting model",
-    8: "an InstructPix2Pix model",
-    5: "a depth-to-image model",
-    7: "an x4 upscaler",
-}
 PARTS = (  # the names that each of the three networks goes by, in any key format
     ("a U-Net", r"^(model\.diffusion_model|model_ema|unet)\.|^(input|down)_blocks\."),
     ("a VAE", r"^(first_stage_model|vae)\.|^(encoder|decoder)\.(down|up|conv_in|mid)"),
     (
         "a text encoder",
-        r"^(cond_stage_model|text_encoder|text)\.|^(text_model\.)?(embeddings|encoder\.layers)\.",
+        r"^(cond_stage_model|conditioner|text_encoder|text)\.|^(text_model\.)?(embeddings|encoder\.layers)\.",
     ),
 )
 
@@ -84,12 +75,7 @@ def guess_type(weights: Mapping[str, Weight], mapped: bool = False) -> str | Non
         return f"{' and '.join(parts)} alone. {NO_VAE}"
     if len(parts) < len(PARTS):
         return " and ".join(parts) + " alone" if parts else None
-    version = "SD 2" if any(".resblocks." in name for name in weights) else "SD 1"
-    for stem in STEMS:
-        if stem in weights and len(weights[stem].shape) == 4 and weights[stem].shape[1] in ROLES:
-            return f"{ROLES[weights[stem].shape[1]]} of {version}"
-    return f"an {version} checkpoint" if version == "SD 2" else None
+    return None
 
 
 NO_VAE = "Its VAE is missing: take the file with the VAE in it, or add the tensors of one"
-STEMS = ("model.diffusion_model.input_blocks.0.0.weight", "unet.conv_in.weight", "unet.stem.weight")

@@ -18,7 +18,7 @@ from ..family import meta_model, parameter_shapes
 from ..keymaps import Source
 from .errors import CheckpointError
 from .foreign import matched, wrong_merges
-from .opening import OpenedCheckpoint, open_checkpoint, stated_family
+from .opening import BY_HEADER, Kind, OpenedCheckpoint, open_checkpoint, stated_family
 from .verify import verified_meanwhile
 
 Sources = Mapping[str, tuple[str, Source]]  # parameters of ours -> see KeyMatch
@@ -30,6 +30,7 @@ class Checkpoint:
 
     text     its text encoders, in the order of the family's
     merges   of its tokenizer, in rank order; None means CLIP's
+    prediction  what the U-Net predicts, and the reason why that is believed
     """
 
     family: Family
@@ -37,6 +38,7 @@ class Checkpoint:
     unet: UNet
     vae: VAE
     merges: tuple[tuple[str, str], ...] | None = None
+    prediction: str = ""
 
 
 def read(
@@ -46,6 +48,7 @@ def read(
     ema: bool | None = None,
     family: Family | str | Path | None = None,
     vae_dtype: torch.dtype | None = None,
+    prediction: str | None = None,
 ) -> Checkpoint:
     """The model in a file or a diffusers folder, ready to run.
 
@@ -56,32 +59,41 @@ def read(
     family     what the file is, where that is neither written in it nor to be told from its keys
                and shapes: a Family, or see `family_named`
     vae_dtype  of the VAE's weights; None: dtype
+    prediction  what the U-Net predicts, eps or v; None: as the file says, or the family, or else a
+               call of the U-Net, see `prediction.probed`
 
     CheckpointError: there is no such file, or it is damaged, or it is not such a checkpoint.
     UnsafePickle: it is a pickle that tries to do more than to be data.
     """
     given = None if family is None else as_family(family)
     opened = open_checkpoint(path)
-    family, sources = locate(opened, given, ema)
+    kind, sources = locate(opened, given, ema, prediction)
+    family, reason = cast(Family, kind.family), kind.prediction
     used = {name for name, _ in sources.values()}
     archive = opened.container == "torch"  # which has checksums
     with verified_meanwhile(opened, used) if archive else nullcontext():
         networks = load(opened, family, sources, dtype, device, vae_dtype)
     text = [net for net in networks.values() if isinstance(net, TextEncoder)]
     unet, vae = cast(UNet, networks["unet"]), cast(VAE, networks["vae"])
-    return Checkpoint(family, tuple(text), unet, vae, merges_of(opened, family))
+    if kind.undecided:
+        from .prediction import probed
+
+        family, reason = probed(unet, family)
+    return Checkpoint(family, tuple(text), unet, vae, merges_of(opened, family), reason)
 
 
 def locate(
-    opened: OpenedCheckpoint, family: Family | None, ema: bool | None
-) -> tuple[Family, Sources]:
-    """The family of a checkpoint, and where each of its parameters is. A complete file of our own
-    needs no tables of names; what is wrong with an incomplete one they tell."""
-    if family is None and not ema and "family" in opened.metadata:
+    opened: OpenedCheckpoint, family: Family | None, ema: bool | None, prediction: str | None
+) -> tuple[Kind, Sources]:
+    """What a checkpoint is, and where each parameter is. A complete file of our own needs no tables
+    of names; what is wrong with an incomplete one they tell."""
+    asked = family is not None or ema or prediction is not None
+    if not asked and "family" in opened.metadata:
         stated = stated_family(opened)
-        if is_complete(opened, stated) and not stated.unet.concat_channels:
-            return stated, {name: (name, Source(name.split(".")[0])) for name in opened.weights}
-    return matched(opened, family, ema)
+        if is_complete(opened, stated):
+            sources = {name: (name, Source(name.split(".")[0])) for name in opened.weights}
+            return Kind("ldm", stated, f"{stated.prediction}, {BY_HEADER}"), sources
+    return matched(opened, family, ema, prediction)
 
 
 def is_complete(opened: OpenedCheckpoint, family: Family) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..family import Family, parameter_shapes
+from ..keymaps import KeyFormat
 from .errors import CheckpointError
 from .guess import looks_like
 from .mapped import MappedFile, Weight, is_safetensors, read_safetensors
@@ -30,6 +31,22 @@ class OpenedCheckpoint:
     metadata: Mapping[str, str] = field(default_factory=dict)
     configs: Mapping[str, Any] = field(default_factory=dict)
     merges: str | None = None
+
+
+@dataclass(frozen=True)
+class Kind:
+    """family       None if no family of ours has such keys and shapes
+    prediction   what the U-Net predicts, and the reason why that is believed
+    undecided    whether only a call of the U-Net can tell: the family is a guess in that
+    """
+
+    key_format: KeyFormat
+    family: Family | None
+    prediction: str
+    undecided: bool = False
+
+
+BY_HEADER = "as the header of the file says"
 
 
 def open_checkpoint(path: str | Path, alone: bool = False) -> OpenedCheckpoint:
@@ -91,10 +108,5 @@ def least_layers(family: Family) -> int:
     unet, vae = family.unet, family.vae
     down = unet.res_blocks * sum(1 + depth for depth in unet.depth)
     up = sum(map(sum, unet.up_depth)) if unet.up_depth else down
-    return (
-        down
-        + (unet.mid_depth or 0)
-        + up
-        + 2 * vae.res_blocks * len(vae.channels)
-        + sum(t.layers for t in family.text)
-    )
+    blocks = down + (unet.mid_depth or 0) + up + 2 * vae.res_blocks * len(vae.channels)
+    return blocks + sum(tower.layers for tower in family.text)

@@ -1,7 +1,7 @@
 """What the U-Net of a single file predicts, eps or v: no shape tells, and most files do not say."""
 
 import re
-from collections.abc import Mapping
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,23 +9,25 @@ import torch
 
 from ...conditioning import Conditioning
 from ...unet import UNet
-from ..families import SD2, SD2_V, Family
+from ..families import SD2, SD2_V, SDXL, SDXL_V, Family
 from .opening import OpenedCheckpoint
 
 # SDXL's descendants say it by empty tensors of these names.
 V_PREDICTION, ZERO_SNR = "v_pred", "ztsnr"
+PAIRS = ((SD2, SD2_V), (SDXL, SDXL_V))
 WRITTEN = {"v": "v", "v_prediction": "v", "eps": "eps", "epsilon": "eps"}
 NAMES = {"v": r"768[-_ ]?v|2-1_768|v[-_ ]?pred", "eps": r"512[-_ ]?(base|eps|ema)|base[-_ ]?512"}
 
 
 def with_prediction(family: Family, prediction: str) -> Family:
-    """The family with a U-Net that predicts this. SD 2 has two, of different sizes."""
+    """The family with a U-Net that predicts this. SD 2 and SDXL have two, of different usage."""
     if prediction not in WRITTEN:
         raise ValueError(f"a U-Net predicts eps or v, not {prediction!r:.80}")
     wanted = WRITTEN[prediction]
-    for one in (SD2, SD2_V):
-        if family in (SD2, SD2_V) and one.prediction == wanted:
-            return one
+    for pair in PAIRS:
+        for one in pair if family.name in (member.name for member in pair) else ():
+            if one.prediction == wanted != family.prediction:
+                return replace(one, text=family.text)
     return replace(family, prediction=wanted)
 
 
@@ -41,7 +43,7 @@ def told_by_file(opened: OpenedCheckpoint, family: Family) -> tuple[Family, str]
     beside = opened.path.with_suffix(".yaml")
     if (written := parameterization(beside)) in WRITTEN:
         return with_prediction(family, written), f"{WRITTEN[written]}, as {beside.name} says"
-    if family not in (SD2, SD2_V):
+    if family.name not in (SD2.name, SD2_V.name):
         return family, f"{family.prediction}, as all models of the family {family.name}"
     for prediction, pattern in NAMES.items():
         if re.search(pattern, opened.path.stem, re.IGNORECASE):
@@ -71,12 +73,7 @@ def probed(unet: UNet, family: Family) -> tuple[Family, str]:
     out = unet(x, torch.tensor([999.0], device=like.device), Conditioning(context))
     mean = float((out - x).mean())
     prediction = "v" if mean < -1 else "eps"
-    how = (
-        f"as a call of the U-Net suggests: on a constant latent at t = 999 it is off by {mean:.2f}"
-    )
+    how = f"as a call of it suggests: on a constant latent at t = 999 it is off by {mean:.2f}"
+    told = "the checkpoint does not say it; prediction= (--prediction) says another"
+    warnings.warn(f"the U-Net predicts {prediction}, {how}; {told}", stacklevel=2)
     return with_prediction(family, prediction), f"{prediction}, {how}"
-
-
-def telling(weights: Mapping[str, object]) -> set[str]:
-    """Tensors that are no weights, but say something."""
-    return {name for name in (V_PREDICTION, ZERO_SNR) if name in weights}

@@ -1,43 +1,41 @@
 """Which key format and which family a checkpoint has, told by its keys and shapes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
 
 from ..families import FAMILIES, Family
-from ..family import parameter_shapes
+from ..family import parameter_shapes, without_unread_layers
 from ..keymaps import KeyFormat, prefixes, table
 from ..keymaps.rows import as_tuple, unet_rows
 from .folder import family_of
 from .mapped import Weight
-from .opening import OpenedCheckpoint, buildable, stated_family
-from .prediction import told_by_file
+from .opening import BY_HEADER, Kind, OpenedCheckpoint, buildable, stated_family
+from .prediction import told_by_file, with_prediction
 
 
-@dataclass(frozen=True)
-class Kind:
-    """family       None if no family of ours has such keys and shapes
-    prediction   what the U-Net predicts, and the reason why that is believed
-    undecided    whether only a call of the U-Net can tell: the family is a guess in that
-    """
+def recognise(
+    opened: OpenedCheckpoint, family: Family | None = None, prediction: str | None = None
+) -> Kind:
+    """A given family is believed, then a header or a folder that states its own, then the shapes;
+    and a given prediction, before all."""
+    kind = recognised(opened, key_format_of(opened), family)
+    if kind.family is not None:
+        kind = replace(kind, family=as_it_is(opened, kind.family, kind.key_format))
+    if prediction is None or kind.family is None:
+        return kind
+    family = with_prediction(kind.family, prediction)
+    return Kind(kind.key_format, family, f"{family.prediction}, as asked for")
 
-    key_format: KeyFormat
-    family: Family | None
-    prediction: str
-    undecided: bool = False
 
-
-def recognise(opened: OpenedCheckpoint, family: Family | None = None) -> Kind:
-    """A given family is believed, then a header or a folder that states its own, then the
-    shapes."""
-    key_format = key_format_of(opened)
+def recognised(opened: OpenedCheckpoint, key_format: KeyFormat, family: Family | None) -> Kind:
     if family is not None:
         return Kind(key_format, family, f"{family.prediction}, as the given family says")
     if "family" in opened.metadata:
         family = stated_family(opened)
-        return Kind(key_format, family, f"{family.prediction}, as the header of the file says")
+        return Kind(key_format, family, f"{family.prediction}, {BY_HEADER}")
     if opened.configs:
         family = buildable(family_of(opened), opened)
         return Kind(key_format, family, f"{family.prediction}, as scheduler_config.json says")
@@ -53,6 +51,21 @@ def recognise(opened: OpenedCheckpoint, family: Family | None = None) -> Kind:
             )
             return Kind(key_format, family, reason, undecided=True)
     return Kind(key_format, None, "unknown, as the family is")
+
+
+def as_it_is(opened: OpenedCheckpoint, family: Family, key_format: KeyFormat) -> Family:
+    """The family without its unread layers of text, where none of these is in the file."""
+    less = without_unread_layers(family)
+    if less == family:
+        return family
+    kept = table(less, key_format)
+    unread = [
+        name
+        for ours, source in table(family, key_format).items()
+        for name in source.names
+        if ours not in kept
+    ]
+    return family if any(name in opened.weights for name in unread) else less
 
 
 def key_format_of(opened: OpenedCheckpoint) -> KeyFormat:

@@ -10,7 +10,6 @@ from ...clip.vocabulary import words
 from ...runtime.text import one_line
 from ..families import Family, as_family
 from .errors import CheckpointError, gigabytes
-from .foreign import supported
 from .guess import guess_type
 from .loading import merges_of
 from .matching import KeyMatch, first, match
@@ -126,16 +125,18 @@ def inspect(
     ema: bool | None = None,
     family: Family | str | Path | None = None,
     verified: bool = False,
+    prediction: str | None = None,
 ) -> Report:
     """What is at a path, told from headers alone: no tensor is read, and nothing of a pickle is
-    run. ema, family: see `read`. verified: the checksums are computed, too, see `verify`.
+    run. ema, family, prediction: see `read`. verified: the checksums are computed, too, see
+    `verify`.
 
     Checkpoints that are not ours are reported on as well. CheckpointError: it is no checkpoint at
     all, or damaged.
     """
     given = None if family is None else as_family(family)
     opened = open_checkpoint(path)
-    kind = recognise(opened, given)
+    kind = recognise(opened, given, prediction)
     sums = verify(opened) if verified else None
     if kind.family is None:
         guess = other_sizes(opened) or guess_type(opened.weights)
@@ -144,7 +145,7 @@ def inspect(
     guess = None if found.complete else guess_type(opened.weights, bool(found.sources))
     if found.complete:
         try:
-            merges_of(opened, supported(opened, kind.family))
+            merges_of(opened, kind.family)
         except CheckpointError as error:
             problem = str(error)
     return Report(opened, kind, found, guess, problem, sums)
