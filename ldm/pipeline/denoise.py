@@ -20,11 +20,12 @@ from ..conditioning import Conditioning
 from ..prompts.conditioner import PromptBatch, batch_by_shape, branches
 from ..prompts.schedule import Reads
 from ..runtime.finite import broken
-from ..samplers import Denoiser, ModelDenoiser, Network
+from ..samplers import Denoiser, ModelDenoiser, Network, Noise
 from ..samplers.combinations import composable_guidance, guidance_interval, guidance_rescale
 from ..samplers.guidance import Guided, cfg, unguided
 from ..samplers.wrappers import recorded
 from .changing import changing, side_by_side
+from .makers import Complete, completed
 from .regions import around, within_regions
 
 if TYPE_CHECKING:
@@ -69,19 +70,19 @@ class Watched:
 
 
 def denoiser(
-    model: LatentDiffusion, job: Job, part: Pass, clean: Tensor | None, clock: Clock
+    model: LatentDiffusion, job: Job, part: Pass, noise: Noise, clean: Tensor | None, clock: Clock
 ) -> Denoiser:
     """D(x, sigma) for the pictures of a pass. clean (B, Z, h, w): the latents it starts from."""
     request, init = job.request, job.init
     network = model.unet if request.seamless is None else around(model.unet, request.seamless)
-    denoise = guided(model, job, part, clock, network)
+    denoise = guided(model, job, part, noise, clock, network)
     if request.tile is None and init is None:
         return denoise
     return within_regions(denoise, model, job, clean)
 
 
 def guided(
-    model: LatentDiffusion, job: Job, part: Pass, clock: Clock, network: Network
+    model: LatentDiffusion, job: Job, part: Pass, noise: Noise, clock: Clock, network: Network
 ) -> Denoiser:
     """The network guided by the prompts, or by the conditioning that is given instead."""
     core = ModelDenoiser(network, job.noise_schedule, model.family.prediction)
@@ -98,12 +99,18 @@ def guided(
         part.earlier,
         job.profile.repeat_chunks,
     )
-    parts = [prompted(model, job, core, batch, clock) for batch in batches]
+    complete = completed(model, job, part, noise) if model.family.conditioning else None
+    parts = [prompted(model, job, core, batch, complete, clock) for batch in batches]
     return parts[0] if len(parts) == 1 else side_by_side(batches, parts)
 
 
 def prompted(
-    model: LatentDiffusion, job: Job, core: ModelDenoiser, batch: PromptBatch, clock: Clock
+    model: LatentDiffusion,
+    job: Job,
+    core: ModelDenoiser,
+    batch: PromptBatch,
+    complete: Complete | None,
+    clock: Clock,
 ) -> Denoiser:
     """D of the pictures of a batch. Every text is encoded once, and the branches are stacked once
     for each moment at which a prompt changes. Texts become branches here: the place to join
@@ -114,6 +121,8 @@ def prompted(
 
     def build(reads: Reads) -> Denoiser:
         rows, weights = branches(reads, encoded, batch.guided)
+        if complete is not None:
+            rows = complete(rows, batch.pictures)
         return guidance(core, job, rows, weights)
 
     if batch.schedule.constant:

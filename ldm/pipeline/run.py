@@ -35,7 +35,9 @@ def run(model: LatentDiffusion, job: Job, record: list[Tensor] | None = None) ->
         noise = job.noise(part, model.dtype)
         clean, x = start(model, job, part, noise, latents)
         clock = Clock(earlier=clock.earlier + clock.calls)
-        denoise = Watched(denoiser(model, job, part, clean, clock), clock, model, part, record)
+        denoise = Watched(
+            denoiser(model, job, part, noise, clean, clock), clock, model, part, record
+        )
         steps: Iterator[Step] = iter([Step(0, 0.0, x, x)])
         if len(part.sigmas) > 1:
             steps = part.sampler.run(denoise, x, part.sigmas, noise, **part.options)

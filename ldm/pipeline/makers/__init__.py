@@ -1,0 +1,34 @@
+"""What a U-Net is told beside the time and the text: a maker for each kind of conditioning that a
+family can have.
+
+A maker is called once a pass. What it gives back is called with the branches of guidance, of which
+the first is the negative where there are several, and with the numbers of the pictures that are
+their rows; it completes them: with a vector, with channels beside the latent, or with one more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import TYPE_CHECKING
+
+from ...conditioning import Conditioning
+from ...samplers import Noise
+
+if TYPE_CHECKING:
+    from ..job import Job
+    from ..model import LatentDiffusion
+    from ..passes import Pass
+
+Complete = Callable[[list[Conditioning], Sequence[int]], list[Conditioning]]
+Maker = Callable[["LatentDiffusion", "Job", "Pass", Noise], Complete]
+
+MAKERS: dict[str, Maker] = {}
+
+
+def completed(model: LatentDiffusion, job: Job, part: Pass, noise: Noise) -> Complete:
+    """All the makers of a family, one after the other."""
+    made = [MAKERS[name](model, job, part, noise) for name in model.family.conditioning]
+    return lambda branches, pictures: reduce(
+        lambda rows, complete: complete(rows, pictures), made, branches
+    )
