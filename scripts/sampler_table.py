@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ldm.models.families import FAMILIES
+from ldm.models.few_steps import FEW_STEPS
 from ldm.samplers import SAMPLERS, SCHEDULES, Noise, NoiseSchedule, Sampler, scaled_linear_betas
 from ldm.samplers.schedule import karras_ramp
 
@@ -40,6 +42,7 @@ DIFFUSERS = {  # held by tests/reference/test_samplers.py
     "lcm": "LCMScheduler",
     "deis": "DEISMultistepScheduler, but for the last step",
     "plms": "PNDMScheduler",
+    "tcd": "TCDScheduler",
     "unipc": "UniPCMultistepScheduler bh1, but for the last step",
     "unipc_bh2": "UniPCMultistepScheduler bh2",
 }
@@ -83,8 +86,27 @@ are known, so that what is seen is the error of the method alone.
 
 {samplers}
 
-`dpm_adaptive` chooses its own steps, to a tolerance; `ddpm` is `ddim` with eta 1; `lcm` is for
-models whose denoiser jumps to the end of the flow.
+`dpm_adaptive` chooses its own steps, to a tolerance; `ddpm` is `ddim` with eta 1; `lcm` and `tcd`
+are for models whose denoiser jumps along the flow: the variance of `lcm` is that of an exact one,
+the variance of `tcd`, and its error, those of the expected clean latent, for which it is not made.
+
+## Models of few steps
+
+They are told by a layer (a full LCM U-Net), by the title in their file's header, or by its name;
+`ldm inspect` and the command say what was found. What is asked for goes before their defaults, and
+`--family sdxl` before all of them.
+
+| model | sampler | schedule | training steps of 4 steps | steps, guidance scale |
+|---|---|---|---|---|
+{few}
+
+A guidance scale of 1 is none: one branch is computed. The makers write 0 for that, as diffusers
+takes all scales up to 1 for none; so does `--compat diffusers`, and nothing else. Into a full LCM
+U-Net guidance was distilled: it is told the scale, in a single branch, and reads no negative
+prompt; of a picture all of its steps are within the strength. Lightning's model of one step
+predicts the clean latent (`x0`); single steps of `dmd2` and `hyper_sd` are at t = 399 and 800. For
+Turbo diffusers has `trailing`, 999 749 499 249: `--schedule trailing`. `eta` of `tcd` is 0.3; in
+diffusers' pipelines, where it is called the same, it is 0 unless it is given.
 
 ## The error that {steps} steps leave
 
@@ -179,6 +201,20 @@ def table(rows: list[list[str]]) -> str:
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
 
 
+def few_steps() -> list[str]:
+    """A row of the table of models of few steps for each family and method."""
+    distilled = [family for family in FAMILIES.values() if family.distilled]
+    named = [row.of(FAMILIES[row.bases[0]]) for row in FEW_STEPS]
+    names = [family.name for family in distilled] + [row.name for row in FEW_STEPS]
+    rows = []
+    for name, family in zip(names, distilled + named):
+        sigmas = SCHEDULES[family.schedule](SCHEDULE, 4)[:-1]
+        times = " ".join(str(round(t)) for t in SCHEDULE.timesteps(sigmas))
+        usage = f"{family.steps}, {family.guidance_scale:g}"
+        rows.append(f"| {name} | `{family.sampler}` | `{family.schedule}` | {times} | {usage} |")
+    return rows
+
+
 def page() -> str:
     head = (
         "sampler",
@@ -213,7 +249,8 @@ def page() -> str:
         errors.append(
             [f"`{sampler.name}`", *("runs" if random else f"{error:.1e}" for error in ends)]
         )
-    return PAGE.format(steps=STEPS, samplers=table(samplers), errors=table(errors))
+    rows = "\n".join(few_steps())
+    return PAGE.format(steps=STEPS, samplers=table(samplers), errors=table(errors), few=rows)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from ldm.samplers import ModelDenoiser, NoiseSchedule, scaled_linear_betas
 MU, S = 0.7, 1.3
 SCHEDULE = NoiseSchedule(scaled_linear_betas())
 CONTEXT = torch.zeros(3, 7, 5, dtype=torch.float64)
-PREDICTIONS = pytest.mark.parametrize("prediction", ["eps", "v"])
+PREDICTIONS = pytest.mark.parametrize("prediction", ["eps", "v", "x0"])
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -35,9 +35,14 @@ def exact_network(prediction: str, spread: float = S):
         a = 1 / (1 + sigma**2)
         clean = gaussian(x / a.sqrt(), sigma, spread)
         noise = (x - a.sqrt() * clean) / (1 - a).sqrt()
-        return noise if prediction == "eps" else a.sqrt() * noise - (1 - a).sqrt() * clean
+        return targets(noise, clean, a)[prediction]
 
     return network
+
+
+def targets(noise: torch.Tensor, clean: torch.Tensor, a: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What is to be predicted."""
+    return {"eps": noise, "v": a.sqrt() * noise - (1 - a).sqrt() * clean, "x0": clean}
 
 
 @PREDICTIONS
@@ -70,7 +75,7 @@ def test_the_loss_is_a_mean_of_squares(prediction):
     model = ModelDenoiser(lambda x, t, context: torch.zeros_like(x), SCHEDULE, prediction)
     clean, noise, t = normal(3, 4, 5, 6, seed=1), normal(3, 4, 5, 6), torch.tensor([0, 500, 999])
     a = SCHEDULE.alphas_cumprod[t][:, None, None, None]
-    target = noise if prediction == "eps" else a.sqrt() * noise - (1 - a).sqrt() * clean
+    target = targets(noise, clean, a)[prediction]
     loss = model.loss(clean, CONTEXT, t, noise)
     assert loss.shape == (3,)
     torch.testing.assert_close(loss, target.square().mean((1, 2, 3)))
@@ -125,5 +130,5 @@ def test_the_loss_gives_the_network_the_time_of_each_row():
 
 
 def test_an_unknown_prediction_is_named():
-    with pytest.raises(ValueError, match="'x0' is unknown: choose 'eps' or 'v'"):
-        ModelDenoiser(exact_network("eps"), SCHEDULE, "x0")
+    with pytest.raises(ValueError, match=r"'x1' is unknown: choose one of \('eps', 'v', 'x0'\)"):
+        ModelDenoiser(exact_network("eps"), SCHEDULE, "x1")

@@ -64,7 +64,7 @@ def test_fields_must_be_complete_and_known(part):
         ("guidance_scale", "7.5"),
         ("guidance_scale", float("nan")),
         ("guidance_scale", None),
-        ("prediction", "x0"),
+        ("prediction", "x1"),
         ("prediction", ["eps"]),
         ("text", []),
         ("text", 3),

@@ -142,6 +142,7 @@ def test_where_the_last_step_leads_to_the_first_training_step(name):
     ends = {s.name for s in SAMPLERS.values() if PROFILES[name].program in s.ends_at_sigma_min}
     theirs = set() if name in (None, "comfyui") else {"ddim", "plms"}
     theirs |= {"dpmpp_2m"} if name == "compvis" else set()
+    theirs |= {"tcd"} if name in (None, "diffusers") else set()
     assert ends == theirs | {"dpm_solver"}
 
 

@@ -99,6 +99,10 @@ def test_where_lists_begin_and_end() -> None:
         "trailing",
         "simple",
         "beta",
+        "lcm",
+        "turbo",
+        "dmd2",
+        "hyper_sd",
     }
 
 

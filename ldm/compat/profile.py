@@ -5,6 +5,7 @@ rows of the programs stand in `profiles`, and how each of them has a sampler in 
 The pipeline reads the fields of a row, and never asks which program it is.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -56,6 +57,7 @@ class Profile:
     hires_side   of a side of the first pass, the factor, and the VAE's: the side of the second
     slerp_dims   along which dimensions of the noise a variation goes, see `slerp`
     one_stream   whether all batches of a run draw from one stream, which the first one seeds
+    unguided_to  the guidance scale up to which there is no guidance; else 1 is without
     truncate     whether 8 bits are made by cutting off the fraction; else by rounding
     """
 
@@ -79,4 +81,5 @@ class Profile:
     hires_side: HiresSide = nearest
     slerp_dims: tuple[int, ...] = (1, 2, 3)
     one_stream: bool = False
+    unguided_to: float = -math.inf
     truncate: bool = False

@@ -57,7 +57,7 @@ A1111 = Profile(
     program="a1111",
     noise=NOISES["a1111"],
     initial_noise_scale=a1111_noise_scale,
-    schedules={"beta": "beta_sigma"},
+    schedules={"beta": "beta_sigma", "turbo": "trailing"},  # Turbo is Forge's
     repeat_chunks=True,
     calls_count=True,
     img2img_steps=a1111_img2img_steps,
@@ -92,6 +92,7 @@ DIFFUSERS = Profile(
     prompt_syntax="off",
     cuts_prompts=True,
     img2img_steps=truncated,
+    unguided_to=1.0,
 )
 COMPVIS = Profile(
     "compvis",

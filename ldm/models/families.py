@@ -91,7 +91,7 @@ BK_TINY = replace(
 )  # fmt: skip
 LCM = replace(  # SimianLuo/LCM_Dreamshaper_v7: Luo et al. 2023, "Latent consistency models"
     SD1, name="lcm", unet=replace(SD1.unet, guidance_width=256),
-    steps=4, guidance_scale=8.5, sampler="lcm", schedule="trailing",
+    size=768, steps=4, guidance_scale=8.5, sampler="lcm", schedule="lcm",
 )  # fmt: skip
 
 # SDXL 1.0: Stability-AI/generative-models, configs/inference/sd_xl_base.yaml, sd_xl_refiner.yaml.

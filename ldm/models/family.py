@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..clip.model import TextConfig, TextEncoder
 from ..samplers import SAMPLERS, SCHEDULES, NoiseSchedule, scaled_linear_betas, zero_terminal_snr
+from ..samplers.denoiser import Prediction
 from ..unet import UNet, UNetConfig
 from ..vae import VAE, VAEConfig
 from .family_0_1 import upgraded
@@ -32,7 +33,7 @@ class Family:
     unet, vae                the shapes of the other networks
     beta_start, beta_end     of the noise of training, linear in their square root
     train_steps              how many noise levels there were
-    prediction               what the U-Net predicts: eps or v, see ModelDenoiser
+    prediction               what the U-Net predicts: eps, v or x0, see ModelDenoiser
     size                     width and height of the pictures it was trained on, in pixels
     steps, guidance_scale    by default: steps of sampling, and strength of the guidance
     sampler, schedule        by default: names in SAMPLERS and SCHEDULES
@@ -48,7 +49,7 @@ class Family:
     beta_start: float
     beta_end: float
     train_steps: int
-    prediction: Literal["eps", "v"]
+    prediction: Prediction
     size: int
     steps: int
     guidance_scale: float
@@ -93,6 +94,17 @@ class Family:
         for name, known in ((self.sampler, SAMPLERS), (self.schedule, SCHEDULES)):
             if name not in known:
                 raise ValueError(f"{name!r} is unknown: choose one of {', '.join(known)}")
+
+    @property
+    def distilled(self) -> bool:
+        """Whether guidance was distilled into the U-Net, which is told its scale: such a model has
+        no negative prompt, and draws with a single branch."""
+        return self.unet.guidance_width is not None
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """What the U-Net is told beside the text and the time: `conditioning`, and the scale."""
+        return (*self.conditioning, "guidance") if self.distilled else self.conditioning
 
     def noise_schedule(
         self, linear: bool = False, whole: bool = False, zero_snr: bool = False

@@ -99,7 +99,7 @@ def guided(
         part.earlier,
         job.profile.repeat_chunks,
     )
-    complete = completed(model, job, part, noise) if model.family.conditioning else None
+    complete = completed(model, job, part, noise) if model.family.told else None
     parts = [prompted(model, job, core, batch, complete, clock) for batch in batches]
     return parts[0] if len(parts) == 1 else side_by_side(batches, parts)
 

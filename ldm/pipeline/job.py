@@ -35,7 +35,9 @@ class Job:
     profile          the rules of the program that is imitated
     noise_schedule   the noise levels of training
     passes           what is sampled, one after the other; one, or two with hires
-    guidance_scale, prompt_syntax   those of the request
+    guidance_scale   of the branches: the request's; 1, which is a single branch, where the program
+                     guides by greater ones only, or the network is told the request's
+    prompt_syntax    the request's
     init             the picture to start from, if any
     given            what the caller brings instead of pictures, seeds and prompts, if anything
     """
@@ -122,6 +124,9 @@ def resolve(
     """The job that a request is for a family of models; ValueError says what is wrong with it.
     image, mask: instead of the files that the request names."""
     request = with_texts(with_defaults(request, family))
+    if family.distilled and any(request.negatives):
+        what = "this model was distilled from guidance without a negative prompt"
+        warnings.warn(f"{what}: the negative prompt is not read", stacklevel=2)
     image = request.image if image is None else image
     mask = request.mask if mask is None else mask
     init, width, height = None, family.size, family.size
@@ -149,10 +154,12 @@ def job_of(request: Request, family: Family, init: InitImage | None, given: Give
     profile = PROFILES[request.compat]
     zero_snr = request.zero_snr or family.zero_snr
     schedule = family.noise_schedule(profile.linear_sigma, profile.round_t, zero_snr)
-    walks = passes(request, profile, schedule, family.vae.factor)
+    walks = passes(request, profile, schedule, family.vae.factor, family.distilled)
     assert request.guidance_scale is not None
     assert request.prompt_syntax is not None
     scale, syntax = request.guidance_scale, request.prompt_syntax
+    if family.distilled or scale <= profile.unguided_to:
+        scale = 1.0
     return Job(request, profile, schedule, walks, scale, syntax, init, given)
 
 

@@ -4,12 +4,14 @@ before there is a model."""
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ..compat.names import renamed
 from ..compat.profiles import PROFILES, Profile
 from ..request import Request
 from ..runtime.checks import known
 from ..samplers import SAMPLERS, SCHEDULES, NoiseSchedule, Sampler
+from ..samplers.few_steps import lcm
 from ..samplers.schedule import levels
 from .caveats import tell_low_start
 from .hires import second_pass
@@ -33,7 +35,7 @@ class Pass:
     """
 
     sampler: Sampler
-    options: Mapping[str, float]
+    options: Mapping[str, Any]
     sigmas: tuple[float, ...]
     noised: float
     steps: int
@@ -87,16 +89,19 @@ def named_as_here(request: Request) -> Request:
 
 
 def passes(
-    request: Request, profile: Profile, schedule: NoiseSchedule, factor: int
+    request: Request,
+    profile: Profile,
+    schedule: NoiseSchedule,
+    factor: int,
+    distilled: bool = False,
 ) -> tuple[Pass, ...]:
     """What a request with all its defaults samples one after the other: once; with hires a second
-    time, from the latents of the first, enlarged. factor: the VAE's."""
+    time, from the latents of the first, enlarged. factor: the VAE's. distilled: see `Family`."""
     assert request.steps is not None
     assert request.width is not None
     assert request.height is not None
     sampler = SAMPLERS[str(request.sampler)]
-    given = {n: getattr(request, n) for n in SAMPLER_OPTIONS if takes(sampler.name, n)}
-    options = {name: value for name, value in given.items() if value is not None}
+    options = options_for(sampler, request, schedule)
 
     def part(
         steps: int,
@@ -112,8 +117,11 @@ def passes(
             noised = sigmas[0]
         else:
             total = total_steps(profile, steps, strength, full, len(schedule))
-            whole = all_levels(*chosen, total)
-            first = first_level(profile, sampler, steps, strength, full, len(whole) - 1)
+            if distilled and request.schedule == "lcm" and strength:
+                whole, first = lcm(schedule, steps, strength), 0  # all steps within the strength
+            else:
+                whole = all_levels(*chosen, total)
+                first = first_level(profile, sampler, steps, strength, full, len(whole) - 1)
             sigmas, noised = tuple(whole[first:]), noised_level(profile, sampler, whole, first)
         if profile.program in sampler.ends_at_sigma_min:
             sigmas = ending_at(schedule.sigma_min, sigmas)
@@ -125,13 +133,23 @@ def passes(
     first = part(
         request.steps, request.strength, full or profile.full_steps, size, request.seed_resize_from
     )
-    if request.strength is None and first.sigmas[0] < schedule.sigma(len(schedule) // 2 - 1):
+    low = first.sigmas[0] < schedule.sigma(len(schedule) // 2 - 1)
+    if request.strength is None and low and request.schedule != "dmd2":  # meant for a low step
         tell_low_start(request, schedule.t(first.sigmas[0]), len(schedule))
     if request.hires is None:
         return (first,)
     steps, larger = second_pass(request, profile, size, factor)
     full = full or profile.full_steps or profile.full_steps_hires
     return first, part(steps, request.hires_strength, full, larger, earlier=first.changes)
+
+
+def options_for(sampler: Sampler, request: Request, schedule: NoiseSchedule) -> dict[str, Any]:
+    """The sampler's own arguments: those that the request gives, and the levels of training."""
+    given = {n: getattr(request, n) for n in SAMPLER_OPTIONS if takes(sampler.name, n)}
+    options = {name: value for name, value in given.items() if value is not None}
+    if takes(sampler.name, "levels"):
+        options["levels"] = tuple(schedule.sigmas.tolist())
+    return options
 
 
 def all_levels(

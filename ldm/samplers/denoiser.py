@@ -3,7 +3,7 @@ trains the network."""
 
 import math
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from ..conditioning import Conditioning
 from .schedule import NoiseSchedule
 
-Prediction = Literal["eps", "v"]
+Prediction = Literal["eps", "v", "x0"]
 Network = Callable[[Tensor, Tensor, Conditioning], Tensor]  # (x_t, t, conditioning) -> prediction
 
 
@@ -29,13 +29,14 @@ class ModelDenoiser:
     and predicts
         eps:  the noise                                   (Ho et al. 2020, eq. 14)
         v:    sqrt(a) noise - sqrt(1 - a) clean           (Salimans & Ho 2022, sec. 4)
+        x0:   the clean latent itself
     """
 
     def __init__(
         self, network: Network, schedule: NoiseSchedule, prediction: Prediction = "eps"
     ) -> None:
-        if prediction not in ("eps", "v"):
-            raise ValueError(f"prediction {prediction!r} is unknown: choose 'eps' or 'v'")
+        if prediction not in (known := get_args(Prediction)):
+            raise ValueError(f"prediction {prediction!r} is unknown: choose one of {known}")
         self.network, self.schedule, self.prediction = network, schedule, prediction
 
     def __call__(self, x: Tensor, sigma: float, conditioning: Conditioning | Tensor) -> Tensor:
@@ -50,6 +51,8 @@ class ModelDenoiser:
         raw = self.network((x / scale).to(conditioning.context.dtype), t, conditioning).to(x.dtype)
         if self.prediction == "eps":
             return x - sigma * raw
+        if self.prediction == "x0":
+            return raw
         return x / scale**2 - sigma / scale * raw
 
     def loss(
@@ -63,16 +66,18 @@ class ModelDenoiser:
         """The mean squared error of what the network predicts. -> (B,)
 
         clean, noise (B, C, H, W); t (B,) int64 training steps. gamma: weigh by min(snr, gamma) /
-        snr on eps, which is min(snr, gamma) / (snr + 1) on v, so that the nearly clean steps don't
-        drown the rest (min-SNR, Hang et al. 2023, sec. 3.4); None weighs all steps alike.
+        snr on eps, which is min(snr, gamma) / (snr + 1) on v and min(snr, gamma) on x0, so that the
+        nearly clean steps don't drown the rest (min-SNR, Hang et al. 2023, sec. 3.4); None weighs
+        all steps alike.
         """
         a = self.schedule.alphas_cumprod.to(clean.device)[t].to(clean.dtype)[:, None, None, None]
         signal, sigma = a.sqrt(), (1 - a).sqrt()
         x_t = signal * clean + sigma * noise
         raw = self.network(x_t, t, Conditioning.of(conditioning)).to(clean.dtype)
-        target = noise if self.prediction == "eps" else signal * noise - sigma * clean
-        errors = (raw - target).square().mean((1, 2, 3))
+        targets = {"eps": noise, "v": signal * noise - sigma * clean, "x0": clean}
+        errors = (raw - targets[self.prediction]).square().mean((1, 2, 3))
         if gamma is None:
             return errors
         snr = (a / (1 - a)).flatten()
-        return errors * snr.clamp(max=gamma) / (snr if self.prediction == "eps" else snr + 1)
+        of_clean = {"eps": snr, "v": snr + 1, "x0": torch.ones_like(snr)}[self.prediction]
+        return errors * snr.clamp(max=gamma) / of_clean

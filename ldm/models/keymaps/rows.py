@@ -169,8 +169,9 @@ def unet_rows(config: UNetConfig) -> Iterator[Row]:
 
     if config.mid_depth is not None:
         yield from res("mid.res1", "middle_block.0", "mid_block.resnets.0", skip=False)
-    if depth := config.mid_depth:
-        yield from transformer("mid.attn", "middle_block.1", "mid_block.attentions.0", depth)
+    if config.mid_depth:
+        mid = "mid.attn", "middle_block.1", "mid_block.attentions.0"
+        yield from transformer(*mid, config.mid_depth)
         yield from res("mid.res2", "middle_block.2", "mid_block.resnets.1", skip=False)
 
     number = 0

@@ -23,7 +23,7 @@ FIXED: dict[str, dict[str, Any]] = {
     "scheduler": {"beta_schedule": "scaled_linear", "trained_betas": None},
     "model_index": {"text_encoder_3": None, "prior": None},
 }
-PREDICTIONS = {"epsilon": "eps", "v_prediction": "v"}
+PREDICTIONS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 USAGE = ("steps", "guidance_scale", "sampler", "schedule")  # which a folder does not say
 
 

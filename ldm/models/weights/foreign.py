@@ -1,15 +1,17 @@
 """Checkpoints of other programs: recognised by their keys and shapes, each key mapped to a
 parameter of ours. What is wrong with an incomplete file of our own is told the same way."""
 
+import warnings
 from dataclasses import replace
 
+from ...runtime.text import one_line
 from ..families import FAMILIES, Family
 from ..keymaps import Source
 from .errors import CheckpointError
 from .folder_files import ADDED
 from .matching import first, match, seems
-from .opening import OpenedCheckpoint
-from .recognise import Kind, other_sizes, recognise
+from .opening import Kind, OpenedCheckpoint
+from .recognise import other_sizes, recognise
 
 
 def matched(
@@ -18,6 +20,8 @@ def matched(
     """What a checkpoint is, and where each of its parameters is, see `KeyMatch`."""
     kind = recognise(opened, family, prediction)
     family = known_family(opened, kind.family)
+    if kind.few_steps is not None:
+        warnings.warn(one_line(f"{opened.path.name} is {kind.few_steps}"), stacklevel=4)
     found = match(opened, family, kind.key_format, ema)
     found.check(opened)
     return replace(kind, family=family), found.sources

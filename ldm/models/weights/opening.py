@@ -38,12 +38,14 @@ class Kind:
     """family       None if no family of ours has such keys and shapes
     prediction   what the U-Net predicts, and the reason why that is believed
     undecided    whether only a call of the U-Net can tell: the family is a guess in that
+    few_steps    why it is taken for a model of few steps, and what that changes; None: it is not
     """
 
     key_format: KeyFormat
     family: Family | None
     prediction: str
     undecided: bool = False
+    few_steps: str | None = None
 
 
 BY_HEADER = "as the header of the file says"

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from ...conditioning import Conditioning
+from ...samplers.denoiser import Prediction
 from ...unet import UNet
 from ..families import SD2, SD2_V, SDXL, SDXL_V, Family
 from .opening import OpenedCheckpoint
@@ -15,14 +16,19 @@ from .opening import OpenedCheckpoint
 # SDXL's descendants say it by empty tensors of these names.
 V_PREDICTION, ZERO_SNR = "v_pred", "ztsnr"
 PAIRS = ((SD2, SD2_V), (SDXL, SDXL_V))
-WRITTEN = {"v": "v", "v_prediction": "v", "eps": "eps", "epsilon": "eps"}
-NAMES = {"v": r"768[-_ ]?v|2-1_768|v[-_ ]?pred", "eps": r"512[-_ ]?(base|eps|ema)|base[-_ ]?512"}
+WRITTEN: dict[str, Prediction] = {
+    "v": "v", "v_prediction": "v", "eps": "eps", "epsilon": "eps", "x0": "x0", "sample": "x0",
+}  # fmt: skip
+NAMES = {
+    "v": r"768[-_ ]?v|2-1_768|v[-_ ]?pred",
+    "eps": r"512[-_ ]?(base|eps|ema)|base[-_ ]?512|sd[-_ ]?turbo",
+}
 
 
 def with_prediction(family: Family, prediction: str) -> Family:
     """The family with a U-Net that predicts this. SD 2 and SDXL have two, of different usage."""
     if prediction not in WRITTEN:
-        raise ValueError(f"a U-Net predicts eps or v, not {prediction!r:.80}")
+        raise ValueError(f"a U-Net predicts eps, v or x0, not {prediction!r:.80}")
     wanted = WRITTEN[prediction]
     for pair in PAIRS:
         for one in pair if family.name in (member.name for member in pair) else ():

@@ -8,8 +8,9 @@ import torch
 
 from ..families import FAMILIES, Family
 from ..family import parameter_shapes, without_unread_layers
+from ..few_steps import few_steps
 from ..keymaps import KeyFormat, prefixes, table
-from ..keymaps.rows import as_tuple, unet_rows
+from ..keymaps.rows import unet_rows
 from .folder import family_of
 from .mapped import Weight
 from .opening import BY_HEADER, Kind, OpenedCheckpoint, buildable, stated_family
@@ -27,7 +28,9 @@ def recognise(
     if prediction is None or kind.family is None:
         return kind
     family = with_prediction(kind.family, prediction)
-    return Kind(kind.key_format, family, f"{family.prediction}, as asked for")
+    return replace(
+        kind, family=family, prediction=f"{family.prediction}, as asked for", undecided=False
+    )
 
 
 def recognised(opened: OpenedCheckpoint, key_format: KeyFormat, family: Family | None) -> Kind:
@@ -38,18 +41,19 @@ def recognised(opened: OpenedCheckpoint, key_format: KeyFormat, family: Family |
         return Kind(key_format, family, f"{family.prediction}, {BY_HEADER}")
     if opened.configs:
         family = buildable(family_of(opened), opened)
-        return Kind(key_format, family, f"{family.prediction}, as scheduler_config.json says")
+        why = f"{family.prediction}, as scheduler_config.json says"
+        return of_few_steps(Kind(key_format, family, why), opened)
     for family in FAMILIES.values():
         if has_widths(opened.weights, family, key_format) and fits(
             opened.weights, family, key_format
         ):
             told = told_by_file(opened, family)
             if told is not None:
-                return Kind(key_format, *told)
+                return of_few_steps(Kind(key_format, *told), opened)
             reason = (
                 "eps or v: the file does not say it; a call of the U-Net will (or --prediction)"
             )
-            return Kind(key_format, family, reason, undecided=True)
+            return of_few_steps(Kind(key_format, family, reason, undecided=True), opened)
     return Kind(key_format, None, "unknown, as the family is")
 
 
@@ -68,6 +72,21 @@ def as_it_is(opened: OpenedCheckpoint, family: Family, key_format: KeyFormat) ->
     return family if any(name in opened.weights for name in unread) else less
 
 
+def of_few_steps(kind: Kind, opened: OpenedCheckpoint) -> Kind:
+    """The same, or what a title in the header or the name of the file or folder tells it to be."""
+    assert kind.family is not None
+    header = [opened.metadata.get(f"modelspec.{name}", "") for name in ("title", "architecture")]
+    title = " ".join([*header, str(opened.configs.get("model_index", {}).get("_name_or_path", ""))])
+    found = few_steps(kind.family, title, opened.path.stem)
+    if found is None:
+        return kind
+    family, why = found
+    prediction = kind.prediction
+    if family.prediction != kind.family.prediction:
+        prediction = f"{family.prediction}, as models of {family.name} with a single step"
+    return replace(kind, family=family, prediction=prediction, few_steps=why)
+
+
 def key_format_of(opened: OpenedCheckpoint) -> KeyFormat:
     if opened.container == "folder":
         return "diffusers"
@@ -82,7 +101,7 @@ def has_own_names(opened: OpenedCheckpoint) -> bool:
 def has_widths(weights: Mapping[str, Weight], family: Family, key_format: KeyFormat) -> bool:
     """Whether two tensors of the U-Net are as wide as the family's: most families differ there, and
     it is quicker to tell than all that `fits` looks at."""
-    unet, column = family.unet, {"ldm": 0, "compvis": 1, "diffusers": 2}[key_format]
+    unet = family.unet
     stem = (unet.channels[0], unet.in_channels + unet.concat_channels, 3, 3)
     deepest = max((level for level, depth in enumerate(unet.depth) if depth), default=0)
     key = f"down.{deepest}.attn.0.blocks.0.cross_attn.k"
@@ -90,11 +109,15 @@ def has_widths(weights: Mapping[str, Weight], family: Family, key_format: KeyFor
     prefix = prefixes(family, key_format)["unet"]
     for layer in unet_rows(unet):
         if layer.ours in widths:
-            names = [f"{prefix}{name}.weight" for name in as_tuple(layer[column])]
+            columns = {"compvis": layer.compvis, "diffusers": layer.diffusers}
+            names = [f"{prefix}{n}.weight" for n in columns.get(key_format, (layer.ours,))]
             found = [weights[name].shape for name in names if name in weights]
             if found and found[0] != widths[layer.ours]:
                 return False
-    return True
+    guidance = {"ldm": "time.guidance", "compvis": "time_embed.cond_proj"}.get(
+        key_format, "time_embedding.cond_proj"
+    )
+    return (f"{prefix}{guidance}.weight" in weights) == (unet.guidance_width is not None)
 
 
 def fits(weights: Mapping[str, Weight], family: Family, key_format: KeyFormat) -> bool:

@@ -13,8 +13,8 @@ from .errors import CheckpointError, gigabytes
 from .guess import guess_type
 from .loading import merges_of
 from .matching import KeyMatch, first, match
-from .opening import OpenedCheckpoint, open_checkpoint
-from .recognise import Kind, other_sizes, recognise
+from .opening import Kind, OpenedCheckpoint, open_checkpoint
+from .recognise import other_sizes, recognise
 from .verify import Verified, verify
 
 LAYOUTS = {"ldm": "own names", "compvis": "CompVis's names", "diffusers": "diffusers' names"}
@@ -69,6 +69,8 @@ class Report:
         yield "family", "unknown" if family is None else family.name
         if self.guess is not None:
             yield "seems to be", self.guess
+        if self.kind.few_steps is not None:
+            yield "few steps", self.kind.few_steps
         yield "prediction", self.kind.prediction
         yield "tensors", ", ".join(f"{count} {dtype}" for dtype, count in self.dtypes.items())
         if self.match is not None:

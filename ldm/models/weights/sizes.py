@@ -143,7 +143,7 @@ def _roots(shapes: Shapes) -> list[str]:
 
 def _text(shapes: Shapes, root: str, known: Family) -> TextConfig:
     fused = root.endswith(".model.")
-    like = [t for t in known.text if (t.activation == "gelu") == fused][0]
+    like = next(t for t in known.text if (t.activation == "gelu") == fused)
     inner = root if fused else f"{root}text_model."
     layers = "transformer.resblocks.{}." if fused else "encoder.layers.{}."
     token = "token_embedding.weight" if fused else "embeddings.token_embedding.weight"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ...conditioning import Conditioning
 from ...samplers import Noise
+from .guidance import guidance
 
 if TYPE_CHECKING:
     from ..job import Job
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
 Complete = Callable[[list[Conditioning], Sequence[int]], list[Conditioning]]
 Maker = Callable[["LatentDiffusion", "Job", "Pass", Noise], Complete]
 
-MAKERS: dict[str, Maker] = {}
+MAKERS: dict[str, Maker] = {"guidance": guidance}
 
 
 def completed(model: LatentDiffusion, job: Job, part: Pass, noise: Noise) -> Complete:
     """All the makers of a family, one after the other."""
-    made = [MAKERS[name](model, job, part, noise) for name in model.family.conditioning]
+    made = [MAKERS[name](model, job, part, noise) for name in model.family.told]
     return lambda branches, pictures: reduce(
         lambda rows, complete: complete(rows, pictures), made, branches
     )
