@@ -86,7 +86,7 @@ class Request:
         left_open="none")
     strength: float | None = option(None,
         "how far to leave the picture", "--strength", bounds=(0, 1), from_image=True,
-        left_open="0.75; 1 with a mask")
+        left_open="the model's; 1 with a mask")
     full_steps: bool = option(False,
         "run all the steps, not round(steps * strength) of them", "--full_steps", "--exact_steps",
         from_image=True)
@@ -112,8 +112,19 @@ class Request:
         "pixels around the mask that --inpaint_only_masked looks at", "--masked_padding",
         "--padding", bounds=(0, 2**15), from_image=True)
     upscale: float | None = option(None,
-        "make the picture so many times as large", "--upscale", "--enlarge", bounds=(0.1, 100),
-        from_image=True)
+        "make the picture so many times as large; 0: 2, or as an upscaler does", "--upscale",
+        "--enlarge", bounds=(0, 100), from_image=True)
+    noise_level: int | None = option(None,
+        "an upscaler's: of the noise on the picture", "--noise_level", bounds=(0, 350),
+        from_image=True, left_open="20")
+    image_guidance_scale: float | None = option(None,
+        "how strongly a picture that is edited guides", "--image_guidance_scale",
+        "--image_cfg_scale", bounds=(0, 1000), from_image=True, left_open="1.5")
+    depth: str | None = option(None,
+        "a depth picture, white near; or .npy", "--depth", from_image=True, left_open="estimated")
+    depth_model: str | None = option(None,
+        "what estimates depth: see AutoModelForDepthEstimation", "--depth_model", from_image=True,
+        left_open="Intel/dpt-hybrid-midas")
     left: int = option(0, "pixels to add on the left", "--left", bounds=MARGIN, from_image=True)
     right: int = option(0, "pixels to add on the right", "--right", bounds=MARGIN, from_image=True)
     top: int = option(0, "pixels to add at the top", "--top", bounds=MARGIN, from_image=True)
@@ -125,8 +136,8 @@ class Request:
     hires_steps: int | None = option(None,
         "steps of the second pass", "--hires_steps", bounds=(1, 1000),
         left_open="those of the first")
-    hires_strength: float = option(0.7,
-        "strength of the second pass", "--hires_strength", bounds=(0, 1))
+    hires_strength: float | None = option(None,
+        "strength of the second pass", "--hires_strength", bounds=(0, 1), left_open="the model's")
     hires_upscaler: str = option("latent",
         "what is enlarged between the passes: the latent, or the picture", "--hires_upscaler",
         choices=("latent", "pixels"))

@@ -35,14 +35,14 @@ def test_defaults_are_compviss():
         3,
     )
     options = parser().parse_args(["img2img", "--init-img", "a.png"])
-    assert requested(options) == Request(PROMPT, count=2, image="a.png", strength=0.75).split(1)
+    assert requested(options) == Request(PROMPT, count=2, image="a.png").split(1)
     assert (str(options.outdir), options.n_iter, options.n_samples) == (
         "outputs/img2img-samples",
         1,
         2,
     )
     assert PROMPT == "a painting of a virus monster playing guitar"
-    assert one("img2img --init-img a.png --ckpt sd.ckpt").guidance_scale == 5
+    assert one("img2img --init-img a.png --ckpt sd.ckpt").guidance_scale is None  # the model's
     assert one("img2img --init-img a.png --ckpt sd.ckpt --scale 0").guidance_scale == 0
 
 

@@ -28,6 +28,7 @@ def test_defaults_are_the_familys(tiny):
         sampler="euler",
         schedule="karras",
         guidance_scale=3.0,
+        hires_strength=0.7,
         width=16,
         height=16,
         prompt_syntax="a1111",

@@ -207,7 +207,8 @@ def test_pictures_of_version_0_1_are_read_under_the_names_of_today(tmp_path):
     assert len(json.loads(text)) == 53
     request = read_metadata(saved(tmp_path / "old.png", {"ldm": text})).request
     defaults = asdict(Request())
-    assert [name for name, value in asdict(request).items() if value == defaults[name]] == []
+    new = ["noise_level", "image_guidance_scale", "depth", "depth_model"]
+    assert [name for name, value in asdict(request).items() if value == defaults[name]] == new
     assert request.prompt == ("a cat", "größer, 鶴")
     assert (request.guidance_scale, request.guidance_rescale) == (4.5, 0.7)
     assert (request.guidance_interval, request.seed_resize_from) == ((0.5, 8), (128, 32))

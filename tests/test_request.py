@@ -195,6 +195,7 @@ def test_the_json_of_a_picture_of_version_0_1():
         count=2,
         prompt_syntax="a1111",
         hires=2,
+        hires_strength=0.7,
         hires_upscaler="pixels",
         subseed_strength=0.25,
         subseed=8,

@@ -2,6 +2,7 @@
 
     ldm txt2img --prompt "..."
     ldm img2img --prompt "..." --init-img in.png
+    ldm depth2img --prompt "..." --init-img in.png --depth depth.png
     ldm inpaint --prompt "..." --image in.png --mask mask.png
     ldm outpaint --prompt "..." --image in.png --left 64
     ldm upscale --prompt "..." --image in.png --upscale 4
@@ -42,6 +43,7 @@ PACKAGE = Path(__file__).parent.parent
 DRAWING = {
     "txt2img": "pictures of a prompt",
     "img2img": "pictures of a prompt, from a picture",
+    "depth2img": "pictures of a prompt, with the depth of a picture",
     "inpaint": "a picture drawn anew where a mask is white",
     "outpaint": "a picture continued at its sides",
     "upscale": "a picture drawn larger, in tiles",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from ..images.depth import open_depth
 from ..images.files import open_image
 from ..images.masks import to_mask
 from ..pipeline import LatentDiffusion, load
@@ -34,7 +35,7 @@ def draw(options: argparse.Namespace) -> None:
     files = open_files(requests)
     output = Output(options, () if options.indir is None else names_in(requests))
     model = open_model(options)
-    jobs = plan(model, requests, options.n_samples, *files)
+    jobs = plan(model, suited(options, model, requests), options.n_samples, *files)
     for job in output.batches(model, jobs):
         for event in events(model, job, output.preview_every, output.look):
             output.take(event)
@@ -68,15 +69,30 @@ def shared_fields(options: argparse.Namespace) -> dict[str, Any]:
     given = {name: getattr(options, name) for name in kinds(Request) if hasattr(options, name)}
     if options.plms or options.dpm_solver:
         given |= named_sampler(options, given)
-    if options.command == "img2img" and options.ckpt is not None:
-        given = {"guidance_scale": 5.0} | given
     return DEFAULTS[options.command] | given
+
+
+def suited(
+    options: argparse.Namespace, model: LatentDiffusion, requests: list[Request]
+) -> list[Request]:
+    """The requests, with what only the command and the model together say: the guidance of
+    CompVis's img2img.py, for its models. An error, if the command is for other models."""
+    if options.command == "depth2img" and "depth" not in model.family.conditioning:
+        raise ValueError(
+            f"depth2img takes a model that is told depth, such as stable-diffusion-2-depth, and "
+            f"{model.name} is not: give one with --ckpt, or use img2img"
+        )
+    if options.command == "img2img" and options.ckpt is not None:
+        return [one.filled(guidance_scale=model.family.img2img_scale) for one in requests]
+    return requests
 
 
 def open_files(requests: Sequence[Request]) -> tuple[dict[str, Image], dict[str, Image]]:
     """The pictures and the masks that requests name, each opened once."""
     images = {one.image for one in requests if one.image is not None}
     masks = {one.mask for one in requests if one.mask is not None}
+    for depth in {one.depth for one in requests if one.depth is not None}:
+        open_depth(depth)  # now, and not when the model has been loaded
     return {path: open_image(path) for path in images}, {
         path: open_image(path, to_mask) for path in masks
     }

@@ -20,7 +20,13 @@ from .output import Output, say
 from .printing import printable
 from .show import unsupported
 
-FILES = {"image": "--init-img", "mask": "--mask", "wildcards": "--wildcards"}
+FILES = {
+    "image": "--init-img",
+    "mask": "--mask",
+    "depth": "--depth",
+    "depth_model": "--depth_model",
+    "wildcards": "--wildcards",
+}
 
 
 def replay(options: argparse.Namespace) -> None:

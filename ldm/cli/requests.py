@@ -13,10 +13,11 @@ from .values import Axis
 PROMPT = "a painting of a virus monster playing guitar"  # CompVis's default
 DEFAULTS: dict[str, dict[str, Any]] = {  # of a command, for fields of Request
     "txt2img": {"prompt": PROMPT},
-    "img2img": {"prompt": PROMPT, "strength": 0.75},
+    "img2img": {"prompt": PROMPT},
+    "depth2img": {},
     "inpaint": {},
     "outpaint": {},
-    "upscale": {"upscale": 2.0, "strength": 0.3},
+    "upscale": {"upscale": 0.0},  # the model's
 }
 
 
@@ -36,7 +37,9 @@ def many(options: argparse.Namespace, base: Mapping[str, Any]) -> list[Request]:
 
 def needed(command: str, picture: Request) -> None:
     """An error if a command has not got what it works on."""
-    if command != "txt2img" and picture.image is None:
+    if command == "depth2img" and picture.image is None and picture.depth is None:
+        raise ValueError("give the picture whose depth is kept: --init-img FILE, or --depth FILE")
+    if command not in ("txt2img", "depth2img") and picture.image is None:
         raise ValueError("give the picture to start from: --init-img FILE")
     if command == "inpaint" and picture.mask is None:
         raise ValueError("give what is to be inpainted, in white: --mask FILE")

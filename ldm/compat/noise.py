@@ -114,6 +114,15 @@ class CompatNoise(Noise):
         stream, count = (self._next[0], 1) if once else (cpu(self.seeds[0]), len(x))
         return stream((count, *x.shape[1:])).to(x)
 
+    def of_picture(self, like: Tensor) -> Tensor:
+        """diffusers goes on from it to the noise that sampling starts from; ComfyUI has a stream of
+        its own for it, on the CPU, ten seeds before."""
+        shape = 1, *like.shape[1:]
+        if self.source.sample_posterior == "once":
+            return self._next[0](shape).to(like)
+        streams = [cpu((seed - 10) % 2**64) for seed in self._roots]
+        return torch.cat([stream(shape) for stream in streams]).to(like)
+
     def path(self, x: Tensor, start: float, end: float) -> Tensor:
         """The normalised increment of `Noise.path`; where the source has no path, the next standard
         normals."""

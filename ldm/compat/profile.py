@@ -42,6 +42,10 @@ class Profile:
                  from: of the sampler, the schedule's name, the first sigma and the schedule's
                  sigma_max; None: as an unknown latent of variance 1 has it, sqrt(1 + sigma^2)
     full_noise_img2img   whether that also holds for the noise that is added to a picture
+    from_noise   by which conditioning a picture is told to the network so that at strength 1
+                 sampling starts from noise alone, without the picture under it
+    blends_inpainting  whether what is outside the mask is also put into the latents in between,
+                 with models that are told the mask; with others it always is
     linear_sigma, round_t  see `NoiseSchedule`
     schedules    what its names of schedules mean, where they mean something else here
     prompt_syntax  whose grammar a prompt is in, where the request does not say
@@ -66,6 +70,8 @@ class Profile:
     noise: NoiseSource | None = None
     initial_noise_scale: NoiseScale | None = None
     full_noise_img2img: bool = False
+    from_noise: tuple[str, ...] = ("inpainting", "depth", "instruction")
+    blends_inpainting: bool = False
     linear_sigma: bool = False
     round_t: bool = False
     schedules: Mapping[str, str] = field(default_factory=dict, hash=False)

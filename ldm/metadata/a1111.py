@@ -54,6 +54,7 @@ CONTENTS = {"original": "original", "fill": "fill", "latent noise": "noise"}
 READERS: dict[str, Reader] = {
     "Steps": number("steps", int),
     "CFG scale": number("guidance_scale", float),
+    "Image CFG scale": number("image_guidance_scale", float),
     "Seed": number("seed", int),
     "Size": lambda text: dict(zip(("width", "height"), sides(text))),
     "Clip skip": number("clip_skip", int),

@@ -42,6 +42,7 @@ def settings(request: Request, model: str | None) -> dict[str, str | float | Non
         "Sampler": None if sampler is None else SAMPLERS[sampler].label,
         "Schedule type": schedule and SCHEDULES.get(schedule, schedule.capitalize()),
         "CFG scale": request.guidance_scale,
+        "Image CFG scale": request.image_guidance_scale,
         "Seed": request.seed,
         "Size": sides((request.width, request.height)),
         "Model": model,

@@ -44,10 +44,11 @@ SD1_INPAINTING = replace(  # runwayml/stable-diffusion, v1-inpainting-inference.
 INSTRUCT = replace(  # timothybrooks/instruct-pix2pix, configs/generate.yaml, edit_cli.py
     SD1, name="instruct-pix2pix", unet=replace(SD1.unet, concat_channels=4),
     conditioning=("instruction",), steps=100, sampler="euler_ancestral", schedule="uniform",
+    strength=1.0, img2img_scale=7.5,
 )  # fmt: skip
 
 # Stable Diffusion 2.0 and 2.1: Stability-AI/stablediffusion, configs/stable-diffusion/
-# v2-inference.yaml, v2-inference-v.yaml, and so on; scripts/txt2img.py.
+# v2-inference.yaml, v2-inference-v.yaml, and so on; scripts/txt2img.py, scripts/img2img.py.
 SD2 = replace(
     SD1, name="sd2",
     text=(
@@ -57,16 +58,17 @@ SD2 = replace(
         ),
     ),
     unet=replace(SD1.unet, context_width=1024, heads=None, head_width=64, linear_projection=True),
-    guidance_scale=9.0,
+    guidance_scale=9.0, strength=0.8, img2img_scale=9.0,
 )  # fmt: skip
 SD2_V = replace(SD2, name="sd2-v", prediction="v", size=768)
 SD2_INPAINTING = replace(
     SD2, name="sd2-inpainting", unet=replace(SD2.unet, concat_channels=5),
     conditioning=("inpainting",),
 )  # fmt: skip
-SD2_DEPTH = replace(
-    SD2, name="sd2-depth", unet=replace(SD2.unet, concat_channels=1), conditioning=("depth",)
-)
+SD2_DEPTH = replace(  # scripts/gradio/depth2img.py
+    SD2, name="sd2-depth", unet=replace(SD2.unet, concat_channels=1), conditioning=("depth",),
+    strength=0.9,
+)  # fmt: skip
 UPSCALER = replace(  # x4-upscaling.yaml, scripts/gradio/superresolution.py
     SD2, name="x4-upscaler",
     unet=UNetConfig(
@@ -77,7 +79,7 @@ UPSCALER = replace(  # x4-upscaling.yaml, scripts/gradio/superresolution.py
     ),
     vae=replace(SD1.vae, channels=(128, 256, 512), scale=0.08333),
     beta_start=0.0001, beta_end=0.02, prediction="v", conditioning=("low_resolution",),
-    steps=75,
+    steps=75, guidance_scale=10.0,
 )  # fmt: skip
 
 # Distilled from SD 1 by leaving out blocks: nota-ai/bk-sdm-base, -small, -tiny, and segmind's

@@ -38,8 +38,11 @@ class Family:
     steps, guidance_scale    by default: steps of sampling, and strength of the guidance
     sampler, schedule        by default: names in SAMPLERS and SCHEDULES
     conditioning             what the U-Net is told beside the text and the time, by the names of
-                             its makers: see `pipeline.told`
+                             its makers: see `pipeline.makers`
     zero_snr                 whether the noise of training ends in pure noise
+    strength, upscale_strength, hires_strength   by default: how far img2img, upscale and the second
+                             pass of hires leave the picture that they start from
+    img2img_scale            guidance of the command img2img, where its scripts have another
     """
 
     name: str
@@ -57,6 +60,10 @@ class Family:
     schedule: str
     conditioning: tuple[Told, ...] = ()
     zero_snr: bool = False
+    strength: float = 0.75
+    upscale_strength: float = 0.3
+    hires_strength: float = 0.7
+    img2img_scale: float = 5.0
 
     def __post_init__(self) -> None:
         unet, latent = self.unet, self.vae.latent_channels
@@ -91,6 +98,9 @@ class Family:
                 f"{self.train_steps} betas from {self.beta_start} to {self.beta_end}: "
                 "they must rise within (0, 1), in 2 to 100000 steps"
             )
+        for strength in (self.strength, self.upscale_strength, self.hires_strength):
+            if not 0 <= strength <= 1:
+                raise ValueError(f"a strength of {strength}: it must be from 0 to 1")
         for name, known in ((self.sampler, SAMPLERS), (self.schedule, SCHEDULES)):
             if name not in known:
                 raise ValueError(f"{name!r} is unknown: choose one of {', '.join(known)}")

@@ -131,7 +131,7 @@ def batch_size(model: LatentDiffusion, job: Job) -> int:
     """
     if not job.per_image:
         return job.request.total
-    last, rows = job.passes[-1], 1 if job.guidance_scale == 1 else 2
+    last, rows = job.passes[-1], (2 if job.guided else 1) + job.picture_guided
     alone = rows == 1 or job.request.guidance_interval is not None
     if last.sampler.adaptive or (model.device.type == "cpu" and alone):
         return 1

@@ -20,13 +20,18 @@ from ..conditioning import Conditioning
 from ..prompts.conditioner import PromptBatch, batch_by_shape, branches
 from ..prompts.schedule import Reads
 from ..runtime.finite import broken
-from ..samplers import Denoiser, ModelDenoiser, Network, Noise
-from ..samplers.combinations import composable_guidance, guidance_interval, guidance_rescale
-from ..samplers.guidance import Guided, cfg, unguided
+from ..samplers import Denoiser, ModelDenoiser, Network
+from ..samplers.combinations import (
+    composable_guidance,
+    guidance_interval,
+    guidance_rescale,
+    picture_and_text_guidance,
+)
+from ..samplers.guidance import Combine, Guided, cfg, unguided
 from ..samplers.wrappers import recorded
 from .changing import changing, side_by_side
-from .makers import Complete, completed
-from .regions import around, within_regions
+from .makers import Complete
+from .regions import around, by_tiles, within_regions
 
 if TYPE_CHECKING:
     from .job import Job
@@ -70,37 +75,50 @@ class Watched:
 
 
 def denoiser(
-    model: LatentDiffusion, job: Job, part: Pass, noise: Noise, clean: Tensor | None, clock: Clock
+    model: LatentDiffusion,
+    job: Job,
+    part: Pass,
+    told: Complete | None,
+    clean: Tensor | None,
+    clock: Clock,
 ) -> Denoiser:
-    """D(x, sigma) for the pictures of a pass. clean (B, Z, h, w): the latents it starts from."""
+    """D(x, sigma) for the pictures of a pass. told: what completes the conditioning, see `makers`;
+    clean (B, Z, h, w): the latents it starts from."""
     request, init = job.request, job.init
     network = model.unet if request.seamless is None else around(model.unet, request.seamless)
-    denoise = guided(model, job, part, noise, clock, network)
+    if request.tile is not None and model.unet.config.concat_channels:
+        network = by_tiles(network, request.tile // model.vae.factor)
+    denoise = guided(model, job, part, told, clock, network)
     if request.tile is None and init is None:
         return denoise
     return within_regions(denoise, model, job, clean)
 
 
 def guided(
-    model: LatentDiffusion, job: Job, part: Pass, noise: Noise, clock: Clock, network: Network
+    model: LatentDiffusion,
+    job: Job,
+    part: Pass,
+    told: Complete | None,
+    clock: Clock,
+    network: Network,
 ) -> Denoiser:
     """The network guided by the prompts, or by the conditioning that is given instead."""
     core = ModelDenoiser(network, job.noise_schedule, model.family.prediction)
-    if told := job.given.conditioning:
-        rows = [given.rows(job.request.total, model.dtype) for given in told]
+    if job.given.conditioning:
+        ready = job.given.conditioning
+        rows = [given.rows(job.request.total, model.dtype) for given in ready]
         return guidance(core, job, rows, torch.ones(1, job.request.total))
     batches = batch_by_shape(
         job.prompts,
         job.negatives,
         model.towers[0].tokenizer,
         job.chunking,
-        job.guidance_scale != 1,
+        job.guided,
         part.changes,
         part.earlier,
         job.profile.repeat_chunks,
     )
-    complete = completed(model, job, part, noise) if model.family.told else None
-    parts = [prompted(model, job, core, batch, complete, clock) for batch in batches]
+    parts = [prompted(model, job, core, batch, told, clock) for batch in batches]
     return parts[0] if len(parts) == 1 else side_by_side(batches, parts)
 
 
@@ -109,7 +127,7 @@ def prompted(
     job: Job,
     core: ModelDenoiser,
     batch: PromptBatch,
-    complete: Complete | None,
+    told: Complete | None,
     clock: Clock,
 ) -> Denoiser:
     """D of the pictures of a batch. Every text is encoded once, and the branches are stacked once
@@ -121,8 +139,8 @@ def prompted(
 
     def build(reads: Reads) -> Denoiser:
         rows, weights = branches(reads, encoded, batch.guided)
-        if complete is not None:
-            rows = complete(rows, batch.pictures)
+        if told is not None:
+            rows = told(rows, batch.pictures)
         return guidance(core, job, rows, weights)
 
     if batch.schedule.constant:
@@ -137,14 +155,22 @@ def guidance(core: ModelDenoiser, job: Job, rows: list[Conditioning], weights: T
     if len(rows) == 1:
         return Guided(core, rows, unguided)
     single = len(rows) == 2
-    combine = cfg(scale) if single else composable_guidance(weights, scale)
-    if scale == 1:
+    combine = cfg(scale) if single else combination(job, weights)
+    if not job.guided:
         return Guided(core, rows, combine)
-    plain = unguided if single else composable_guidance(weights, 1.0)
+    plain = unguided if single or job.picture_guided else composable_guidance(weights, 1.0)
     if request.guidance_rescale:
         combine = guidance_rescale(combine, plain, request.guidance_rescale)
     denoise = Guided(core, rows, combine)
     if request.guidance_interval is None:
         return denoise
-    without = Guided(core, rows[1:] if single else rows, plain)
+    without = Guided(core, rows if plain is not unguided else rows[-1:], plain)
     return guidance_interval(denoise, without, *request.guidance_interval)
+
+
+def combination(job: Job, weights: Tensor) -> Combine:
+    """Of more than two branches: of a picture beside the prompt, or of several prompts."""
+    image_scale = job.request.image_guidance_scale
+    if image_scale is not None and job.picture_guided:
+        return picture_and_text_guidance(job.guidance_scale, image_scale)
+    return composable_guidance(weights, job.guidance_scale)

@@ -35,7 +35,7 @@ def img2img(
     model: LatentDiffusion,
     prompt: Prompt,
     image: Picture,
-    strength: float = 0.75,
+    strength: float | None = None,
     *,
     batch: int | None = None,
     **options: Any,

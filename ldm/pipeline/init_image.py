@@ -62,6 +62,7 @@ class InitImage:
     keep_luminance    whether the result takes its luminance from the image, and only the colour is
                       new
     color_correction  whether the result takes the mean and spread of each channel from the image
+    scale             how many times as large as the image the result is
     """
 
     image: Tensor
@@ -69,10 +70,17 @@ class InitImage:
     overlay: Overlay | None = None
     keep_luminance: bool = False
     color_correction: bool = False
+    scale: int = 1
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the result."""
+        height, width = self.image.shape[2:]
+        return width * self.scale, height * self.scale
 
     def check_size(self, request: Request) -> None:
         """ValueError unless the picture is of the size that the request asks for."""
-        height, width = self.image.shape[2:]
+        width, height = self.size
         if (width, height) != (size := (request.width, request.height)):
             what = f"an image of {width} x {height} for a picture of {size[0]} x {size[1]}"
             raise ValueError(what)
@@ -111,11 +119,13 @@ def started(
             "the second pass of hires is for pictures from noise: leave out hires, or the image"
         )
     masked = init is not None and init.mask is not None
-    request = request.filled(strength=1.0 if masked else 0.75)
+    usual = family.strength if request.upscale is None else family.upscale_strength
+    request = request.filled(strength=1.0 if masked else usual)
     width = height = family.size
     if init is not None:
-        height, width = init.image.shape[2:]
-        if request.upscale is not None and request.seamless is None:
+        width, height = init.size
+        whole = init.scale > 1 and request.compat is not None  # no program has tiles for upscalers
+        if request.upscale is not None and request.seamless is None and not whole:
             request = request.filled(tile=family.size)
     elif isinstance(latents, Tensor) and latents.ndim == 4:
         height, width = (family.vae.factor * side for side in latents.shape[2:])

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from ..compat.noise import CompatNoise
 from ..compat.profiles import PROFILES, Profile
@@ -23,7 +24,9 @@ from ..request import Request
 from ..samplers import SAMPLERS, Noise, NoiseSchedule
 from .given import Given
 from .init_image import InitImage, opened, started
+from .makers.low_resolution import small_picture
 from .passes import Pass, automatic_schedule, check, named_as_here, passes
+from .told import OPTIONS, check_told, from_noise, opened_depth
 
 if TYPE_CHECKING:
     from .init_image import Picture
@@ -38,7 +41,10 @@ class Job:
     guidance_scale   of the branches: the request's; 1, which is a single branch, where the program
                      guides by greater ones only, or the network is told the request's
     prompt_syntax    the request's
+    from_noise       whether sampling starts from noise alone, though there is a picture: at
+                     strength 1, by networks that are told the picture
     init             the picture to start from, if any
+    depth            the depth map (1, 1, H, W), if one is given; greater is nearer
     given            what the caller brings instead of pictures, seeds and prompts, if anything
     """
 
@@ -48,7 +54,9 @@ class Job:
     passes: tuple[Pass, ...]
     guidance_scale: float
     prompt_syntax: str
+    from_noise: bool = False
     init: InitImage | None = None
+    depth: Tensor | None = None
     given: Given = field(default_factory=Given)
 
     @property
@@ -65,6 +73,16 @@ class Job:
     def negatives(self) -> tuple[str, ...]:
         """One for each picture."""
         return self.request.negatives * self.request.count
+
+    @property
+    def picture_guided(self) -> bool:
+        """Whether a picture that is edited guides, too, beside the prompt."""
+        return self.request.image_guidance_scale not in (None, 1)
+
+    @property
+    def guided(self) -> bool:
+        """Whether there are branches of guidance, so that negatives are read."""
+        return self.guidance_scale != 1 or self.picture_guided
 
     @property
     def chunking(self) -> str:
@@ -120,9 +138,10 @@ def resolve(
     image: Picture | None = None,
     mask: Picture | None = None,
     given: Given | None = None,
+    depth: Picture | None = None,
 ) -> Job:
     """The job that a request is for a family of models; ValueError says what is wrong with it.
-    image, mask: instead of the files that the request names."""
+    image, mask, depth: instead of the files that the request names."""
     request = with_texts(with_defaults(request, family))
     if family.distilled and any(request.negatives):
         what = "this model was distilled from guidance without a negative prompt"
@@ -130,9 +149,22 @@ def resolve(
     image = request.image if image is None else image
     mask = request.mask if mask is None else mask
     init, width, height = None, family.size, family.size
-    if image is not None:
+    depth = request.depth if depth is None else depth
+    asked = any(getattr(request, name) is not None for name in OPTIONS)
+    if family.conditioning or depth is not None or asked:
+        request = check_told(request, family, image is not None, depth is not None)
+    if request.upscale == 0:
+        request = replace(request, upscale=2.0)
+    if image is not None and "low_resolution" in family.conditioning:
+        init = small_picture(request, family.vae.factor, image)
+    elif image is not None:
         init = opened(request, family.size, multiple(family), image, mask)
-    elif mask is not None or request.inpaint_only_masked or request.colourise or request.upscale:
+    elif (
+        mask is not None
+        or request.inpaint_only_masked
+        or request.colourise
+        or request.upscale is not None
+    ):
         raise ValueError("give the picture that is to be inpainted, coloured or enlarged")
     if init is not None or (given is not None and given.latents is not None):
         request, width, height = started(request, family, init, given)
@@ -141,7 +173,8 @@ def resolve(
     request = sized(request, family, width, height)
     if init is not None:
         init.check_size(request)
-    job = job_of(request, family, init, Given() if given is None else given)
+    near = None if depth is None else opened_depth(depth, init)
+    job = job_of(request, family, init, near, Given() if given is None else given)
     if given is not None:
         given.check(job, family)
     if request.watermark is not None:
@@ -149,18 +182,22 @@ def resolve(
     return job
 
 
-def job_of(request: Request, family: Family, init: InitImage | None, given: Given) -> Job:
+def job_of(
+    request: Request, family: Family, init: InitImage | None, depth: Tensor | None, given: Given
+) -> Job:
     """The job of a request that has all its defaults."""
     profile = PROFILES[request.compat]
     zero_snr = request.zero_snr or family.zero_snr
     schedule = family.noise_schedule(profile.linear_sigma, profile.round_t, zero_snr)
-    walks = passes(request, profile, schedule, family.vae.factor, family.distilled)
+    alone = init is not None and from_noise(request, family, profile)
+    walked = replace(request, strength=None) if alone else request
+    walks = passes(walked, profile, schedule, family.vae.factor, family.distilled)
     assert request.guidance_scale is not None
     assert request.prompt_syntax is not None
     scale, syntax = request.guidance_scale, request.prompt_syntax
     if family.distilled or scale <= profile.unguided_to:
         scale = 1.0
-    return Job(request, profile, schedule, walks, scale, syntax, init, given)
+    return Job(request, profile, schedule, walks, scale, syntax, alone, init, depth, given)
 
 
 def with_defaults(request: Request, family: Family) -> Request:
@@ -170,7 +207,10 @@ def with_defaults(request: Request, family: Family) -> Request:
     own sampler; another sampler that is asked for brings the one that suits it.
     """
     request = request.filled(
-        steps=family.steps, sampler=family.sampler, guidance_scale=family.guidance_scale
+        steps=family.steps,
+        sampler=family.sampler,
+        guidance_scale=family.guidance_scale,
+        hires_strength=family.hires_strength,
     )
     check(request)
     request = request.filled(prompt_syntax=PROFILES[request.compat].prompt_syntax)

@@ -122,6 +122,7 @@ class LatentDiffusion:
         latents: Tensor | None = None,
         noise: Tensor | None = None,
         conditioning: Conditioning | Sequence[Conditioning] | None = None,
+        depth: Picture | None = None,
     ) -> Job:
         """What a request is for this model, see `pipeline.job.resolve` and `Given`."""
         if isinstance(conditioning, Conditioning):
@@ -129,7 +130,7 @@ class LatentDiffusion:
         told = None if conditioning is None else tuple(conditioning)
         nothing = latents is None and noise is None and told is None
         given = None if nothing else Given(latents, noise, told)
-        return resolve(request, self.family, image, mask, given)
+        return resolve(request, self.family, image, mask, given, depth)
 
     @torch.no_grad()
     def conditioning(

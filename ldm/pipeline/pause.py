@@ -4,7 +4,7 @@
     save_paused("half.safetensors", paused)
     ...
     paused = read_paused("half.safetensors")
-    job = model.resolve(paused.request, paused.image, paused.mask)
+    job = model.resolve(paused.request, paused.image, paused.mask, depth=paused.depth)
     for step in model.steps(job, record=paused.record):
 
 The second run repeats the first ten steps without the network, which takes no time, and goes on.
@@ -41,8 +41,8 @@ class Paused:
     """request      settled, of one batch
     model        the name of the model that was drawing
     record       the denoised latents so far, a call of the denoiser each: (B, Z, H/f, W/f)
-    image, mask  what lies in the files of these names in the request, which may be out of reach
-                 next time
+    image, mask, depth   what lies in the files of these names in the request, which may be out of
+                 reach next time
     """
 
     request: Request
@@ -50,6 +50,7 @@ class Paused:
     record: list[Tensor]
     image: Image | None = None
     mask: Image | None = None
+    depth: Tensor | None = None
 
 
 def pause(model: LatentDiffusion, job: Job, steps: int) -> Paused:
@@ -61,7 +62,7 @@ def pause(model: LatentDiffusion, job: Job, steps: int) -> Paused:
     named = job.request
     image = None if named.image is None else open_image(named.image)
     mask = None if named.mask is None else open_image(named.mask, to_mask)
-    return Paused(job.request, model.name, record, image, mask)
+    return Paused(job.request, model.name, record, image, mask, job.depth)
 
 
 def save_paused(path: str | Path, paused: Paused) -> None:
@@ -71,6 +72,8 @@ def save_paused(path: str | Path, paused: Paused) -> None:
     for name, picture in (("image", paused.image), ("mask", paused.mask)):
         if picture is not None:
             tensors[name] = torch.from_numpy(np.array(picture.convert("RGB")))
+    if paused.depth is not None:
+        tensors["depth"] = paused.depth
     with replacing(Path(path)) as temporary:
         write_safetensors(
             temporary, tensors, {"request": paused.request.to_json(), "model": paused.model}
@@ -93,4 +96,6 @@ def read_paused(path: str | Path) -> Paused:
     calls = sum(name.startswith("denoised.") for name in opened.weights)
     record = [opened.weights[f"denoised.{i}"].read() for i in range(calls)]
     request = Request.from_json(opened.metadata["request"])
-    return Paused(request, opened.metadata["model"], record, picture("image"), picture("mask"))
+    depth = opened.weights["depth"].read() if "depth" in opened.weights else None
+    image, mask = picture("image"), picture("mask")
+    return Paused(request, opened.metadata["model"], record, image, mask, depth)

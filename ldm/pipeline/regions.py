@@ -3,16 +3,18 @@ themselves at their edges."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..conditioning import Conditioning
 from ..images.colour import with_luminance
 from ..runtime.seamless import seamless
-from ..runtime.tiles import overlap_of
+from ..runtime.tiles import in_tiles, overlap_of
 from ..samplers import Denoiser, Network
 from ..samplers.wrappers import masked_denoiser, project_denoised, tiled
 
@@ -28,19 +30,20 @@ def within_regions(
     """D in the tiles of the request; and made to agree with the luminance, or outside the mask, of
     the picture that is started from. clean (B, Z, h, w): its latents."""
     request, init = job.request, job.init
-    if request.tile is not None:
+    if request.tile is not None and not model.unet.config.concat_channels:
         tile = request.tile // model.vae.factor
         denoise = tiled(denoise, tile, overlap_of(tile))
-    if init is None or clean is None:
+    if init is None:
         return denoise
     if init.keep_luminance:
         encode = partial(model.encode, tile=request.tile, axes=request.seamless)
         decode = partial(model.decode, tile=request.tile, axes=request.seamless)
-        image = init.image.to(clean)
+        image = init.image.to(model.device)
         denoise = project_denoised(
             denoise, lambda denoised: encode(with_luminance(decode(denoised), image))
         )
-    if init.mask is None:
+    told = "inpainting" in model.family.conditioning and not job.profile.blends_inpainting
+    if init.mask is None or clean is None or told:
         return denoise
     return masked_denoiser(denoise, clean, latent_mask(init.mask, clean))
 
@@ -59,3 +62,19 @@ def around(unet: UNet, axes: str) -> Network:
             return unet(x, t, conditioning)
 
     return network
+
+
+def by_tiles(network: Network, tile: int) -> Network:
+    """The network, called on overlapping tiles of the latent together with those of the channels
+    beside it. tile: in pixels of the latent."""
+
+    def tiled_network(x: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
+        assert conditioning.concat is not None
+
+        def run(part: Tensor) -> Tensor:
+            own = replace(conditioning, concat=part[:, x.shape[1] :])
+            return network(part[:, : x.shape[1]], t, own)
+
+        return in_tiles(run, torch.cat([x, conditioning.concat], 1), tile, overlap_of(tile))
+
+    return tiled_network

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..samplers import Noise, Step
 from .denoise import Clock, Watched, denoiser
 from .initial import noised, starting_latents, varied_noise
+from .makers import completed
 
 if TYPE_CHECKING:
     from .job import Job
@@ -33,10 +34,11 @@ def run(model: LatentDiffusion, job: Job, record: list[Tensor] | None = None) ->
     done, latents, clock = 0, job.given.latents, Clock()
     for part in job.passes:
         noise = job.noise(part, model.dtype)
+        told = completed(model, job, part, noise) if model.family.told else None
         clean, x = start(model, job, part, noise, latents)
         clock = Clock(earlier=clock.earlier + clock.calls)
         denoise = Watched(
-            denoiser(model, job, part, noise, clean, clock), clock, model, part, record
+            denoiser(model, job, part, told, clean, clock), clock, model, part, record
         )
         steps: Iterator[Step] = iter([Step(0, 0.0, x, x)])
         if len(part.sigmas) > 1:
@@ -61,7 +63,7 @@ def start(
     latents: given ones, or those of the pass before.
     """
     request, clean, empty = job.request, None, empty_latents(model, job, part)
-    if job.init is not None or latents is not None:
+    if (job.init is not None and not job.from_noise) or latents is not None:
         clean = starting_latents(model, job, part, noise, latents, empty)
     first = noise(empty)
     if request.subseed_strength > 0 or part.resize_from is not None or job.given.noise is not None:

@@ -17,6 +17,22 @@ def composable_guidance(weights: Tensor, scale: float) -> Combine:
     return lambda denoised, x, sigma: denoised[0] + (pulls * (denoised[1:] - denoised[0])).sum(0)
 
 
+def picture_and_text_guidance(scale: float, picture_scale: float) -> Combine:
+    """Guidance by a picture and by what is said of it, of three branches: neither, the picture, the
+    picture and the prompt.
+
+    D = D(neither) + picture_scale * (D(picture) - D(neither)) + scale * (D(both) - D(picture))
+
+    Brooks et al. 2023 (InstructPix2Pix), eq. 3.
+    """
+
+    def combine(denoised: Tensor, x: Tensor, sigma: float) -> Tensor:
+        neither, picture, both = denoised.unbind()
+        return neither + picture_scale * (picture - neither) + scale * (both - picture)
+
+    return combine
+
+
 def guidance_rescale(guided: Combine, plain: Combine, phi: float) -> Combine:
     """Guidance with the contrast it would have without, phi of it; the rest is plain guidance.
 

@@ -41,6 +41,11 @@ class Noise:
         seed."""
         return None
 
+    def of_picture(self, like: Tensor) -> Tensor:
+        """Standard normals for a small picture (B, 3, h, w) that is to be made larger; or (1, 3, h,
+        w) for all. Called before all else."""
+        return self(like)
+
     def path(self, x: Tensor, start: float, end: float) -> Tensor:
         """The normalised increment  (W(start) - W(end)) / sqrt|start - end|  of each picture's own
         Brownian path W.

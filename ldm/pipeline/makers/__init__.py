@@ -1,9 +1,10 @@
 """What a U-Net is told beside the time and the text: a maker for each kind of conditioning that a
 family can have.
 
-A maker is called once a pass. What it gives back is called with the branches of guidance, of which
-the first is the negative where there are several, and with the numbers of the pictures that are
-their rows; it completes them: with a vector, with channels beside the latent, or with one more.
+A maker is called once a pass, before anything else draws from its noise. What it gives back is
+called with the branches of guidance, of which the first is the negative where there are several,
+and with the numbers of the pictures that are their rows; it completes them: with a vector, with
+channels beside the latent, or with one more.
 """
 
 from __future__ import annotations
@@ -14,7 +15,11 @@ from typing import TYPE_CHECKING
 
 from ...conditioning import Conditioning
 from ...samplers import Noise
+from .depth import depth
 from .guidance import guidance
+from .inpainting import inpainting
+from .instruction import instruction
+from .low_resolution import low_resolution
 
 if TYPE_CHECKING:
     from ..job import Job
@@ -24,7 +29,13 @@ if TYPE_CHECKING:
 Complete = Callable[[list[Conditioning], Sequence[int]], list[Conditioning]]
 Maker = Callable[["LatentDiffusion", "Job", "Pass", Noise], Complete]
 
-MAKERS: dict[str, Maker] = {"guidance": guidance}
+MAKERS: dict[str, Maker] = {
+    "inpainting": inpainting,
+    "depth": depth,
+    "low_resolution": low_resolution,
+    "instruction": instruction,
+    "guidance": guidance,
+}
 
 
 def completed(model: LatentDiffusion, job: Job, part: Pass, noise: Noise) -> Complete:

@@ -1,0 +1,41 @@
+"""What the depth model is told: how near everything is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...samplers import Noise
+from .beside import beside
+
+if TYPE_CHECKING:
+    from ..job import Job
+    from ..model import LatentDiffusion
+    from ..passes import Pass
+    from . import Complete
+
+
+def depth(model: LatentDiffusion, job: Job, part: Pass, noise: Noise) -> Complete:
+    """One channel: the depth map at the size of the latent, from -1, the farthest of the picture,
+    to 1, the nearest. Stability's scripts/gradio/depth2img.py.
+
+    It is the one that is given, or an estimate from the picture.
+    """
+    found = job.depth
+    if found is None:
+        from .depth_estimate import estimate
+
+        assert job.init is not None
+        assert job.request.depth_model is not None
+        found = estimate(job.init.image, job.request.depth_model, model.device)
+    size = part.height // model.vae.factor, part.width // model.vae.factor
+    near = scaled(F.interpolate(found, size, mode="bicubic").to(model.device))  # (1, 1, h, w)
+    return lambda branches, pictures: beside(branches, near, pictures)
+
+
+def scaled(near: Tensor) -> Tensor:
+    """(1, 1, h, w) of any numbers -> the same from -1 to 1; 0 where all are the same."""
+    low, high = near.min(), near.max()
+    return 2 * (near - low) / (high - low) - 1 if high > low else near - low

@@ -1,0 +1,117 @@
+"""What can be said of a request to a model whose U-Net is told more than the text, before any work:
+what it needs, what it cannot do, and the defaults of its own options."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from ..compat.profile import Profile
+from ..images.depth import depth_map, open_depth
+from ..models.families import Family
+from ..prompts.schedule import joined_prompts
+from ..request import Request
+from .makers.depth_estimate import ESTIMATOR, check_estimator
+
+if TYPE_CHECKING:
+    from .init_image import InitImage, Picture
+
+OPTIONS = {  # of a request, and which conditioning has a use for them
+    "depth": "depth",
+    "depth_model": "depth",
+    "noise_level": "low_resolution",
+    "image_guidance_scale": "instruction",
+}
+USES = {
+    "depth": "a model that is told depth (stable-diffusion-2-depth)",
+    "low_resolution": "an upscaler (stable-diffusion-x4-upscaler)",
+    "instruction": "a model that edits by instructions (instruct-pix2pix)",
+}
+NEEDS = {  # a picture, and why
+    "depth": "this model draws after the depth of a picture: give --image, or --depth",
+    "low_resolution": "this model makes a picture larger: give --image",
+    "instruction": "this model edits a picture: give --image",
+}
+NEVER = {  # what makes no sense with a conditioning
+    "low_resolution": ("mask", "left", "right", "top", "bottom", "colourise"),
+    "depth": ("inpaint_only_masked", "left", "right", "top", "bottom"),
+}
+
+
+def options_of_told(request: Request) -> list[str]:
+    """Those of OPTIONS that a request gives."""
+    return [name for name in OPTIONS if getattr(request, name) is not None]
+
+
+def check_options(given: list[str], family: Family) -> None:
+    """ValueError for an option that only models of other families have a use for."""
+    for name in given:
+        if (kind := OPTIONS[name]) not in family.conditioning:
+            raise ValueError(f"{name} is for {USES[kind]}, not for {family.name}: leave it out")
+
+
+def check_told(request: Request, family: Family, has_image: bool, has_depth: bool) -> Request:
+    """The request with the defaults of what these models alone are told; ValueError if they lack
+    what they need, or are to do what they cannot."""
+    check_options([*options_of_told(request), *(["depth"] if has_depth else [])], family)
+    for kind in family.conditioning:
+        enough = has_image or kind not in NEEDS or (kind == "depth" and has_depth)
+        if not enough:
+            raise ValueError(NEEDS[kind])
+        given = [name for name in NEVER.get(kind, ()) if getattr(request, name)]
+        if given and not (kind == "depth" and not has_depth):
+            raise ValueError(f"{given[0]} cannot be used with {USES[kind]}: leave it out")
+    if "instruction" in family.conditioning:
+        return with_guidance(request)
+    if "low_resolution" in family.conditioning:
+        return enlarging(request, family)
+    if "depth" in family.conditioning and not has_depth:
+        request = request.filled(depth_model=ESTIMATOR)
+        check_estimator(str(request.depth_model))
+    return request
+
+
+def with_guidance(request: Request) -> Request:
+    request = request.filled(image_guidance_scale=1.5)
+    syntax = str(request.prompt_syntax)
+    joined = any(len(joined_prompts(prompt, syntax)) > 1 for prompt in request.prompts)
+    if joined and request.image_guidance_scale != 1:
+        raise ValueError(
+            "prompts joined by AND cannot be guided by a picture as well: write one instruction, "
+            "or give --image_guidance_scale 1"
+        )
+    return request
+
+
+def enlarging(request: Request, family: Family) -> Request:
+    factor = family.vae.factor
+    if request.upscale not in (None, 0, factor):
+        what = f"upscale {request.upscale:g}: this model makes pictures {factor} times as large"
+        raise ValueError(f"{what}, no more and no less: leave it out, or give --W and --H")
+    if request.strength not in (None, 1):
+        raise ValueError(
+            f"strength {request.strength:g}: this model draws from noise alone, and is told the "
+            "picture: leave it out, or give a --noise_level"
+        )
+    return replace(request.filled(noise_level=20, strength=1.0), upscale=float(factor))
+
+
+def from_noise(request: Request, family: Family, profile: Profile) -> bool:
+    """Whether sampling starts from noise alone, though there is a picture."""
+    kinds = {"low_resolution", *profile.from_noise}.intersection(family.conditioning)
+    return bool(kinds) and request.strength in (None, 1)
+
+
+def opened_depth(given: Picture, init: InitImage | None) -> Tensor:
+    """A depth map as it is given. (1, 1, H, W)"""
+    near = open_depth(given) if isinstance(given, str | Path) else depth_map(given)
+    if init is not None:
+        (high, wide), (height, width) = near.shape[-2:], init.image.shape[-2:]
+        if abs(wide * height / (high * width) - 1) > 0.1:
+            shapes = f"{wide} x {high} is stretched to the picture's {width} x {height}"
+            warnings.warn(f"the depth map of {shapes}", stacklevel=3)
+    return near

@@ -1,0 +1,34 @@
+"""diffusers' U-Net of the same sizes as ours."""
+
+import diffusers
+
+from ldm.unet import UNetConfig
+
+
+def their_unet(config: UNetConfig):
+    """Their `attention_head_dim` is the number of heads. Their vector is made of a pooled text and
+    the embeddings of some numbers: here of one number, 2 wide."""
+    down = ["CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in config.depth]
+    vector = {
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 2,
+        "projection_class_embeddings_input_dim": config.vector_width,
+    }
+    if config.classes is not None:
+        vector = {"num_class_embeds": config.classes}
+    return diffusers.UNet2DConditionModel(
+        in_channels=config.in_channels + config.concat_channels,
+        out_channels=config.out_channels,
+        block_out_channels=config.channels,
+        layers_per_block=config.res_blocks,
+        norm_num_groups=config.groups,
+        down_block_types=down,
+        up_block_types=[block.replace("Down", "Up") for block in reversed(down)],
+        cross_attention_dim=config.context_width,
+        attention_head_dim=tuple(config.heads_at(width) for width in config.channels),
+        transformer_layers_per_block=[depth or config.mid_depth for depth in config.depth],
+        use_linear_projection=config.linear_projection,
+        time_cond_proj_dim=config.guidance_width,
+        only_cross_attention=[i in config.only_cross_attention for i in range(len(down))],
+        **(vector if config.vector_width is not None else {}),
+    )
