@@ -71,6 +71,23 @@ class Request:
     guidance_interval: tuple[float, float] | None = option(None,
         "guide only at noise levels LOW < sigma <= HIGH", "--guidance_interval", bounds=SIGMA,
         left_open="everywhere")
+    original_size: tuple[int, int] | None = option(None,
+        "SDXL is told that the picture was of this width and height", "--original_size",
+        bounds=SIDE, whole=True, left_open="the picture's")
+    crop: tuple[int, int] | None = option(None,
+        "SDXL is told that the picture was cut here, from the left and the top", "--crop",
+        bounds=MARGIN, whole=True, left_open="0 0")
+    target_size: tuple[int, int] | None = option(None,
+        "SDXL is told that this width and height are wanted", "--target_size",
+        bounds=SIDE, whole=True, left_open="the picture's")
+    aesthetic_score: tuple[float, float] | None = option(None,
+        "SDXL's refiner is told these scores of a picture, and of what to draw away from",
+        "--aesthetic_score", bounds=(0, 1000), left_open="6 2.5")
+    refiner: str | None = option(None,
+        "the file of a model that draws the last steps", "--refiner", left_open="none")
+    refiner_start: float = option(0.8,
+        "what part of the training steps is done when the refiner goes on", "--refiner_start",
+        bounds=(0, 1))
     # how the prompt is read
     prompt_syntax: str | None = option(None,
         "whose prompt grammar and attention weighting", "--prompt_syntax", "--emphasis",

@@ -1,11 +1,12 @@
-"""How long does it take, beside diffusers? The same random weights of Stable Diffusion 1.5, in one
-run, by turns.
+"""How long does it take, beside diffusers? The same random weights of Stable Diffusion 1.5, 2 or
+XL, in one run, by turns.
 
     python scripts/benchmark.py
     python scripts/benchmark.py --device cuda --dtype float16
+    python scripts/benchmark.py --family sdxl --dtype bfloat16
     python scripts/benchmark.py --only step decode --size 256 --repeats 3
 
-import    `import ldm`, and of StableDiffusionPipeline; each brings torch along, in a process of its
+import    `import ldm`, and of diffusers' pipeline; each brings torch along, in a process of its
           own
 load      from a single .safetensors file to a pipeline that is ready to draw, in a process of its
           own; its peak memory
@@ -15,9 +16,9 @@ encode    from a picture to the mean of its latent
 decode    from a latent to a picture
 picture   from a prompt to a picture of half the size, in four steps of DDIM
 
-Theirs is what StableDiffusionPipeline does without any option. Every number is the median of
---repeats runs; one more before them does not count. The last column is the largest difference
-between the two results.
+Theirs is what StableDiffusionPipeline, or StableDiffusionXLPipeline, does without any option. Every
+number is the median of --repeats runs; one more before them does not count. The last column is the
+largest difference between the two results.
 """
 
 import argparse
@@ -39,22 +40,28 @@ import ldm
 from ldm.clip.model import TextEncoder
 from ldm.models.families import Family
 from ldm.models.weights import Checkpoint, save
+from ldm.pipeline.makers import completed
 from ldm.runtime.device import choose_device, choose_dtype
 from ldm.samplers import Guided, ModelDenoiser, cfg
 from ldm.unet import UNet
 from ldm.vae import VAE
 
 NAMES = ("import", "load", "step", "text", "encode", "decode", "picture")
-IMPORTS = ("import torch, ldm", "import torch; from diffusers import StableDiffusionPipeline")
 PROMPT = "a lighthouse at dusk, oil on canvas"
 SCALE, T = 7.5, 500
+
+
+def pipeline_of(family: Family) -> str:
+    """The name of diffusers' class."""
+    return f"StableDiffusion{'XL' if 'sizes' in family.conditioning else ''}Pipeline"
 
 
 def random_checkpoint(family: Family, folder: Path) -> tuple[Path, Path]:
     """A single file; and a folder with the configs that diffusers wants beside it, which it would
     else download."""
     torch.manual_seed(0)
-    model = Checkpoint(family, (TextEncoder(family.text[0]),), UNet(family.unet), VAE(family.vae))
+    text = tuple(map(TextEncoder, family.text))
+    model = Checkpoint(family, text, UNet(family.unet), VAE(family.vae))
     file, configs = folder / "random.safetensors", folder / "configs"
     save(file, model, "compvis")
     save(configs, model, "diffusers")
@@ -91,21 +98,22 @@ def by_turns(
 
 
 def beginnings(
-    only: list[str], file: Path, configs: Path, device: str, dtype: str, repeats: int
+    kind: str, only: list[str], file: Path, configs: Path, device: str, dtype: str, repeats: int
 ) -> Iterator[str]:
-    """The rows of what happens once in a process."""
+    """The rows of what happens once in a process. kind: of diffusers' pipeline."""
+    imports = "import torch, ldm", f"import torch; from diffusers import {kind}"
     if "import" in only:
         ours, theirs = by_turns(
-            *(lambda code=code: in_a_process(code)[0] for code in IMPORTS), repeats
+            *(lambda code=code: in_a_process(code)[0] for code in imports), repeats
         )
         yield row("import", "s", ours[0], theirs[0])
     if "load" in only:
         loads = (
             f"ldm.load({str(file)!r}, {device!r}, {dtype})",
-            f"StableDiffusionPipeline.from_single_file({str(file)!r}, config={str(configs)!r}, "
+            f"{kind}.from_single_file({str(file)!r}, config={str(configs)!r}, "
             f"torch_dtype={dtype}, local_files_only=True).to({device!r})",
         )
-        runs = (lambda code=code: in_a_process(*code)[1:] for code in zip(IMPORTS, loads))
+        runs = (lambda code=code: in_a_process(*code)[1:] for code in zip(imports, loads))
         ours, theirs = by_turns(*runs, repeats)
         yield row("load", "s", ours[0], theirs[0])
         yield row("memory", "GB", ours[1], theirs[1])
@@ -121,13 +129,23 @@ def computations(model: ldm.LatentDiffusion, pipe: Any, size: int) -> Runs:
     image = (2 * torch.rand(1, 3, size, size, generator=generator) - 1).to(device)
     scale, schedule = model.family.vae.scale, model.family.noise_schedule()
     sigma = schedule.sigma(T)
-    both = model.conditioning(["", PROMPT])
-    denoise = Guided(ModelDenoiser(model.unet, schedule), [both[:1], both[1:]], cfg(SCALE))
+    both = model.conditioning(["no", PROMPT])
+    rows = [both[:1], both[1:]]
+    told = None
+    if "sizes" in model.family.conditioning:
+        sizes = torch.tensor([[size, size, 0, 0, size, size]] * 2, device=device)
+        told = {"text_embeds": both.vector, "time_ids": sizes}
+        job = model.resolve(ldm.Request(PROMPT, negative="no", width=size, height=size))
+        part = job.passes[0]
+        rows = completed(model, job, part, job.noise(part, model.dtype))(rows, [0])
+    core = ModelDenoiser(model.unet, schedule, model.family.prediction)
+    denoise = Guided(core, rows, cfg(SCALE))
     both = both.context
 
     def their_step() -> Tensor:
         x = (latent / (1 + sigma**2) ** 0.5).to(both.dtype)
-        without, with_ = pipe.unet(torch.cat([x, x]), T, both, return_dict=False)[0].chunk(2)
+        raw = pipe.unet(torch.cat([x, x]), T, both, added_cond_kwargs=told, return_dict=False)[0]
+        without, with_ = raw.chunk(2)
         return latent - sigma * (without + SCALE * (with_ - without))
 
     def our_picture() -> Tensor:
@@ -148,9 +166,9 @@ def computations(model: ldm.LatentDiffusion, pipe: Any, size: int) -> Runs:
         noise = torch.randn(1, 4, half, half, generator=torch.Generator().manual_seed(0))
         picture = pipe(
             PROMPT,
-            size // 2,
-            size // 2,
-            4,
+            height=size // 2,
+            width=size // 2,
+            num_inference_steps=4,
             guidance_scale=SCALE,
             latents=noise.to(device, both.dtype),
         )
@@ -161,7 +179,9 @@ def computations(model: ldm.LatentDiffusion, pipe: Any, size: int) -> Runs:
         "step": (lambda: denoise(latent, sigma), their_step),
         "text": (
             lambda: model.conditioning([PROMPT]).context,
-            lambda: pipe.encode_prompt(PROMPT, device, 1, False)[0],
+            lambda: pipe.encode_prompt(
+                PROMPT, device=device, num_images_per_prompt=1, do_classifier_free_guidance=False
+            )[0],
         ),
         "encode": (
             lambda: model.encode(image),
@@ -201,17 +221,22 @@ def benchmark(
     repeats: int,
 ) -> Iterator[str]:
     """The rows of the table, each as soon as it is measured."""
-    from diffusers import StableDiffusionPipeline
+    import diffusers
 
+    kind = pipeline_of(family)
     with tempfile.TemporaryDirectory() as folder:
         file, configs = random_checkpoint(family, Path(folder))
-        yield from beginnings(only, file, configs, str(device), str(dtype), repeats)
+        yield from beginnings(kind, only, file, configs, str(device), str(dtype), repeats)
         if not {*only} - {"import", "load"}:
             return
         model = ldm.load(file, device, dtype)
-        pipe = StableDiffusionPipeline.from_single_file(
-            str(file), config=str(configs), torch_dtype=dtype, local_files_only=True
-        ).to(device)
+        pipe = (
+            getattr(diffusers, kind)
+            .from_single_file(
+                str(file), config=str(configs), torch_dtype=dtype, local_files_only=True
+            )
+            .to(device)
+        )
         pipe.set_progress_bar_config(disable=True)
         for name, (ours, theirs) in computations(model, pipe, size).items():
             if name in only:
@@ -225,6 +250,9 @@ def benchmark(
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--family", choices=["sd1", "sd2", "sdxl"], default="sd1", help="(default: sd1)"
     )
     parser.add_argument("--device", help="cpu, cuda or mps (default: the best there is)")
     parser.add_argument(
@@ -253,11 +281,13 @@ def main() -> None:
     device = choose_device(args.device)
     dtype, _ = choose_dtype(device, None if args.dtype is None else getattr(torch, args.dtype))
     print(
-        f"{device.type}, {dtype}, {args.size} px, {torch.get_num_threads()} threads, "
-        f"torch {torch.__version__}"
+        f"{args.family}, {device.type}, {dtype}, {args.size} px, "
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}"
     )
     print(f"{'':10}{'ldm':>8}{'diffusers':>14}{'ratio':>10}{'difference':>12}")
-    for line in benchmark(ldm.FAMILIES["sd1"], args.only, device, dtype, args.size, args.repeats):
+    for line in benchmark(
+        ldm.FAMILIES[args.family], args.only, device, dtype, args.size, args.repeats
+    ):
         print(line, flush=True)
 
 

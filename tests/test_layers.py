@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ldm.layers import ResBlock, attention
 
@@ -33,6 +34,17 @@ def test_attention_of_other_lengths():
     """Seven tokens look at one: what they get is that one."""
     v = normal(3, 1, 8, seed=2)
     assert attention(normal(3, 7, 8), normal(3, 1, 8, seed=1), v, 2).allclose(v.expand(3, 7, 8))
+
+
+@pytest.mark.parametrize("kernel", [SDPBackend.MATH, SDPBackend.FLASH_ATTENTION])
+def test_attention_in_float16_has_products_beyond_its_range(kernel):
+    """As SD 2 makes them, whose own code therefore multiplies in float32: so do torch's kernels."""
+    q, k, v = (300 * normal(1, 40, 64, seed=i).half() for i in (0, 1, 2))
+    assert (q.float() @ k.float().mT / 8).abs().max() > 65504
+    with sdpa_kernel(kernel):
+        got = attention(q, k, v, 1)
+    expected = attention(q.float(), k.float(), v.float(), 1)
+    torch.testing.assert_close(got.float(), expected, rtol=1e-2, atol=3)
 
 
 def group_normed(x: torch.Tensor, norm: torch.nn.GroupNorm) -> torch.Tensor:

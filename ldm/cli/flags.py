@@ -28,6 +28,12 @@ GROUPS = {  # of --help: a title, and the first field that it holds
     "the result": "only",
 }
 
+PAIRS = {  # what the numbers of a flag are, where they are no width and height
+    "guidance_interval": ("LOW", "HIGH"),
+    "crop": ("X", "Y"),
+    "aesthetic_score": ("GOOD", "BAD"),
+}
+
 
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line.
@@ -85,8 +91,8 @@ def argument(f: Field[Any]) -> dict[str, Any]:
     there = f": {', '.join(names)}" if names is not None else ""
     told = f"{f.metadata['help']}{there} ({random}{span}default: {default})".replace("%", "%%")
     if kind is tuple:
-        whole, pair = f.metadata["whole"], ("W", "H") if f.metadata["whole"] else ("LOW", "HIGH")
-        return {"type": int if whole else float, "nargs": 2, "metavar": pair, "help": told}
+        kind = int if f.metadata["whole"] else float
+        return {"type": kind, "nargs": 2, "metavar": PAIRS.get(f.name, ("W", "H")), "help": told}
     metavars = {int: "N", float: "X", str: "TEXT"}
     reader = seed if f.name == "seed" else kind
     value: dict[str, Any] = {"type": reader, "help": told, "metavar": metavars[kind]}

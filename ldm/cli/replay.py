@@ -26,6 +26,7 @@ FILES = {
     "depth": "--depth",
     "depth_model": "--depth_model",
     "wildcards": "--wildcards",
+    "refiner": "--refiner",
 }
 
 

@@ -30,7 +30,13 @@ def resumed(model: LatentDiffusion, path: Path, paused: Paused) -> Job:
             "--ckpt"
         )
     request = paused.request  # may come from anybody: no file that it names is opened
-    held = {"image": paused.image, "mask": paused.mask, "depth": paused.depth, "wildcards": None}
+    held = {
+        "image": paused.image,
+        "mask": paused.mask,
+        "depth": paused.depth,
+        "wildcards": None,
+        "refiner": None,
+    }
     if lacking := [n for n in held if getattr(request, n) is not None and held[n] is None]:
         raise ValueError(f"{path} names files and does not hold them: {', '.join(lacking)}")
     return model.resolve(request, paused.image, paused.mask, depth=paused.depth)

@@ -50,6 +50,9 @@ class Profile:
     schedules    what its names of schedules mean, where they mean something else here
     prompt_syntax  whose grammar a prompt is in, where the request does not say
     cuts_prompts  whether a prompt without a grammar ends after one chunk, 75 tokens
+    empty_negative  what an empty negative prompt of SDXL is: "zeros" in context and vector;
+                 "encoded" like any other; or "trained", as the makers' code has it: zeros, but
+                 encoded for the refiner. (In each of them a space is encoded as no words at all.)
     repeat_chunks  whether prompts of unlike lengths are filled up with their own chunks
     calls_count  whether changes of a prompt go by the calls of the network, counted from 0, and by
                  all the steps asked for; else by the steps that run, counted from 1
@@ -77,6 +80,7 @@ class Profile:
     schedules: Mapping[str, str] = field(default_factory=dict, hash=False)
     prompt_syntax: Literal["a1111", "comfyui", "off"] = "a1111"
     cuts_prompts: bool = False
+    empty_negative: Literal["trained", "zeros", "encoded"] = "trained"
     repeat_chunks: bool = False
     calls_count: bool = False
     img2img_steps: Steps = rounded

@@ -70,6 +70,8 @@ READERS: dict[str, Reader] = {
     "Seed resize from": lambda text: {"seed_resize_from": sides(text)},
     "ENSD": number("ensd", int),
     "Tiling": word("seamless", {"True": "xy", "False": None}),
+    "Refiner": lambda text: {"refiner": re.sub(r" \[\w*\]$", "", text)},
+    "Refiner switch at": number("refiner_start", float),
     "Noise Schedule": word("zero_snr", {"Default": False, "Zero Terminal SNR": True}),
     "CFG rescale": number("guidance_rescale", float),  # SD.Next's
     "Emphasis": word("prompt_syntax", {"Original": "a1111", "None": "off"}),

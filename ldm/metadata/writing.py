@@ -2,6 +2,7 @@
 AUTOMATIC1111's web UI, see `infotext`."""
 
 import json
+from pathlib import PurePath
 
 from ..request import Request
 from ..samplers.registry import SAMPLERS
@@ -36,7 +37,7 @@ def settings(request: Request, model: str | None) -> dict[str, str | float | Non
     """The settings by the web UI's names; None is left out."""
     hires, sampler, schedule = request.hires is not None, request.sampler, request.schedule
     masked, varied = request.mask is not None, request.subseed_strength > 0
-    only_masked = request.inpaint_only_masked
+    only_masked, refiner = request.inpaint_only_masked, request.refiner
     return {
         "Steps": request.steps,
         "Sampler": None if sampler is None else SAMPLERS[sampler].label,
@@ -66,6 +67,8 @@ def settings(request: Request, model: str | None) -> dict[str, str | float | Non
         "Sigma tmin": request.s_tmin,
         "Sigma tmax": request.s_tmax,
         "Sigma noise": request.s_noise,
+        "Refiner": refiner and PurePath(refiner).stem,
+        "Refiner switch at": refiner and request.refiner_start,
         "Noise Schedule": "Zero Terminal SNR" if request.zero_snr else None,
     }
 

@@ -119,10 +119,12 @@ class Family:
     def noise_schedule(
         self, linear: bool = False, whole: bool = False, zero_snr: bool = False
     ) -> NoiseSchedule:
-        """The levels of training; zero_snr: rescaled by `zero_terminal_snr`. Others: see
-        `NoiseSchedule`."""
+        """The levels of training; zero_snr: rescaled by `zero_terminal_snr`, as they are anyhow
+        where the family was so trained. Others: see `NoiseSchedule`."""
         betas = scaled_linear_betas(self.beta_start, self.beta_end, self.train_steps)
-        return NoiseSchedule(zero_terminal_snr(betas) if zero_snr else betas, linear, whole)
+        return NoiseSchedule(
+            zero_terminal_snr(betas) if zero_snr or self.zero_snr else betas, linear, whole
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that JSON can write."""

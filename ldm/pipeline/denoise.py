@@ -28,9 +28,9 @@ from ..samplers.combinations import (
     picture_and_text_guidance,
 )
 from ..samplers.guidance import Combine, Guided, cfg, unguided
-from ..samplers.wrappers import recorded
+from ..samplers.wrappers import recorded, switched
 from .changing import changing, side_by_side
-from .makers import Complete
+from .makers import Complete, completed
 from .regions import around, by_tiles, within_regions
 
 if TYPE_CHECKING:
@@ -84,29 +84,35 @@ def denoiser(
 ) -> Denoiser:
     """D(x, sigma) for the pictures of a pass. told: what completes the conditioning, see `makers`;
     clean (B, Z, h, w): the latents it starts from."""
-    request, init = job.request, job.init
-    network = model.unet if request.seamless is None else around(model.unet, request.seamless)
-    if request.tile is not None and model.unet.config.concat_channels:
-        network = by_tiles(network, request.tile // model.vae.factor)
-    denoise = guided(model, job, part, told, clock, network)
-    if request.tile is None and init is None:
+    denoise = guided(model, job, part, told, clock)
+    if (refiner := job.refiner) is not None and part is job.passes[-1]:
+        its = completed(refiner.model, job, part, job.noise(part, model.dtype))
+        refine = guided(refiner.model, refiner.job(job), part, its, clock)
+        denoise = switched(denoise, refine, refiner.below)
+    if job.request.tile is None and job.init is None:
         return denoise
     return within_regions(denoise, model, job, clean)
 
 
+def network_of(model: LatentDiffusion, job: Job) -> Network:
+    """The U-Net; around its edges, where the pictures are to join themselves; in tiles, where it is
+    told channels beside the latent."""
+    request = job.request
+    network = model.unet if request.seamless is None else around(model.unet, request.seamless)
+    if request.tile is not None and model.unet.config.concat_channels:
+        network = by_tiles(network, request.tile // model.vae.factor)
+    return network
+
+
 def guided(
-    model: LatentDiffusion,
-    job: Job,
-    part: Pass,
-    told: Complete | None,
-    clock: Clock,
-    network: Network,
+    model: LatentDiffusion, job: Job, part: Pass, told: Complete | None, clock: Clock
 ) -> Denoiser:
     """The network guided by the prompts, or by the conditioning that is given instead."""
-    core = ModelDenoiser(network, job.noise_schedule, model.family.prediction)
+    core = ModelDenoiser(network_of(model, job), job.noise_schedule, model.family.prediction)
     if job.given.conditioning:
         ready = job.given.conditioning
         rows = [given.rows(job.request.total, model.dtype) for given in ready]
+        rows = rows if told is None else told(rows, range(job.request.total))
         return guidance(core, job, rows, torch.ones(1, job.request.total))
     batches = batch_by_shape(
         job.prompts,

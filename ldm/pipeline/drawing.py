@@ -12,6 +12,7 @@ from ..samplers import Step
 from .batches import batch_size, finish
 from .job import Job
 from .making import add_making
+from .refining import asked
 from .run import run
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def txt2img(
 ) -> list[Image]:
     """Pictures of a prompt, or of each of several. The options are the fields of `Request`:
     negative, steps, sampler, schedule, guidance_scale, seed, width, height, count, ..."""
-    return model.generate(Request.of(prompt=prompt, **options), batch=batch)
+    return model.generate(asked(model, prompt=prompt, **options), batch=batch)
 
 
 def img2img(
@@ -42,7 +43,7 @@ def img2img(
 ) -> list[Image]:
     """Pictures that start from a picture: strength 0 gives it back, 1 leaves next to nothing
     of it. Without width and height the next smaller size that the model takes."""
-    request = Request.of(prompt=prompt, strength=strength, **options)
+    request = asked(model, prompt=prompt, strength=strength, **options)
     return model.generate(request, image, batch)
 
 
@@ -58,7 +59,7 @@ def inpaint(
     """A picture drawn anew where the mask is white; strength < 1 leaves something of what was
     there. Where it is black not a bit changes, unless it is feathered. Options: mask_blur,
     feather, masked_content, inpaint_only_masked, masked_padding, and all others."""
-    return model.generate(Request.of(prompt=prompt, **options), image, batch, mask)
+    return model.generate(asked(model, prompt=prompt, **options), image, batch, mask)
 
 
 def outpaint(
@@ -70,7 +71,7 @@ def outpaint(
     **options: Any,
 ) -> list[Image]:
     """A picture continued by so many pixels: left, right, top, bottom. Others as `inpaint`."""
-    return model.generate(Request.of(prompt=prompt, **options), image, batch)
+    return model.generate(asked(model, prompt=prompt, **options), image, batch)
 
 
 def generate(

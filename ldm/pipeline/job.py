@@ -30,6 +30,7 @@ from .told import OPTIONS, check_told, from_noise, opened_depth
 
 if TYPE_CHECKING:
     from .init_image import Picture
+    from .refining import Refiner
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,7 @@ class Job:
     init             the picture to start from, if any
     depth            the depth map (1, 1, H, W), if one is given; greater is nearer
     given            what the caller brings instead of pictures, seeds and prompts, if anything
+    refiner          the model that draws the last steps, if another one does
     """
 
     request: Request
@@ -58,6 +60,7 @@ class Job:
     init: InitImage | None = None
     depth: Tensor | None = None
     given: Given = field(default_factory=Given)
+    refiner: Refiner | None = None
 
     @property
     def seeds(self) -> range:

@@ -31,6 +31,7 @@ from . import drawing
 from .caveats import tell_unlearnt
 from .given import Given, pictures
 from .job import Job, resolve
+from .refining import with_refiner
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -49,6 +50,7 @@ class LatentDiffusion:
     family      Family        the noise of training, what the U-Net predicts, a request's defaults
     name                      what a picture's metadata call the model
     prediction_reason         what the U-Net predicts, and why that is believed
+    refiners    models by what requests call them, which may do the last steps
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class LatentDiffusion:
         self.unet, self.vae, self.family = unet, vae, family
         self.name = family.name if name is None else name
         self.prediction_reason = f"{family.prediction}, as its family says"
+        self.refiners: dict[str, LatentDiffusion] = {}
 
     @property
     def text(self) -> TextEncoder:
@@ -130,7 +133,8 @@ class LatentDiffusion:
         told = None if conditioning is None else tuple(conditioning)
         nothing = latents is None and noise is None and told is None
         given = None if nothing else Given(latents, noise, told)
-        return resolve(request, self.family, image, mask, given, depth)
+        job = resolve(request, self.family, image, mask, given, depth)
+        return job if request.refiner is None else with_refiner(self, job)
 
     @torch.no_grad()
     def conditioning(

@@ -21,15 +21,21 @@ if TYPE_CHECKING:
     from .init_image import InitImage, Picture
 
 OPTIONS = {  # of a request, and which conditioning has a use for them
-    "depth": "depth",
-    "depth_model": "depth",
-    "noise_level": "low_resolution",
-    "image_guidance_scale": "instruction",
+    "depth": ("depth",),
+    "depth_model": ("depth",),
+    "noise_level": ("low_resolution",),
+    "image_guidance_scale": ("instruction",),
+    "original_size": ("sizes", "sizes_and_score"),
+    "crop": ("sizes", "sizes_and_score"),
+    "target_size": ("sizes",),
+    "aesthetic_score": ("sizes_and_score",),
 }
 USES = {
     "depth": "a model that is told depth (stable-diffusion-2-depth)",
     "low_resolution": "an upscaler (stable-diffusion-x4-upscaler)",
     "instruction": "a model that edits by instructions (instruct-pix2pix)",
+    "sizes": "SDXL",
+    "sizes_and_score": "SDXL's refiner",
 }
 NEEDS = {  # a picture, and why
     "depth": "this model draws after the depth of a picture: give --image, or --depth",
@@ -43,15 +49,18 @@ NEVER = {  # what makes no sense with a conditioning
 
 
 def options_of_told(request: Request) -> list[str]:
-    """Those of OPTIONS that a request gives."""
+    """Those of OPTIONS that a request gives, and not for its refiner."""
+    if request.refiner is not None:
+        return []
     return [name for name in OPTIONS if getattr(request, name) is not None]
 
 
 def check_options(given: list[str], family: Family) -> None:
     """ValueError for an option that only models of other families have a use for."""
     for name in given:
-        if (kind := OPTIONS[name]) not in family.conditioning:
-            raise ValueError(f"{name} is for {USES[kind]}, not for {family.name}: leave it out")
+        if not set(OPTIONS[name]).intersection(family.conditioning):
+            uses = " and ".join(USES[kind] for kind in OPTIONS[name])
+            raise ValueError(f"{name} is for {uses}, not for {family.name}: leave it out")
 
 
 def check_told(request: Request, family: Family, has_image: bool, has_depth: bool) -> Request:

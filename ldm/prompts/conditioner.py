@@ -113,13 +113,16 @@ def encode_prompts(
     repeat_chunks: bool = False,
 ) -> Conditioning:
     """What the U-Net reads of B prompts, each at one moment: contexts (B, L, D), those of several
-    towers side by side along D.
+    towers side by side along D; and as a vector (B, V) the first chunk pooled by the last tower
+    with a projection, if one has it. (How much tokens count does not change it.)
 
     clip_skip       the layer to read, 1 the last, 2 the one before it and so on, as A1111 counts;
-                    None: the tower's own
+                    None: the tower's own. Of a tower that is read without a final norm (SDXL's)
+                    the layers after its own mean nothing to the U-Net, so that less than that is
+                    its own, too, as in Forge
     repeat_chunks   how prompts of fewer chunks become as long as others, see `padded`
     """
-    contexts = []
+    contexts, vector = [], None
     for tower in towers:
         layers = len(tower.encoder.layers)
         if clip_skip is not None and not 1 <= clip_skip <= layers:
@@ -130,25 +133,29 @@ def encode_prompts(
         if len({len(row) for row in rows}) > 1:
             rows = padded(rows, repeat_chunks)
         columns = [encode_chunks(tower, column, syntax, clip_skip) for column in zip(*rows)]
-        contexts.append(torch.cat(columns, dim=1))
-    return Conditioning(torch.cat(contexts, dim=2))
+        contexts.append(torch.cat([z for z, _ in columns], dim=1))
+        if tower.encoder.projection is not None:
+            vector = columns[0][1]
+    return Conditioning(torch.cat(contexts, dim=2), vector)
 
 
 def encode_chunks(
     tower: Tower, chunks: Sequence[Chunk], syntax: str, clip_skip: int | None
-) -> Tensor:
-    """B chunks -> (B, tokenizer.length, D)"""
-    z = hidden(tower, chunks, clip_skip)
+) -> tuple[Tensor, Tensor]:
+    """B chunks -> (B, tokenizer.length, D), and each of them pooled (B, V)"""
+    z, pooled = hidden(tower, chunks, clip_skip)
     if all(weight == 1 for chunk in chunks for _, weight in chunk):
-        return z
-    empty = hidden(tower, [[]], clip_skip) if syntax == "comfyui" else None
-    return weight_tokens(z, token_weights(chunks, z), empty)
+        return z, pooled
+    empty = hidden(tower, [[]], clip_skip)[0] if syntax == "comfyui" else None
+    return weight_tokens(z, token_weights(chunks, z), empty), pooled
 
 
-def hidden(tower: Tower, chunks: Sequence[Chunk], clip_skip: int | None) -> Tensor:
+def hidden(tower: Tower, chunks: Sequence[Chunk], clip_skip: int | None) -> tuple[Tensor, Tensor]:
     """The same with every token counting 1: the result of one layer."""
     encoder, config = tower.encoder, tower.encoder.config
     rows = [tower.tokenizer.row([token for token, _ in chunk]) for chunk in chunks]
     ids = torch.tensor(rows, device=encoder.token.weight.device)
-    z: Tensor = encoder(ids).hidden[-(config.layer if clip_skip is None else clip_skip)]
-    return encoder.norm(z) if config.final_norm else z
+    found = encoder(ids)
+    layer = config.layer if clip_skip is None else clip_skip
+    z = found.hidden[-(layer if config.final_norm else max(layer, config.layer))]
+    return (encoder.norm(z) if config.final_norm else z), found.pooled

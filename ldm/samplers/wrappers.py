@@ -38,6 +38,11 @@ def tiled(denoise: Denoiser, tile: int, overlap: int) -> Denoiser:
     return lambda x, sigma: in_tiles(lambda part: denoise(part, sigma), x, tile, overlap)
 
 
+def switched(high: Denoiser, low: Denoiser, below: float) -> Denoiser:
+    """One D for the noise levels below a certain one, another for the others."""
+    return lambda x, sigma: (low if sigma < below else high)(x, sigma)
+
+
 def recorded(denoise: Denoiser, record: list[Tensor], start: int = 0) -> Denoiser:
     """Returns what is in the record, call by call from `start` on; after that it computes, and
     records each result.

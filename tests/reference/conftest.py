@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ldm.models.keymaps import Row
+from ldm.models.weights import save
 
 
 def share(ours: nn.Module, theirs: nn.Module, rows: Iterable[Row], dtype: torch.dtype) -> None:
@@ -41,3 +42,15 @@ def share(ours: nn.Module, theirs: nn.Module, rows: Iterable[Row], dtype: torch.
 @pytest.fixture(scope="session")
 def share_weights() -> Callable[[nn.Module, nn.Module, Iterable[Row], torch.dtype], None]:
     return share
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer(tiny_checkpoint, tmp_path_factory):
+    """Of a padding token's id, or None, transformers' tokenizer for the tiny models."""
+    from transformers import CLIPTokenizer
+
+    folder = tmp_path_factory.mktemp("tiny") / "diffusers"
+    save(folder, tiny_checkpoint, "diffusers")
+    return lambda pad: CLIPTokenizer.from_pretrained(
+        folder / "tokenizer", pad_token="<|endoftext|>" if pad is None else "!"
+    )

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import DDIMScheduler, StableDiffusionXLPipeline
+from small_models import both
 
-pytest.importorskip("diffusers")
+from small_families import SDXL
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +50,16 @@ def test_every_row(script, tiny_family):
 def test_medians_leave_out_the_first_run(script):
     ours, theirs = iter([100, 1, 2, 9]), iter([100, 4, 4, 5])
     assert script.by_turns(lambda: next(ours), lambda: next(theirs), 3).tolist() == [[2], [4]]
+
+
+def test_sdxl_is_asked_for_the_same(script, share_weights, tiny_tokenizer, monkeypatch):
+    monkeypatch.setattr(script, "PROMPT", "cat do")  # as long as theirs reads
+    models = both(SDXL, tiny_tokenizer, share_weights)
+    betas = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
+    ddim = {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}
+    assert script.pipeline_of(SDXL) == "StableDiffusionXLPipeline"
+    pipe = models.pipeline(StableDiffusionXLPipeline, DDIMScheduler(**betas, **ddim))
+    for name, (ours, theirs) in script.computations(models.ours, pipe, 32).items():
+        with torch.no_grad():
+            difference = (ours().float() - theirs().float()).abs().max()
+        assert difference <= (1 if name == "picture" else 1e-4), name

@@ -2,37 +2,17 @@
 
 import pytest
 import torch
+from theirs import their_text
 
 from ldm.clip.model import TextConfig, TextEncoder
 from ldm.models.families import SD1
-from ldm.models.keymaps.text import text_rows
-
-transformers = pytest.importorskip("transformers")
 
 
 def both(share_weights, config: TextConfig, dtype: torch.dtype):
     """The two models with the same random weights."""
-    projected = config.projection is not None
-    kind = transformers.CLIPTextModelWithProjection if projected else transformers.CLIPTextModel
     with torch.device("meta"):
         ours = TextEncoder(config)
-    theirs = kind(
-        transformers.CLIPTextConfig(
-            vocab_size=config.vocabulary,
-            max_position_embeddings=config.length,
-            hidden_size=config.width,
-            intermediate_size=config.mlp_width,
-            num_hidden_layers=config.layers,
-            num_attention_heads=config.heads,
-            hidden_act=config.activation,
-            bos_token_id=config.vocabulary - 2,
-            eos_token_id=config.vocabulary - 1,
-            projection_dim=config.projection or config.width,
-        )
-    )
-    names = list(text_rows(config))
-    if not hasattr(theirs, "text_model"):  # transformers 5
-        names = [row._replace(diffusers=row.diffusers[1:]) for row in names]
+    theirs, names = their_text(config)
     share_weights(ours, theirs, names, dtype)
     return ours, theirs.to(dtype)
 

@@ -17,6 +17,7 @@ from diffusers import (
     StableDiffusionUpscalePipeline,
 )
 from PIL import Image
+from theirs import their_unet
 
 from helpers import MERGES, TINY, random_picture, tiny_networks
 from ldm.clip.tokenizer import Tokenizer
@@ -26,7 +27,6 @@ from ldm.models.weights import save
 from ldm.pipeline.model import LatentDiffusion
 from ldm.request import Request
 from ldm.unet import UNet
-from reference.their_unet import their_unet
 
 SCHEDULERS = {
     "ddim": DDIMScheduler,

@@ -5,12 +5,12 @@ from functools import partial
 
 import pytest
 import torch
+from theirs import their_unet
 
 from ldm.conditioning import Conditioning
 from ldm.models.families import FAMILIES
 from ldm.models.keymaps.rows import unet_rows
 from ldm.unet import UNet, UNetConfig
-from reference.their_unet import their_unet
 
 diffusers = pytest.importorskip("diffusers")
 embedded = partial(diffusers.LatentConsistencyModelPipeline.get_guidance_scale_embedding, None)

@@ -4,26 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from theirs import their_vae
 
 from ldm.models.families import FAMILIES
 from ldm.models.keymaps.rows import vae_rows
 from ldm.vae import VAE, VAEConfig
-
-diffusers = pytest.importorskip("diffusers")
-
-
-def their_vae(config: VAEConfig):
-    return diffusers.AutoencoderKL(
-        in_channels=config.image_channels,
-        out_channels=config.image_channels,
-        latent_channels=config.latent_channels,
-        block_out_channels=config.channels,
-        layers_per_block=config.res_blocks,
-        norm_num_groups=config.groups,
-        down_block_types=["DownEncoderBlock2D"] * len(config.channels),
-        up_block_types=["UpDecoderBlock2D"] * len(config.channels),
-        scaling_factor=config.scale,
-    )
 
 
 def differences(share_weights, config, batch, size, dtype):

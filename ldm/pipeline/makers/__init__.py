@@ -20,6 +20,7 @@ from .guidance import guidance
 from .inpainting import inpainting
 from .instruction import instruction
 from .low_resolution import low_resolution
+from .sizes import sizes, sizes_and_score
 
 if TYPE_CHECKING:
     from ..job import Job
@@ -35,6 +36,8 @@ MAKERS: dict[str, Maker] = {
     "low_resolution": low_resolution,
     "instruction": instruction,
     "guidance": guidance,
+    "sizes": sizes,
+    "sizes_and_score": sizes_and_score,
 }
 
 
