@@ -41,7 +41,9 @@ def part_of(values, path):
 
 @pytest.mark.parametrize("part", ["", "text.0", "unet", "vae"])
 def test_fields_must_be_complete_and_known(part):
-    for name in part_of(SD1.to_dict(), part):
+    may_be_absent = {"conditioning", "zero_snr"}
+    may_be_absent |= {"classes", "guidance_width", "only_cross_attention", "up_depth"}
+    for name in part_of(SD1.to_dict(), part).keys() - may_be_absent:
         values = SD1.to_dict()
         del part_of(values, part)[name]
         with pytest.raises(ValueError, match=f"lacks the field '{name}'"):
@@ -75,7 +77,9 @@ def test_fields_must_be_complete_and_known(part):
         ("unet.channels", [320, "640", 1280, 1280]),
         ("unet.depth", [True, True, True, False]),
         ("unet.depth", [1, 1, 1, -1]),
-        ("unet.mid_depth", 0),
+        ("unet.mid_depth", -1),
+        ("unet.up_depth", [1, 1]),
+        ("conditioning", ["mask"]),
         ("unet.concat_channels", None),
         ("unet.vector_width", 0),
         ("unet.linear_projection", 0),
@@ -138,7 +142,7 @@ def test_a_family_is_named_or_described_in_a_file(tmp_path):
     path = tmp_path / "mine.json"
     path.write_text(json.dumps(WITH_HEAD_WIDTH.to_dict()))
     assert family_named(path) == family_named(str(path)) == WITH_HEAD_WIDTH
-    with pytest.raises(ValueError, match=r"sd9 is no family \(sd1\) and no JSON file"):
+    with pytest.raises(ValueError, match=r"sd9 is no family \(sd1, .*\) and no JSON file"):
         family_named("sd9")
     path.write_text("{}")
     with pytest.raises(ValueError, match=r"mine\.json does not describe a family: .*lacks"):
@@ -169,6 +173,7 @@ def tower(**change):
         (tower(layer=13), "layer 13 and pad None must be among"),
         (tower(pad=49408), "layer 1 and pad 49408 must be among"),
         ({"unet": replace(SD1.unet, heads=7)}, "must divide"),
+        ({"unet": replace(SD1.unet, depth=(0, 0, 0, 0), mid_depth=1, heads=7)}, "must divide"),
         ({"unet": replace(SD1.unet, heads=None, head_width=2000)}, "must divide"),
         ({"beta_start": 0.5}, "must rise"),
         ({"beta_end": 1.5}, "must rise"),

@@ -140,5 +140,4 @@ def test_sizes_that_are_left_open():
 
 def test_a_schedule_that_ends_without_signal_is_told(folder):
     edit(folder / "scheduler" / "scheduler_config.json", rescale_betas_zero_snr=True)
-    with pytest.warns(UserWarning, match=r"ask for zero_snr \(--zero_snr\)"):
-        read(folder)
+    assert read(folder).family.zero_snr

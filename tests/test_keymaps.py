@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ldm.models.families import FAMILIES as KNOWN
 from ldm.models.families import SD1, Family
 from ldm.models.family import meta_model
 from ldm.models.keymaps import ema_name, ignored, prefixes, rows, table
@@ -59,8 +60,10 @@ TWO_TOWERS = replace(
     name="two",
     text=(SD1.text[0], replace(OPENCLIP, width=1280, heads=20, projection=1280)),
     unet=replace(SD1.unet, context_width=2048, vector_width=2816, depth=(0, 2, 10, 0)),
+    conditioning=("sizes",),
 )
-FAMILIES = [SD1, ONE_OPENCLIP, TWO_TOWERS, *ODD_ONES]
+OTHERS = [family for family in KNOWN.values() if family != SD1]
+FAMILIES = [SD1, *OTHERS, ONE_OPENCLIP, TWO_TOWERS, *ODD_ONES]
 
 
 def diffusers_manifest(vae: str) -> dict[str, tuple[int, ...]]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ldm.models.family import without_unread_layers
+from ldm.models.unread import without_unread_layers
 from ldm.models.weights import read, save
 from ldm.models.weights.saving import renamed
 from tiny_families import SMALL, random_model

@@ -7,7 +7,7 @@ header of its file.
 
 import sys
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from functools import lru_cache
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -138,19 +138,6 @@ class Family:
             values = upgraded(values)
         family: Family = _build(cls, values, "family")
         return family
-
-
-def without_unread_layers(family: Family) -> Family:
-    """The same without the layers of its text encoders that nobody reads: SD 2 reads 23 of 24.
-
-    diffusers' folders lack them, and so do single files made of these. What is lost is not needed
-    for any picture; but OpenCLIP's own class, and programs that count clip_skip from the last of 24
-    layers, want it. SDXL's pooled text is read at the last layer: nothing is left out there.
-    """
-    if family.unet.vector_width is not None and family.unet.classes is None:
-        return family
-    text = (replace(one, layers=one.layers - one.layer + 1, layer=1) for one in family.text)
-    return replace(family, text=tuple(text))
 
 
 def _build(kind: Any, values: Any, where: str) -> Any:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ldm.conditioning import Conditioning
-from ldm.models.family import without_unread_layers
+from ldm.models.unread import without_unread_layers
 from ldm.models.weights import read, save
 from ldm.models.weights.saving import renamed
 from tiny_families import NUMBERS, SMALL, random_model

@@ -68,12 +68,16 @@ SMALL = UNetConfig(
         replace(SMALL, in_channels=4, concat_channels=5),
         replace(SMALL, vector_width=1, classes=9, only_cross_attention=(0,)),
         replace(SMALL, guidance_width=10),
+        replace(SMALL, mid_depth=0),
+        replace(SMALL, mid_depth=None),
+        replace(SMALL, depth=(0, 2, 3), mid_depth=0, up_depth=((0, 0), (2, 1), (3, 4))),
         replace(SMALL, channels=(32, 64, 96, 64), depth=(0, 1, 1, 0), groups=32, res_blocks=2),
         replace(SMALL, channels=(16,), depth=(1,), in_channels=4, out_channels=4, res_blocks=3),
     ],
     ids=[
         "heads by number", "by width", "linear projection", "deep", "a vector, and its own depth",
-        "concat", "classes, only cross-attention", "guidance distilled", "groups of 2", "one level",
+        "concat", "classes, only cross-attention", "guidance distilled", "a middle of one block",
+        "no middle", "another depth on the way up", "groups of 2", "one level",
     ],
 )  # fmt: skip
 def test_small_odd_sizes(share_weights, config):

@@ -33,6 +33,9 @@ def their_text(config: TextConfig):
     return theirs, names
 
 
+MID = "UNetMidBlock2DCrossAttn"
+
+
 def their_unet(config: UNetConfig):
     """Their `attention_head_dim` is the number of heads. Their vector is made of a pooled text and
     the embeddings of some numbers: here of one number, 2 wide."""
@@ -44,6 +47,7 @@ def their_unet(config: UNetConfig):
     }
     if config.classes is not None:
         vector = {"num_class_embeds": config.classes}
+    reverse = [list(level) if any(level) else 1 for level in reversed(config.up_depth)]
     return diffusers.UNet2DConditionModel(
         in_channels=config.in_channels + config.concat_channels,
         out_channels=config.out_channels,
@@ -54,7 +58,9 @@ def their_unet(config: UNetConfig):
         up_block_types=[block.replace("Down", "Up") for block in reversed(down)],
         cross_attention_dim=config.context_width,
         attention_head_dim=tuple(config.heads_at(width) for width in config.channels),
-        transformer_layers_per_block=[depth or config.mid_depth for depth in config.depth],
+        transformer_layers_per_block=[depth or config.mid_depth or 1 for depth in config.depth],
+        reverse_transformer_layers_per_block=reverse if config.up_depth else None,
+        mid_block_type={None: None, 0: "UNetMidBlock2D"}.get(config.mid_depth, MID),
         use_linear_projection=config.linear_projection,
         time_cond_proj_dim=config.guidance_width,
         only_cross_attention=[i in config.only_cross_attention for i in range(len(down))],

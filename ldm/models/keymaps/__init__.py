@@ -54,7 +54,7 @@ def components(family: Family) -> Iterator[Component]:
 
 def of_sdxl(family: Family) -> bool:
     """Whether its single files are those of Stability's generative-models, not of CompVis."""
-    return not {"sizes", "sizes_and_score"}.isdisjoint(family.conditioning)
+    return len(family.text) > 1 or "sizes_and_score" in family.conditioning
 
 
 def rows(family: Family) -> Iterator[Row]:
@@ -141,7 +141,7 @@ SCHEDULE_BUFFERS = (
 def ignored(family: Family, key_format: KeyFormat) -> list[Ignored]:
     """What official files hold besides parameters, each with the reason why it is not needed."""
     found = []
-    if key_format == "compvis":
+    if key_format == "compvis" and not of_sdxl(family):
         schedule = "noise schedule: computed anew, in float64, from the betas of the family"
         counter = "counters of the moving average: of use only to its training"
         found += [
@@ -165,6 +165,8 @@ def ignored(family: Family, key_format: KeyFormat) -> list[Ignored]:
 
 # What programs leave in their files besides, and why it is not needed.
 LEFT_OVERS = (
+    ("|".join(SCHEDULE_BUFFERS), "noise schedule: computed anew from the betas of the family"),
+    (r"model_ema\.(decay|num_updates)", "counters of the moving average: for training alone"),
     (r".*embedding_manager\..*", "embeddings in training: no part of the model"),
     (r".*(logit_scale|text_projection(\.weight)?)", "for comparing texts with pictures"),
     (r".*\.position_ids", "positions of the tokens: the numbers 0, 1, 2, …"),

@@ -169,9 +169,8 @@ def unet_rows(config: UNetConfig) -> Iterator[Row]:
 
     if config.mid_depth is not None:
         yield from res("mid.res1", "middle_block.0", "mid_block.resnets.0", skip=False)
-    if config.mid_depth:
-        mid = "mid.attn", "middle_block.1", "mid_block.attentions.0"
-        yield from transformer(*mid, config.mid_depth)
+    if mid := config.mid_depth:
+        yield from transformer("mid.attn", "middle_block.1", "mid_block.attentions.0", mid)
         yield from res("mid.res2", "middle_block.2", "mid_block.resnets.1", skip=False)
 
     number = 0

@@ -7,7 +7,7 @@ from typing import Any
 from ...clip.tokenizer import END, Tokenizer, parse_merges
 from ...runtime.text import one_line
 from ..families import FAMILIES, SD1, Family
-from ..family import without_unread_layers
+from ..unread import without_unread_layers
 from .errors import CheckpointError
 from .folder_unet import FIXED_UNET, Config, read_unet
 from .opening import OpenedCheckpoint
@@ -103,7 +103,7 @@ def _described(name: str, configs: Mapping[str, Config], merges: str | None) -> 
 
 def _numbers(unet: Config, text: Config) -> int:
     """How many numbers the U-Net is told beside the pooled text of the last text encoder."""
-    if unet.get("addition_embed_type") is None:
+    if unet.get("addition_embed_type") != "text_time":
         return 0
     beside = unet["projection_class_embeddings_input_dim"] - text["projection_dim"]
     count: int = beside // unet["addition_time_embed_dim"]

@@ -141,7 +141,6 @@ def write_unet(
     cross = [i in unet.only_cross_attention for i in levels]
     config = {
         "_class_name": "UNet2DConditionModel",
-        "_diffusers_version": "0.21.0",  # the inpainting pipelines ask for it
         **FIXED_UNET,
         "in_channels": unet.in_channels + unet.concat_channels,
         "out_channels": unet.out_channels,

@@ -54,9 +54,13 @@ def pipeline_of(family: Family) -> Pipeline:
 
 
 def conditioning_of(concat_channels: int, numbers: int) -> list[Told]:
-    """What a U-Net of a folder is told, by its channels beside the latent and by its numbers."""
-    told = {numbers: names for names, (_, numbers, *_) in PIPELINES.items() if len(names) < 2}
-    found: list[Told] = [name for name in told[numbers] if name not in CHANNELS.values()]
-    if concat_channels:
-        found.append(CHANNELS[concat_channels])
-    return found
+    """What a U-Net of a folder is told, by its channels beside the latent and by its numbers.
+    ValueError: no family is told so many."""
+    by_numbers: dict[int, list[Told]] = {0: [], 6: ["sizes"], 5: ["sizes_and_score"]}
+    if numbers not in by_numbers:
+        raise ValueError(f"its U-Net is told {numbers} numbers beside the text: SDXL's 6, or 5")
+    if concat_channels not in (0, *CHANNELS):
+        known = ", ".join(f"{count} ({name})" for count, name in CHANNELS.items())
+        raise ValueError(f"its U-Net has {concat_channels} channels beside the latent: not {known}")
+    beside = [CHANNELS[concat_channels]] if concat_channels else []
+    return by_numbers[numbers] + beside

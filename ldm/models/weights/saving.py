@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ...runtime.files import replacing
-from ..family import without_unread_layers
 from ..keymaps import KeyFormat, table
+from ..unread import without_unread_layers
 from .loading import Checkpoint
 from .write_folder import write_folder
 from .write_safetensors import write_safetensors
@@ -56,14 +56,15 @@ def renamed(checkpoint: Checkpoint, key_format: KeyFormat) -> dict[str, Tensor]:
     for i, tower in enumerate(checkpoint.text):
         networks[f"text{i + 1 if i else ''}"] = tower
     family = checkpoint.family
-    sources = table(
-        without_unread_layers(family) if key_format == "diffusers" else family, key_format
+    sources = table(family, key_format)
+    written = (
+        table(without_unread_layers(family), key_format) if key_format == "diffusers" else sources
     )
     parts: dict[str, dict[int, Tensor]] = {}
     for ours, tensor in networks.state_dict().items():
-        if ours not in sources:
-            continue
         source = sources[ours]
+        if ours not in written:
+            continue
         theirs = tensor if source.operation is None else source.operation.theirs(tensor)
         parts.setdefault(source.names[0], {})[source.part[0]] = theirs
     return {

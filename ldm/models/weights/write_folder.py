@@ -10,8 +10,9 @@ from torch import Tensor
 from ...clip.model import TextConfig
 from ...clip.tokenizer import END, START, Tokenizer
 from ...vae import VAEConfig
-from ..family import Family, without_unread_layers
+from ..family import Family
 from ..keymaps import prefixes
+from ..unread import without_unread_layers
 from .folder import FIXED, PREDICTIONS
 from .folder_unet import write_unet
 from .loading import Checkpoint
@@ -107,7 +108,8 @@ def _model_index(family: Family, pipeline: Pipeline, configs: Iterable[str]) -> 
         "tokenizer": ["transformers", "CLIPTokenizer"],
         "tokenizer_2": ["transformers", "CLIPTokenizer"],
     }
-    index: dict[str, Any] = {"_class_name": pipeline.name}
+    # The first version that knows all that the configs say; inpainting asks for one.
+    index: dict[str, Any] = {"_class_name": pipeline.name, "_diffusers_version": "0.24.0"}
     index |= {name: classes[name] for name in configs}
     if pipeline.numbers:
         index |= {name: index.get(name, [None, None]) for name in ("text_encoder", "tokenizer")}
