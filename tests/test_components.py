@@ -150,23 +150,6 @@ def test_parts_of_a_tensor_are_the_file_itself(two_towers, tmp_path):
     assert attn.k.weight.data_ptr() - attn.q.weight.data_ptr() == attn.q.weight.nbytes
 
 
-def test_networks_with_concat_are_inspected_and_not_read(tiny_checkpoint, tmp_path):
-    unet = replace(tiny_checkpoint.family.unet, concat_channels=5)
-    with torch.random.fork_rng():
-        network = UNet(unet).eval()
-    family = replace(tiny_checkpoint.family, unet=unet)
-    wide = replace(tiny_checkpoint, family=family, unet=network)
-    for path, layout in ((tmp_path / "a.safetensors", "ldm"), (tmp_path / "wide", "diffusers")):
-        save(path, wide, layout)
-        report = inspect(path)
-        assert report.match.complete
-        assert "concat conditioning" in report.problem
-        assert not report.loadable
-        assert inspect(path).kind.family.unet == unet
-        with pytest.raises(CheckpointError, match="needs concat conditioning, which this version"):
-            read(path)
-
-
 def test_a_family_can_be_given_to_inspect(tiny_compvis, tiny_family, tmp_path):
     path = tmp_path / "a.safetensors"
     save_file(tiny_compvis, path)

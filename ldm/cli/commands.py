@@ -56,6 +56,8 @@ def add_inspect(parser: Parser) -> None:
     told = "compare with this family, or JSON file"
     parser.add_argument("--family", type=family, metavar="NAME", help=told)
     parser.add_argument("--prediction", choices=("eps", "v"), help="what its U-Net predicts")
+    told = "print its family, or what its shapes tell of one, as a file for --family"
+    parser.add_argument("--family_json", action="store_true", help=told)
     parser.add_argument("--verify", action="store_true", help="compute the checksums, too")
 
 

@@ -2,6 +2,7 @@
 picture, and what a checkpoint is."""
 
 import argparse
+import json
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -70,8 +71,11 @@ def marks(options: argparse.Namespace) -> int:
 
 
 def report(options: argparse.Namespace) -> int:
-    """Print what a checkpoint is. -> 1 if it cannot be loaded"""
+    """Print what a checkpoint is, or its family as JSON. -> 1 if it cannot be loaded"""
     asked = {"family": options.family, "prediction": options.prediction}
     found = inspect(options.file, verified=options.verify, **asked)
+    if options.family_json:
+        say(json.dumps(found.family.to_dict(), indent=2))
+        return 0
     say(printable(str(found)))
     return 0 if found.loadable else 1

@@ -10,8 +10,9 @@ from ..keymaps import Source
 from .errors import CheckpointError
 from .folder_files import ADDED
 from .matching import first, match, seems
-from .opening import Kind, OpenedCheckpoint
-from .recognise import other_sizes, recognise
+from .opening import OpenedCheckpoint
+from .recognise import Kind, recognise
+from .sizes import described, nearest
 
 
 def matched(
@@ -29,10 +30,24 @@ def matched(
 
 def known_family(opened: OpenedCheckpoint, family: Family | None) -> Family:
     if family is None:
-        known, sizes = ", ".join(FAMILIES), other_sizes(opened)
-        meant = seems(opened) if sizes is None else f"; it seems to be {sizes}"
+        if (sizes := other_sizes(opened)) is not None:
+            raise CheckpointError(
+                f"{opened.path} is of no family that is known here: it is {sizes}"
+            )
+        known, meant = ", ".join(FAMILIES), seems(opened)
         raise CheckpointError(f"{opened.path} is of no family that is known here ({known}){meant}")
     return family
+
+
+def other_sizes(opened: OpenedCheckpoint) -> str | None:
+    """Which known family it is like, and what differs, if it is like one."""
+    if (family := described(opened.weights)) is None:
+        return None
+    known, differs = nearest(family)
+    return (
+        f"like {known.name}, but {first(differs)}: give its family (--family, a JSON file; "
+        "`ldm inspect --family_json` prints one to start from)"
+    )
 
 
 def wrong_merges(opened: OpenedCheckpoint, count: int, known: int) -> CheckpointError:

@@ -56,7 +56,8 @@ PARTS = (  # the names that each of the three networks goes by, in any key forma
     ("a VAE", r"^(first_stage_model|vae)\.|^(encoder|decoder)\.(down|up|conv_in|mid)"),
     (
         "a text encoder",
-        r"^(cond_stage_model|conditioner|text_encoder|text)\.|^(text_model\.)?(embeddings|encoder\.layers)\.",
+        r"^(cond_stage_model|conditioner|text_encoder|text)\."
+        r"|^(text_model\.)?(embeddings|encoder\.layers)\.",
     ),
 )
 

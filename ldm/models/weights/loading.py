@@ -18,7 +18,8 @@ from ..family import meta_model, parameter_shapes
 from ..keymaps import Source
 from .errors import CheckpointError
 from .foreign import matched, wrong_merges
-from .opening import BY_HEADER, Kind, OpenedCheckpoint, open_checkpoint, stated_family
+from .opening import OpenedCheckpoint, open_checkpoint, stated_family
+from .recognise import BY_HEADER, Kind
 from .verify import verified_meanwhile
 
 Sources = Mapping[str, tuple[str, Source]]  # parameters of ours -> see KeyMatch

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ..family import Family, parameter_shapes
-from ..keymaps import KeyFormat
 from .errors import CheckpointError
 from .guess import looks_like
 from .mapped import MappedFile, Weight, is_safetensors, read_safetensors
@@ -31,24 +30,6 @@ class OpenedCheckpoint:
     metadata: Mapping[str, str] = field(default_factory=dict)
     configs: Mapping[str, Any] = field(default_factory=dict)
     merges: str | None = None
-
-
-@dataclass(frozen=True)
-class Kind:
-    """family       None if no family of ours has such keys and shapes
-    prediction   what the U-Net predicts, and the reason why that is believed
-    undecided    whether only a call of the U-Net can tell: the family is a guess in that
-    few_steps    why it is taken for a model of few steps, and what that changes; None: it is not
-    """
-
-    key_format: KeyFormat
-    family: Family | None
-    prediction: str
-    undecided: bool = False
-    few_steps: str | None = None
-
-
-BY_HEADER = "as the header of the file says"
 
 
 def open_checkpoint(path: str | Path, alone: bool = False) -> OpenedCheckpoint:

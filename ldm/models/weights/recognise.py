@@ -1,20 +1,39 @@
 """Which key format and which family a checkpoint has, told by its keys and shapes."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import torch
 
 from ..families import FAMILIES, Family
-from ..family import parameter_shapes, without_unread_layers
+from ..family import parameter_shapes
 from ..few_steps import few_steps
 from ..keymaps import KeyFormat, prefixes, table
 from ..keymaps.rows import unet_rows
+from ..unread import without_unread_layers
 from .folder import family_of
 from .mapped import Weight
-from .opening import BY_HEADER, Kind, OpenedCheckpoint, buildable, stated_family
+from .opening import OpenedCheckpoint, buildable, stated_family
 from .prediction import told_by_file, with_prediction
+
+
+@dataclass(frozen=True)
+class Kind:
+    """family       None if no family of ours has such keys and shapes
+    prediction   what the U-Net predicts, and the reason why that is believed
+    undecided    whether only a call of the U-Net can tell: the family is a guess in that
+    few_steps    why it is taken for a model of few steps, and what that changes; None: it is not
+    """
+
+    key_format: KeyFormat
+    family: Family | None
+    prediction: str
+    undecided: bool = False
+    few_steps: str | None = None
+
+
+BY_HEADER = "as the header of the file says"
 
 
 def recognise(
@@ -109,8 +128,8 @@ def has_widths(weights: Mapping[str, Weight], family: Family, key_format: KeyFor
     prefix = prefixes(family, key_format)["unet"]
     for layer in unet_rows(unet):
         if layer.ours in widths:
-            columns = {"compvis": layer.compvis, "diffusers": layer.diffusers}
-            names = [f"{prefix}{n}.weight" for n in columns.get(key_format, (layer.ours,))]
+            columns = {"ldm": (layer.ours,), "compvis": layer.compvis, "diffusers": layer.diffusers}
+            names = [f"{prefix}{name}.weight" for name in columns[key_format]]
             found = [weights[name].shape for name in names if name in weights]
             if found and found[0] != widths[layer.ours]:
                 return False
@@ -130,30 +149,6 @@ def fits(weights: Mapping[str, Weight], family: Family, key_format: KeyFormat) -
             name in weights and weights[name].shape == expected[ours] for name in source.names
         )
     return found >= 0.9 * len(expected)
-
-
-def other_sizes(opened: OpenedCheckpoint) -> str | None:
-    """Of what family it has all names, in other shapes, and the first of these."""
-    key_format = key_format_of(opened)
-    for family in FAMILIES.values():
-        sources, expected = table(family, key_format), shapes(family, key_format)
-        found = {
-            ours: name
-            for ours, source in sources.items()
-            for name in source.names
-            if name in opened.weights
-        }
-        wrong = [
-            f"{name} is {opened.weights[name].shape}, not {expected[ours]}"
-            for ours, name in found.items()
-            if opened.weights[name].shape != expected[ours]
-        ]
-        if wrong and len(found) == len(sources):
-            return (
-                f"a model with the names of {family.name} in other sizes ({len(wrong)} of "
-                f"{len(found)}: {wrong[0]}): give its family (--family, a JSON file)"
-            )
-    return None
 
 
 @lru_cache(maxsize=16)

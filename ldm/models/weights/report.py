@@ -10,11 +10,13 @@ from ...clip.vocabulary import words
 from ...runtime.text import one_line
 from ..families import Family, as_family
 from .errors import CheckpointError, gigabytes
+from .foreign import other_sizes
 from .guess import guess_type
 from .loading import merges_of
 from .matching import KeyMatch, first, match
-from .opening import Kind, OpenedCheckpoint, open_checkpoint
-from .recognise import other_sizes, recognise
+from .opening import OpenedCheckpoint, open_checkpoint
+from .recognise import Kind, recognise
+from .sizes import described
 from .verify import Verified, verify
 
 LAYOUTS = {"ldm": "own names", "compvis": "CompVis's names", "diffusers": "diffusers' names"}
@@ -45,6 +47,14 @@ class Report:
     def loadable(self) -> bool:
         whole = self.match is not None and self.match.complete and self.problem is None
         return whole and not (self.verified and self.verified.damaged)
+
+    @property
+    def family(self) -> Family:
+        """The family, or what the shapes tell of one. ValueError: they tell none."""
+        found = self.kind.family or described(self.opened.weights)
+        if found is None:
+            raise ValueError(f"{self.opened.path} is like no family that is known here")
+        return found
 
     @property
     def dtypes(self) -> dict[str, int]:

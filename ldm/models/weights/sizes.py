@@ -4,10 +4,10 @@ No shape tells the number of heads, the groups of the norms, the noise of the tr
 model is best used: these are those of the known family that is nearest.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from itertools import count
+from math import gcd
 from typing import Any
 
 from ...clip.model import TextConfig
@@ -16,26 +16,18 @@ from ...vae import VAEConfig
 from ..families import FAMILIES, Family
 from .mapped import Weight
 
-Shapes = Mapping[str, tuple[int, ...]]
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
 
 
 def described(weights: Mapping[str, Weight]) -> Family | None:
     """A family with the sizes of a file that has CompVis's names; None: it is too far from one."""
-    shapes = {name: weight.shape for name, weight in weights.items()}
-    best = None
-    for known in FAMILIES.values():
-        try:
-            found = _described(shapes, known)
-        except (KeyError, IndexError, ValueError, ZeroDivisionError):
-            continue
-        if best is None or len(differences(found, known)) < len(differences(*best)):
-            best = found, known
-    return None if best is None else best[0]
+    names = Names(weights)
+    found = [family for known in FAMILIES.values() if (family := names.family(known)) is not None]
+    return min(found, key=lambda family: len(nearest(family)[1]), default=None)
 
 
 def nearest(family: Family) -> tuple[Family, list[str]]:
-    """The known family that has most in common with one, and what differs: one field a line."""
+    """The known family that has most in common with one, and what differs, in words."""
     known = min(FAMILIES.values(), key=lambda entry: len(differences(family, entry)))
     return known, differences(family, known)
 
@@ -49,113 +41,133 @@ def differences(family: Family, known: Family) -> list[str]:
     ]
 
 
-def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
+def _flat(values: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of mappings within mappings, under names like unet.channels and text.0.width."""
     found: dict[str, Any] = {}
     for name, value in values.items():
-        if name == "text":
-            value = dict(enumerate(value))
-        found |= (
-            _flat(value, f"{prefix}{name}.")
-            if isinstance(value, dict)
-            else {prefix + str(name): value}
-        )
+        inner = dict(enumerate(value)) if name == "text" else value
+        here = {prefix + str(name): inner}
+        found |= _flat(inner, f"{prefix}{name}.") if isinstance(inner, dict) else here
     return found
 
 
-def _described(shapes: Shapes, known: Family) -> Family:
-    vae = _vae(shapes, known.vae)
-    text = tuple(_text(shapes, root, known) for root in _roots(shapes))
-    unet = _unet(shapes, known.unet)
-    return replace(known, name="mine", text=text, unet=unet, vae=vae)
+class Names:
+    """The shapes of a file by their names, and how often what is numbered in these is there."""
 
+    def __init__(self, weights: Mapping[str, Weight]) -> None:
+        self.shapes = {name: weight.shape for name, weight in weights.items()}
+        self.numbered: dict[str, set[str]] = {}
+        for name in self.shapes:
+            parts = name.split(".")
+            for i, part in enumerate(parts[:-1]):
+                if part.isdigit():
+                    self.numbered.setdefault(".".join(parts[:i]), set()).add(part)
 
-def _counted(shapes: Shapes, pattern: str) -> int:
-    """How many there are of what is numbered: {} stands for the number."""
-    head, tail = pattern.split("{}")
-    numbers = (re.match(rf"{re.escape(head)}(\d+){re.escape(tail)}", name) for name in shapes)
-    return len({found[1] for found in numbers if found is not None})
+    def __contains__(self, name: str) -> bool:
+        return name in self.shapes
 
+    def width(self, name: str) -> int:
+        return self.shapes[name][0]
 
-def _unet(shapes: Shapes, known: UNetConfig) -> UNetConfig:
-    channels, blocks, depth = [], 0, []
-    for i in count(1):
-        block = f"{UNET}input_blocks.{i}."
-        if f"{block}0.op.weight" in shapes:
-            continue
-        if f"{block}0.out_layers.3.weight" not in shapes:
-            break
-        first = i == 1 or f"{UNET}input_blocks.{i - 1}.0.op.weight" in shapes
-        if first:
-            channels.append(shapes[f"{block}0.out_layers.3.weight"][0])
-            depth.append(_counted(shapes, f"{block}1.transformer_blocks.{{}}."))
-        blocks += 1
-    per_level, cross = blocks // len(channels), [level for level, deep in enumerate(depth) if deep]
-    inside = f"{UNET}input_blocks.{1 + cross[0] * (per_level + 1)}.1."
-    up = [
-        _counted(shapes, f"{UNET}output_blocks.{i}.1.transformer_blocks.{{}}.")
-        for i in range(len(channels) * (per_level + 1))
-    ]
-    levels = tuple(tuple(up[i : i + per_level + 1]) for i in range(0, len(up), per_level + 1))[::-1]
-    middle = _counted(shapes, f"{UNET}middle_block.1.transformer_blocks.{{}}.")
-    stem, out = shapes[f"{UNET}input_blocks.0.0.weight"], shapes[f"{UNET}out.2.weight"][0]
-    vector = shapes.get(f"{UNET}label_emb.0.0.weight")
-    classes = shapes.get(f"{UNET}label_emb.weight")
-    guidance = shapes.get(f"{UNET}time_embed.cond_proj.weight")
-    return replace(
-        known,
-        in_channels=out,
-        out_channels=out,
-        concat_channels=stem[1] - out,
-        channels=tuple(channels),
-        res_blocks=per_level,
-        depth=tuple(depth),
-        mid_depth=middle if f"{UNET}middle_block.0.in_layers.2.weight" in shapes else None,
-        context_width=shapes[f"{inside}transformer_blocks.0.attn2.to_k.weight"][1],
-        vector_width=vector[1] if vector else 1 if classes else None,
-        linear_projection=len(shapes[f"{inside}proj_in.weight"]) == 2,
-        classes=classes[0] if classes else None,
-        guidance_width=guidance[1] if guidance else None,
-        up_depth=() if levels == tuple((deep,) * (per_level + 1) for deep in depth) else levels,
-    )
+    def count(self, name: str) -> int:
+        """How many there are of name.0, name.1, …"""
+        return len(self.numbered.get(name, ()))
 
+    def family(self, known: Family) -> Family | None:
+        """The known family in the sizes of the file; None: they do not go together."""
+        roots = [f"cond_stage_model.{kind}." for kind in ("transformer", "model")]
+        roots += [f"conditioner.embedders.{i}.{roots[k][17:]}" for i in range(2) for k in range(2)]
+        there = [root for root in roots if any(name.startswith(root) for name in self.shapes)]
+        try:
+            text = tuple(
+                self.text(root, like) for root, like in zip(there, known.text, strict=True)
+            )
+            unet, vae = self.unet(known.unet), self.vae(known.vae)
+            return replace(known, name="mine", text=text, unet=unet, vae=vae)
+        except (KeyError, IndexError, ValueError, ZeroDivisionError):
+            return None
 
-def _vae(shapes: Shapes, known: VAEConfig) -> VAEConfig:
-    encoder = f"{VAE}encoder.down."
-    widths = tuple(
-        shapes[f"{encoder}{i}.block.0.conv1.weight"][0]
-        for i in range(_counted(shapes, f"{encoder}{{}}."))
-    )
-    return replace(
-        known,
-        image_channels=shapes[f"{VAE}encoder.conv_in.weight"][1],
-        latent_channels=shapes[f"{VAE}post_quant_conv.weight"][0],
-        channels=widths,
-        res_blocks=_counted(shapes, f"{encoder}0.block.{{}}."),
-    )
+    def down(self) -> tuple[list[int], list[int], int]:
+        """Of the U-Net's way down: width and depth of each level, and how many blocks each has."""
+        channels, depth, blocks = [], [], 0
+        for i in count(1):
+            block = f"{UNET}input_blocks.{i}"
+            if f"{block}.0.op.weight" in self:
+                continue
+            if f"{block}.0.out_layers.3.weight" not in self:
+                break
+            if i == 1 or f"{UNET}input_blocks.{i - 1}.0.op.weight" in self:
+                channels.append(self.width(f"{block}.0.out_layers.3.weight"))
+                depth.append(self.count(f"{block}.1.transformer_blocks"))
+            blocks += 1
+        return channels, depth, blocks // len(channels)
 
+    def up(self, levels: int, blocks: int) -> tuple[tuple[int, ...], ...]:
+        """Of its way up: the depth of each block of each level, finest first."""
+        places = [range(i * blocks, (i + 1) * blocks) for i in reversed(range(levels))]
+        name = f"{UNET}output_blocks.{{}}.1.transformer_blocks"
+        return tuple(tuple(self.count(name.format(i)) for i in place) for place in places)
 
-def _roots(shapes: Shapes) -> list[str]:
-    """What the names of each text encoder begin with."""
-    pattern = r"(cond_stage_model|conditioner\.embedders\.\d+)\.(transformer|model)\."
-    found = (re.match(pattern, name) for name in shapes)
-    return sorted({match[0] for match in found if match is not None})
+    def unet(self, known: UNetConfig) -> UNetConfig:
+        channels, depth, each = self.down()
+        up = self.up(len(channels), each + 1)
+        first = next(level for level, deep in enumerate([*depth, 1]) if deep)
+        inside = f"{UNET}input_blocks.{1 + first * (each + 1)}.1"
+        middle = f"{UNET}middle_block."
+        mid_depth = self.count(f"{middle}1.transformer_blocks")
+        out, classes = self.width(f"{UNET}out.2.weight"), self.shapes.get(f"{UNET}label_emb.weight")
+        vector = self.shapes.get(f"{UNET}label_emb.0.0.weight")
+        guidance = self.shapes.get(f"{UNET}time_embed.cond_proj.weight")
+        return replace(
+            known,
+            in_channels=out,
+            out_channels=out,
+            concat_channels=self.shapes[f"{UNET}input_blocks.0.0.weight"][1] - out,
+            channels=tuple(channels),
+            res_blocks=each,
+            groups=gcd(known.groups, *channels),
+            depth=tuple(depth),
+            mid_depth=mid_depth if f"{middle}0.in_layers.2.weight" in self else None,
+            context_width=self.shapes[f"{inside}.transformer_blocks.0.attn2.to_k.weight"][1],
+            vector_width=vector[1] if vector else 1 if classes else None,
+            heads=known.heads and gcd(known.heads, *channels),
+            head_width=known.head_width and gcd(known.head_width, *channels),
+            linear_projection=len(self.shapes[f"{inside}.proj_in.weight"]) == 2,
+            classes=classes[0] if classes else None,
+            guidance_width=guidance[1] if guidance else None,
+            up_depth=() if up == tuple((deep,) * (each + 1) for deep in depth) else up,
+        )
 
+    def vae(self, known: VAEConfig) -> VAEConfig:
+        down = f"{VAE}encoder.down"
+        levels = range(self.count(down))
+        channels = tuple(self.width(f"{down}.{i}.block.0.conv1.weight") for i in levels)
+        return replace(
+            known,
+            image_channels=self.shapes[f"{VAE}encoder.conv_in.weight"][1],
+            latent_channels=self.width(f"{VAE}post_quant_conv.weight"),
+            channels=channels,
+            res_blocks=self.count(f"{down}.0.block"),
+            groups=gcd(known.groups, *channels),
+        )
 
-def _text(shapes: Shapes, root: str, known: Family) -> TextConfig:
-    fused = root.endswith(".model.")
-    like = next(t for t in known.text if (t.activation == "gelu") == fused)
-    inner = root if fused else f"{root}text_model."
-    layers = "transformer.resblocks.{}." if fused else "encoder.layers.{}."
-    token = "token_embedding.weight" if fused else "embeddings.token_embedding.weight"
-    position = "positional_embedding" if fused else "embeddings.position_embedding.weight"
-    up = "mlp.c_fc.weight" if fused else "mlp.fc1.weight"
-    vocabulary, width = shapes[inner + token]
-    return replace(
-        like,
-        vocabulary=vocabulary,
-        length=shapes[inner + position][0],
-        width=width,
-        layers=_counted(shapes, inner + layers),
-        mlp_width=shapes[inner + layers.format(0) + up][0],
-        projection=like.projection and shapes[f"{root}text_projection"][1],
-    )
+    def text(self, root: str, known: TextConfig) -> TextConfig:
+        fused = root.endswith(".model.")  # OpenCLIP's names, see keymaps.text
+        inner = root if fused else f"{root}text_model."
+        layers = f"{inner}transformer.resblocks" if fused else f"{inner}encoder.layers"
+        token = "token_embedding.weight" if fused else "embeddings.token_embedding.weight"
+        position = "positional_embedding" if fused else "embeddings.position_embedding.weight"
+        up = "mlp.c_fc.weight" if fused else "mlp.fc1.weight"
+        if fused != (known.activation == "gelu"):
+            raise ValueError("the names of another text encoder")
+        vocabulary, width = self.shapes[inner + token]
+        return replace(
+            known,
+            vocabulary=vocabulary,
+            length=self.width(inner + position),
+            width=width,
+            layers=self.count(layers),
+            heads=gcd(known.heads, width),
+            mlp_width=self.width(f"{layers}.0.{up}"),
+            projection=known.projection and self.shapes[f"{root}text_projection"][1],
+        )
