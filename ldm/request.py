@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from .runtime.checks import check_fields, kinds, known
 from .runtime.options import documented, option
-from .runtime.renamed import with_new_names
+from .runtime.renamed import json_object, with_new_names
 
 T = TypeVar("T")
 SIDE, MARGIN, SIGMA = (1, 2**15), (0, 2**15), (0, 10**4)  # bounds: pixels, pixels, noise levels
@@ -248,13 +248,7 @@ class Request:
     @classmethod
     def from_json(cls, text: str) -> Request:
         """The inverse of `to_json`; absent fields take their defaults, unknown ones are wrong."""
-        try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"a request must be JSON: {error}") from None
-        if not isinstance(values, dict):
-            raise ValueError("a request must be a JSON object with fields of a Request")
-        return cls.of(**values)
+        return cls.of(**json_object(text, "a request"))
 
     @classmethod
     def of(cls, **options: Any) -> Request:

@@ -20,18 +20,13 @@ from ..conditioning import Conditioning
 from ..prompts.conditioner import PromptBatch, batch_by_shape, branches
 from ..prompts.schedule import Reads
 from ..runtime.finite import broken
-from ..samplers import Denoiser, ModelDenoiser, Network
-from ..samplers.combinations import (
-    composable_guidance,
-    guidance_interval,
-    guidance_rescale,
-    picture_and_text_guidance,
-)
-from ..samplers.guidance import Combine, Guided, cfg, unguided
+from ..samplers import Denoiser, ModelDenoiser
+from ..samplers.guidance import Guided, cfg, unguided
 from ..samplers.wrappers import recorded, switched
 from .changing import changing, side_by_side
+from .combined import combined
 from .makers import Complete, completed
-from .regions import around, by_tiles, within_regions
+from .regions import network_of, within_regions
 
 if TYPE_CHECKING:
     from .job import Job
@@ -94,21 +89,13 @@ def denoiser(
     return within_regions(denoise, model, job, clean)
 
 
-def network_of(model: LatentDiffusion, job: Job) -> Network:
-    """The U-Net; around its edges, where the pictures are to join themselves; in tiles, where it is
-    told channels beside the latent."""
-    request = job.request
-    network = model.unet if request.seamless is None else around(model.unet, request.seamless)
-    if request.tile is not None and model.unet.config.concat_channels:
-        network = by_tiles(network, request.tile // model.vae.factor)
-    return network
-
-
 def guided(
     model: LatentDiffusion, job: Job, part: Pass, told: Complete | None, clock: Clock
 ) -> Denoiser:
     """The network guided by the prompts, or by the conditioning that is given instead."""
-    core = ModelDenoiser(network_of(model, job), job.noise_schedule, model.family.prediction)
+    bare = job.request.seamless is None and job.request.tile is None
+    network = model.unet if bare else network_of(model, job)
+    core = ModelDenoiser(network, job.noise_schedule, model.family.prediction)
     if job.given.conditioning:
         ready = job.given.conditioning
         rows = [given.rows(job.request.total, model.dtype) for given in ready]
@@ -156,27 +143,10 @@ def prompted(
 
 
 def guidance(core: ModelDenoiser, job: Job, rows: list[Conditioning], weights: Tensor) -> Denoiser:
-    """The branches combined as the request says: guided at its scale, rescaled, in its interval."""
-    scale, request = job.guidance_scale, job.request
+    """The branches combined as the request says. weights: of the positives, see `branches`."""
+    request = job.request
     if len(rows) == 1:
         return Guided(core, rows, unguided)
-    single = len(rows) == 2
-    combine = cfg(scale) if single else combination(job, weights)
-    if not job.guided:
-        return Guided(core, rows, combine)
-    plain = unguided if single or job.picture_guided else composable_guidance(weights, 1.0)
-    if request.guidance_rescale:
-        combine = guidance_rescale(combine, plain, request.guidance_rescale)
-    denoise = Guided(core, rows, combine)
-    if request.guidance_interval is None:
-        return denoise
-    without = Guided(core, rows if plain is not unguided else rows[-1:], plain)
-    return guidance_interval(denoise, without, *request.guidance_interval)
-
-
-def combination(job: Job, weights: Tensor) -> Combine:
-    """Of more than two branches: of a picture beside the prompt, or of several prompts."""
-    image_scale = job.request.image_guidance_scale
-    if image_scale is not None and job.picture_guided:
-        return picture_and_text_guidance(job.guidance_scale, image_scale)
-    return composable_guidance(weights, job.guidance_scale)
+    if len(rows) > 2 or request.guidance_rescale or request.guidance_interval is not None:
+        return combined(core, job, rows, weights)
+    return Guided(core, rows, cfg(job.guidance_scale))

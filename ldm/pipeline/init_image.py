@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,12 +98,21 @@ class InitImage:
 
 
 def opened(
-    request: Request, family_size: int, multiple: int, image: Picture, mask: Picture | None
-) -> InitImage:
-    """What the request starts from: the pictures given, or those in the files that are named."""
+    request: Request, family: Family, multiple: int, image: Picture | None, mask: Picture | None
+) -> tuple[Request, InitImage]:
+    """What the request starts from: the pictures given, or those in the files that are named; and
+    the request, told how much larger it is to become where that was left to the model (0)."""
+    if image is None:
+        raise ValueError("give the picture that is to be inpainted, coloured or enlarged")
+    if "low_resolution" in family.conditioning:
+        from .makers.low_resolution import small_picture  # which makes an InitImage
+
+        return request, small_picture(request, family.vae.factor, image)
+    if request.upscale == 0:
+        request = replace(request, upscale=2.0)
     picture = open_image(image) if isinstance(image, str | Path) else image
     hole = open_image(mask, to_mask) if isinstance(mask, str | Path) else mask
-    return prepare(request, family_size, multiple, picture, hole)
+    return request, prepare(request, family.size, multiple, picture, hole)
 
 
 def started(

@@ -24,7 +24,6 @@ from ..request import Request
 from ..samplers import SAMPLERS, Noise, NoiseSchedule
 from .given import Given
 from .init_image import InitImage, opened, started
-from .makers.low_resolution import small_picture
 from .passes import Pass, automatic_schedule, check, named_as_here, passes
 from .told import OPTIONS, check_told, from_noise, opened_depth
 
@@ -146,29 +145,15 @@ def resolve(
     """The job that a request is for a family of models; ValueError says what is wrong with it.
     image, mask, depth: instead of the files that the request names."""
     request = with_texts(with_defaults(request, family))
-    if family.distilled and any(request.negatives):
-        what = "this model was distilled from guidance without a negative prompt"
-        warnings.warn(f"{what}: the negative prompt is not read", stacklevel=2)
     image = request.image if image is None else image
     mask = request.mask if mask is None else mask
-    init, width, height = None, family.size, family.size
     depth = request.depth if depth is None else depth
+    init, width, height = None, family.size, family.size
     asked = any(getattr(request, name) is not None for name in OPTIONS)
-    if family.conditioning or depth is not None or asked:
+    if family.told or asked or depth is not None:
         request = check_told(request, family, image is not None, depth is not None)
-    if request.upscale == 0:
-        request = replace(request, upscale=2.0)
-    if image is not None and "low_resolution" in family.conditioning:
-        init = small_picture(request, family.vae.factor, image)
-    elif image is not None:
-        init = opened(request, family.size, multiple(family), image, mask)
-    elif (
-        mask is not None
-        or request.inpaint_only_masked
-        or request.colourise
-        or request.upscale is not None
-    ):
-        raise ValueError("give the picture that is to be inpainted, coloured or enlarged")
+    if image is not None or mask is not None or of_picture(request):
+        request, init = opened(request, family, multiple(family), image, mask)
     if init is not None or (given is not None and given.latents is not None):
         request, width, height = started(request, family, init, given)
     elif request.strength is not None:
@@ -242,6 +227,11 @@ def with_texts(request: Request) -> Request:
         for what in networks_in(request.prompts, str(request.prompt_syntax)):
             warnings.warn(what, stacklevel=3)
     return request
+
+
+def of_picture(request: Request) -> bool:
+    """Whether something is asked for that only a picture can have."""
+    return request.inpaint_only_masked or request.colourise or request.upscale is not None
 
 
 def multiple(family: Family) -> int:

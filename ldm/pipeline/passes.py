@@ -4,6 +4,7 @@ before there is a model."""
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ..compat.names import renamed
@@ -11,11 +12,10 @@ from ..compat.profiles import PROFILES, Profile
 from ..request import Request
 from ..runtime.checks import known
 from ..samplers import SAMPLERS, SCHEDULES, NoiseSchedule, Sampler
-from ..samplers.few_steps import lcm
 from ..samplers.schedule import levels
 from .caveats import tell_low_start
 from .hires import second_pass
-from .strength import ending_at, first_level, noised_level, total_steps
+from .strength import ending_at, from_picture
 
 SAMPLER_OPTIONS = ("eta", "s_churn", "s_tmin", "s_tmax", "s_noise")  # fields that samplers take
 
@@ -116,13 +116,9 @@ def passes(
             sigmas = tuple(all_levels(*chosen, steps))
             noised = sigmas[0]
         else:
-            total = total_steps(profile, steps, strength, full, len(schedule))
-            if distilled and request.schedule == "lcm" and strength:
-                whole, first = lcm(schedule, steps, strength), 0  # all steps within the strength
-            else:
-                whole = all_levels(*chosen, total)
-                first = first_level(profile, sampler, steps, strength, full, len(whole) - 1)
-            sigmas, noised = tuple(whole[first:]), noised_level(profile, sampler, whole, first)
+            within = distilled and request.schedule == "lcm" and strength > 0
+            asked = steps, strength, full
+            sigmas, noised = from_picture(*chosen[:3], *asked, within, partial(all_levels, *chosen))
         if profile.program in sampler.ends_at_sigma_min:
             sigmas = ending_at(schedule.sigma_min, sigmas)
         calls = steps * sampler.calls_per_step

@@ -54,6 +54,16 @@ def latent_mask(mask: Tensor, clean: Tensor) -> Tensor:
     return F.adaptive_max_pool2d(mask.to(clean), clean.shape[-2:])
 
 
+def network_of(model: LatentDiffusion, job: Job) -> Network:
+    """The U-Net; around its edges, where the pictures are to join themselves; in tiles, where it is
+    told channels beside the latent."""
+    request = job.request
+    network = model.unet if request.seamless is None else around(model.unet, request.seamless)
+    if request.tile is not None and model.unet.config.concat_channels:
+        network = by_tiles(network, request.tile // model.vae.factor)
+    return network
+
+
 def around(unet: UNet, axes: str) -> Network:
     """The U-Net with maps that join themselves along the axes."""
 

@@ -4,10 +4,33 @@ Of n steps the last round(n * strength) run; with full_steps n run, the last of 
 Other programs have other rules, see `Profile`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 from ..compat.profiles import Profile
-from ..samplers import Sampler
+from ..samplers import NoiseSchedule, Sampler
+from ..samplers.few_steps import lcm
+
+
+def from_picture(
+    profile: Profile,
+    schedule: NoiseSchedule,
+    sampler: Sampler,
+    steps: int,
+    strength: float,
+    full: bool,
+    within: bool,
+    levels: Callable[[int], list[float]],
+) -> tuple[tuple[float, ...], float]:
+    """The sigmas to walk, and the level of the picture's noise. levels: all of so many steps;
+    within: all steps lie within the strength, as of a distilled model with the schedule `lcm`."""
+    total = total_steps(profile, steps, strength, full, len(schedule))
+    if within:
+        whole, first = lcm(schedule, steps, strength), 0
+    else:
+        whole = levels(total)
+        first = first_level(profile, sampler, steps, strength, full, len(whole) - 1)
+    above = noises_above(profile, sampler)
+    return tuple(whole[first:]), whole[max(first - 1, 0)] if above else whole[first]
 
 
 def total_steps(profile: Profile, steps: int, strength: float, full: bool, most: int) -> int:
@@ -35,11 +58,6 @@ def first_level(
 def noises_above(profile: Profile, sampler: Sampler) -> bool:
     """Whether `noise_one_above` holds, which it does for the samplers that the program has."""
     return profile.noise_one_above and profile.program in sampler.ends_at_sigma_min
-
-
-def noised_level(profile: Profile, sampler: Sampler, whole: Sequence[float], first: int) -> float:
-    """The level of a picture's noise."""
-    return whole[max(first - 1, 0)] if noises_above(profile, sampler) else whole[first]
 
 
 def ending_at(lowest: float, sigmas: tuple[float, ...]) -> tuple[float, ...]:

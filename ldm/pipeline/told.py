@@ -66,6 +66,9 @@ def check_options(given: list[str], family: Family) -> None:
 def check_told(request: Request, family: Family, has_image: bool, has_depth: bool) -> Request:
     """The request with the defaults of what these models alone are told; ValueError if they lack
     what they need, or are to do what they cannot."""
+    if family.distilled and any(request.negatives):
+        what = "this model was distilled from guidance without a negative prompt"
+        warnings.warn(f"{what}: the negative prompt is not read", stacklevel=3)
     check_options([*options_of_told(request), *(["depth"] if has_depth else [])], family)
     for kind in family.conditioning:
         enough = has_image or kind not in NEEDS or (kind == "depth" and has_depth)

@@ -1,5 +1,6 @@
-"""Names that options of a request had in version 0.1, in whose pictures they stand."""
+"""Requests as pictures hold them: JSON, and names that options had in version 0.1."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,17 @@ RENAMED = {
     "padding": "masked_padding", "variation": "subseed_strength", "variation_seed": "subseed",
 }
 # fmt: on
+
+
+def json_object(text: str, what: str) -> dict[str, Any]:
+    """The fields in a JSON object. ValueError: the text is none."""
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{what} must be JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{what} must be a JSON object with its fields")
+    return values
 
 
 def with_new_names(options: Mapping[str, Any]) -> dict[str, Any]:
