@@ -99,8 +99,7 @@ class Request:
         "folder of word lists: NAME.txt for __NAME__ in a prompt", "--wildcards", left_open="none")
     # from a picture
     image: str | None = option(None,
-        "the picture file to start from", "--init-img", "--image", from_image=True,
-        left_open="none")
+        "the picture to start from", "--init-img", "--image", from_image=True, left_open="none")
     strength: float | None = option(None,
         "how far to leave the picture", "--strength", bounds=(0, 1), from_image=True,
         left_open="the model's; 1 with a mask")
@@ -140,19 +139,16 @@ class Request:
     depth: str | None = option(None,
         "a depth picture, white near; or .npy", "--depth", from_image=True, left_open="estimated")
     depth_model: str | None = option(None,
-        "what estimates depth: see AutoModelForDepthEstimation", "--depth_model", from_image=True,
-        left_open="Intel/dpt-hybrid-midas")
+        "what estimates it", "--depth_model", from_image=True, left_open="Intel/dpt-hybrid-midas")
     left: int = option(0, "pixels to add on the left", "--left", bounds=MARGIN, from_image=True)
     right: int = option(0, "pixels to add on the right", "--right", bounds=MARGIN, from_image=True)
     top: int = option(0, "pixels to add at the top", "--top", bounds=MARGIN, from_image=True)
-    bottom: int = option(0,
-        "pixels to add at the bottom", "--bottom", bounds=MARGIN, from_image=True)
+    bottom: int = option(0, "pixels to add below", "--bottom", bounds=MARGIN, from_image=True)
     # more passes, larger pictures
     hires: float | None = option(None,
         "then enlarge by this factor and draw on", "--hires", bounds=(1, 16))
     hires_steps: int | None = option(None,
-        "steps of the second pass", "--hires_steps", bounds=(1, 1000),
-        left_open="those of the first")
+        "steps of the second pass", "--hires_steps", bounds=(1, 1000), left_open="the first's")
     hires_strength: float | None = option(None,
         "strength of the second pass", "--hires_strength", bounds=(0, 1), left_open="the model's")
     hires_upscaler: str = option("latent",

@@ -111,16 +111,9 @@ def passes(
         resize_from: tuple[int, int] | None = None,
         earlier: int = 0,
     ) -> Pass:
-        chosen = profile, schedule, sampler, str(request.schedule)
-        if strength is None:
-            sigmas = tuple(all_levels(*chosen, steps))
-            noised = sigmas[0]
-        else:
-            within = distilled and request.schedule == "lcm" and strength > 0
-            asked = steps, strength, full
-            sigmas, noised = from_picture(*chosen[:3], *asked, within, partial(all_levels, *chosen))
-        if profile.program in sampler.ends_at_sigma_min:
-            sigmas = ending_at(schedule.sigma_min, sigmas)
+        sigmas, noised = walk(
+            profile, schedule, sampler, str(request.schedule), steps, strength, full, distilled
+        )
         calls = steps * sampler.calls_per_step
         changes = calls if profile.calls_count else len(sigmas) - 1
         return Pass(sampler, options, sigmas, noised, steps, *size, resize_from, changes, earlier)
@@ -137,6 +130,30 @@ def passes(
     steps, larger = second_pass(request, profile, size, factor)
     full = full or profile.full_steps or profile.full_steps_hires
     return first, part(steps, request.hires_strength, full, larger, earlier=first.changes)
+
+
+def walk(
+    profile: Profile,
+    schedule: NoiseSchedule,
+    sampler: Sampler,
+    name: str,
+    steps: int,
+    strength: float | None,
+    full: bool,
+    distilled: bool,
+) -> tuple[tuple[float, ...], float]:
+    """The sigmas of a pass, and the level of a picture's noise. name: of the list of levels."""
+    every = partial(all_levels, profile, schedule, sampler, name)
+    if strength is None:
+        sigmas = tuple(every(steps))
+        noised = sigmas[0]
+    else:
+        within = distilled and name == "lcm" and strength > 0
+        asked = steps, strength, full, within
+        sigmas, noised = from_picture(profile, schedule, sampler, *asked, every)
+    if profile.program in sampler.ends_at_sigma_min:
+        sigmas = ending_at(schedule.sigma_min, sigmas)
+    return sigmas, noised
 
 
 def options_for(sampler: Sampler, request: Request, schedule: NoiseSchedule) -> dict[str, Any]:
