@@ -120,7 +120,7 @@ def test_merges_of_clip_are_none():
         ),
         (
             "scheduler/scheduler_config.json",
-            {"prediction_type": "sample"},
+            {"prediction_type": "flow_prediction"},
             "family.prediction cannot be None",
         ),
         (

@@ -92,8 +92,8 @@ def test_families_of_two_kinds():
     assert with_prediction(SD2, "eps") == SD2
     assert with_prediction(SDXL, "v_prediction") == families.SDXL_V
     assert with_prediction(families.SD1, "v") == replace(families.SD1, prediction="v")
-    with pytest.raises(ValueError, match="eps or v, not 'x0'"):
-        with_prediction(SD2, "x0")
+    with pytest.raises(ValueError, match="eps, v or x0, not 'x1'"):
+        with_prediction(SD2, "x1")
 
 
 def test_what_is_asked_for_is_believed_before_a_header(tiny_file):
@@ -101,7 +101,7 @@ def test_what_is_asked_for_is_believed_before_a_header(tiny_file):
     found = read(tiny_file, prediction="v")
     assert (found.family.prediction, found.prediction) == ("v", "v, as asked for")
     assert torch.equal(found.unet.stem.weight, read(tiny_file).unet.stem.weight)
-    with pytest.raises(ValueError, match="eps or v, not 'both'"):
+    with pytest.raises(ValueError, match="eps, v or x0, not 'both'"):
         read(tiny_file, prediction="both")
 
 

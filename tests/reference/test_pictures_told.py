@@ -137,8 +137,10 @@ def ours(model, image=None, mask=None, negative=None, scale=3.0, depth=None, **o
 
 
 def assert_equal(got, expected):
+    """1e-5 of the latents' size, which random weights and a guidance of 7.5 make greater than 1."""
     assert expected.std() > 0.1
-    torch.testing.assert_close(got, expected, rtol=0, atol=1e-4)
+    bound = 1e-5 * max(1.0, expected.abs().max().item())
+    torch.testing.assert_close(got, expected, rtol=0, atol=bound)
 
 
 @pytest.mark.parametrize("negative", ["do", None])

@@ -137,8 +137,9 @@ def _scheduler_config(family: Family, kind: str) -> dict[str, Any]:
         "num_train_timesteps": family.train_steps,
         "prediction_type": prediction[family.prediction],
         "steps_offset": 1,
-        "timestep_spacing": "leading",
     }
+    if kind == "EulerDiscreteScheduler":  # as in SDXL's folders; for DDIM it need not be said
+        config["timestep_spacing"] = "leading"
     if kind in ("DDIMScheduler", "DDPMScheduler"):
         config["clip_sample"] = False
     if kind == "DDIMScheduler":
