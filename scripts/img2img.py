@@ -13,6 +13,7 @@ import sys
 from ldm.cli import Outcome, parse
 from ldm.cli.draw import open_files, open_model, requested
 from ldm.cli.output import Output
+from ldm.cli.requests import suited
 from ldm.pipeline.batches import draw, plan
 
 
@@ -23,6 +24,7 @@ def main() -> int:
         files = open_files(requests)  # what they start from
         output = Output(options)
         model = open_model(options)
+        requests = suited(options, model, requests)  # CompVis's scale, for its models
         jobs = plan(model, requests, options.n_samples, *files)
         for job in output.batches(model, jobs):
             for event in draw(model, job, output.preview_every, output.look):

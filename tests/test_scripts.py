@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from ldm.images.files import open_image, read_text
+from ldm.metadata import read_metadata
 from ldm.pipeline.pause import read_paused
 
 ROOT = Path(__file__).parent.parent
@@ -56,7 +57,9 @@ def test_img2img(tmp_path, tiny_file):
         1,
     )
     assert done.returncode == 0, done.stderr
-    assert open_image(tmp_path / "outputs/img2img-samples/samples/00000.png").size == (16, 24)
+    path = tmp_path / "outputs/img2img-samples/samples/00000.png"
+    assert open_image(path).size == (16, 24)
+    assert read_metadata(path).request.guidance_scale == 5  # CompVis's, where it is not given
 
 
 def test_any_number_of_processes_writes_the_same_files(tmp_path, tiny_file):

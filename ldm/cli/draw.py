@@ -23,7 +23,7 @@ from ..runtime.device import choose_device, choose_dtype
 from .distributed import own_gpu
 from .lines import names_in
 from .output import Output, say
-from .requests import DEFAULTS, fitting, many, named_sampler, needed
+from .requests import DEFAULTS, fitting, many, named_sampler, needed, suited
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,7 +35,9 @@ def draw(options: argparse.Namespace) -> None:
     files = open_files(requests)
     output = Output(options, () if options.indir is None else names_in(requests))
     model = open_model(options)
-    jobs = plan(model, suited(options, model, requests), options.n_samples, *files)
+    if options.command != "txt2img":
+        requests = suited(options, model, requests)
+    jobs = plan(model, requests, options.n_samples, *files)
     for job in output.batches(model, jobs):
         for event in events(model, job, output.preview_every, output.look):
             output.take(event)
@@ -70,21 +72,6 @@ def shared_fields(options: argparse.Namespace) -> dict[str, Any]:
     if options.plms or options.dpm_solver:
         given |= named_sampler(options, given)
     return DEFAULTS[options.command] | given
-
-
-def suited(
-    options: argparse.Namespace, model: LatentDiffusion, requests: list[Request]
-) -> list[Request]:
-    """The requests, with what only the command and the model together say: the guidance of
-    CompVis's img2img.py, for its models. An error, if the command is for other models."""
-    if options.command == "depth2img" and "depth" not in model.family.conditioning:
-        raise ValueError(
-            f"depth2img takes a model that is told depth, such as stable-diffusion-2-depth, and "
-            f"{model.name} is not: give one with --ckpt, or use img2img"
-        )
-    if options.command == "img2img" and options.ckpt is not None:
-        return [one.filled(guidance_scale=model.family.img2img_scale) for one in requests]
-    return requests
 
 
 def open_files(requests: Sequence[Request]) -> tuple[dict[str, Image], dict[str, Image]]:

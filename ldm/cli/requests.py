@@ -35,6 +35,21 @@ def many(options: argparse.Namespace, base: Mapping[str, Any]) -> list[Request]:
     return pictures(base, lines, options.n_iter, fixed, options.vary)
 
 
+def suited(
+    options: argparse.Namespace, model: LatentDiffusion, requests: list[Request]
+) -> list[Request]:
+    """The requests, with what only the command and the model together say: the guidance of
+    CompVis's img2img.py, for its models. An error, if the command is for other models."""
+    if options.command == "depth2img" and "depth" not in model.family.conditioning:
+        raise ValueError(
+            f"depth2img takes a model that is told depth, such as stable-diffusion-2-depth, and "
+            f"{model.name} is not: give one with --ckpt, or use img2img"
+        )
+    if options.command == "img2img" and options.ckpt is not None:
+        return [one.filled(guidance_scale=model.family.img2img_scale) for one in requests]
+    return requests
+
+
 def needed(command: str, picture: Request) -> None:
     """An error if a command has not got what it works on."""
     if command == "depth2img" and picture.image is None and picture.depth is None:
