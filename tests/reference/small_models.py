@@ -54,7 +54,7 @@ def both(family: Family, tokenizer: Any, share: Any) -> Both:
     share(unet, their[0], unet_rows(family.unet), torch.float32)
     share(vae, their[1], vae_rows(family.vae), torch.float32)
     numbers = {"sizes": 6, "sizes_and_score": 5}
-    for name in family.conditioning:
+    for name in numbers.keys() & set(family.conditioning):
         width = family.unet.vector_width - family.text[-1].projection
         their[0].register_to_config(addition_time_embed_dim=width // numbers[name])
         their[0].add_time_proj.num_channels = width // numbers[name]

@@ -12,6 +12,7 @@ from diffusers import (
     EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     HeunDiscreteScheduler,
+    LCMScheduler,
     StableDiffusionPipeline,
     StableDiffusionXLImg2ImgPipeline,
     StableDiffusionXLInpaintPipeline,
@@ -121,6 +122,32 @@ def test_within_a_mask(sdxl, name):
     asked = {"image": PICTURE, "mask_image": MASK, "strength": 0.6, "width": 16, "height": 24}
     expected = theirs(pipe, **asked)
     assert_near(ours(sdxl.ours, name, PICTURE, MASK, strength=0.6), expected)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("strength", [1.0, 0.6])
+@pytest.mark.parametrize("name", ["euler", "ddim", "dpmpp_2m"])
+def test_within_a_mask_of_nine_channels(tiny_tokenizer, share_weights, name, strength):
+    """stable-diffusion-xl-1.0-inpainting-0.1, which is told the mask."""
+    unet = replace(SDXL.unet, concat_channels=5)
+    family = replace(SDXL, unet=unet, conditioning=("sizes", "inpainting"))
+    models = both(family, tiny_tokenizer, share_weights)
+    pipe = models.pipeline(StableDiffusionXLInpaintPipeline, scheduler(name))
+    asked = {"image": PICTURE, "mask_image": MASK, "width": 16, "height": 24}
+    expected = theirs(pipe, "do", strength=strength, **asked)
+    assert_near(ours(models.ours, name, PICTURE, MASK, negative="do", strength=strength), expected)
+
+
+@pytest.mark.parametrize("scale", [1.0, 4.0, 8.0])
+def test_a_latent_consistency_model(tiny_tokenizer, share_weights, scale):
+    """Whose scale is an input: lcm-sdxl, with StableDiffusionXLPipeline as its page says."""
+    family = replace(SDXL, unet=replace(SDXL.unet, guidance_width=10))
+    models = both(family, tiny_tokenizer, share_weights)
+    pipe = models.pipeline(StableDiffusionXLPipeline, LCMScheduler(**BETAS))
+    asked = {"guidance_scale": scale, "num_inference_steps": 4}
+    expected = theirs(pipe, width=16, height=24, **asked)
+    got = ours(models.ours, "lcm", schedule="lcm", guidance_scale=scale, steps=4)
+    assert_near(got, expected)
 
 
 def test_sizes_and_crop_as_they_are_asked_for(sdxl):
