@@ -12,7 +12,7 @@ import torch
 
 from ldm.models.family import parameter_shapes
 from ldm.models.keymaps import ignored, table
-from ldm.models.weights import CheckpointError, inspect
+from ldm.models.weights import CheckpointError, inspect, read
 from ldm.models.weights.mapped import Weight, contiguous_stride
 from ldm.models.weights.matching import match
 from ldm.models.weights.opening import OpenedCheckpoint
@@ -119,6 +119,19 @@ def test_a_file_of_full_size_is_inspected_in_less_than_a_second(name, half, tmp_
     assert report.kind.family.name == FILES[name][0]
     assert report.nbytes > 1.7e9
     assert path.stat().st_blocks * 512 < 1e6
+
+
+@pytest.mark.parametrize(
+    ("mark", "model"), [("edm_mean", "Playground 2.5"), ("edm_vpred.sigma_max", "CosXL")]
+)
+def test_sdxl_with_the_noise_of_edm_is_refused_by_name(mark, model, tmp_path):
+    keys = MANIFESTS["sdxl-base"] | {mark: [[1, 4, 1, 1], "float32"]}
+    path = sparse(tmp_path / "some.safetensors", keys, True)
+    report = inspect(path)
+    assert not report.loadable
+    assert report.guess.startswith(model)
+    with pytest.raises(CheckpointError, match=f"it is {model}.* trained with EDM's noise"):
+        read(path)
 
 
 @pytest.mark.parametrize("name", FILES)

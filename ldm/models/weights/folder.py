@@ -31,6 +31,9 @@ def family_of(opened: OpenedCheckpoint) -> Family:
     """The family that a folder's configs describe: one of FAMILIES, or one of its kind, or else a
     new one with the folder's name."""
     path, configs = opened.path, opened.configs
+    if str(kind := configs.get("scheduler", {}).get("_class_name")).startswith("EDM"):
+        what = f"it was trained with EDM's noise ({kind!s:.80}), as Playground 2.5 was"
+        raise CheckpointError(f"{path} is of a kind not supported: {what}")
     for part, fixed in FIXED.items():
         for name, only in fixed.items():
             found = configs.get(part, {}).get(name, only)

@@ -11,7 +11,7 @@ from .errors import CheckpointError
 from .folder_files import ADDED
 from .matching import first, match, seems
 from .opening import OpenedCheckpoint
-from .recognise import Kind, recognise
+from .recognise import Kind, other_noise, recognise
 from .sizes import described, nearest
 
 
@@ -41,6 +41,8 @@ def known_family(opened: OpenedCheckpoint, family: Family | None) -> Family:
 
 def other_sizes(opened: OpenedCheckpoint) -> str | None:
     """Which known family it is like, and what differs, if it is like one."""
+    if (noise := other_noise(opened.weights)) is not None:
+        return noise
     if (family := described(opened.weights)) is None:
         return None
     known, differs = nearest(family)
