@@ -241,6 +241,7 @@ def test_web_uis_blend_also_in_between(models, compat):
         ("low_resolution", {"image": PICTURE, "upscale": 3}, "2 times as large"),
         ("low_resolution", {"image": PICTURE, "strength": 0.5}, "noise alone"),
         ("low_resolution", {"image": PICTURE, "left": 8}, "left cannot be used"),
+        ("low_resolution", {"image": PICTURE, "mask": MASK}, "mask cannot be used"),
         ("instruction", {"image": PICTURE, "prompt": "cat AND do"}, "image_guidance_scale 1"),
         ("instruction", {"image": PICTURE, "noise_level": 3}, "noise_level is for an upscaler"),
         ("inpainting", {"image_guidance_scale": 2}, "image_guidance_scale is for a model"),
@@ -248,7 +249,7 @@ def test_web_uis_blend_also_in_between(models, compat):
     ],
 )
 def test_what_is_missing_or_too_much_is_said(models, kind, given, match):
-    pictures = {name: given[name] for name in ("image", "depth") if name in given}
+    pictures = {name: given[name] for name in ("image", "mask", "depth") if name in given}
     options = {"prompt": "cat"} | {n: v for n, v in given.items() if n not in pictures}
     with pytest.raises(ValueError, match=match):
         models[kind].resolve(Request(**options), **pictures)

@@ -151,7 +151,9 @@ def resolve(
     init, width, height = None, family.size, family.size
     asked = any(getattr(request, name) is not None for name in OPTIONS)
     if family.told or asked or depth is not None:
-        request = check_told(request, family, image is not None, depth is not None)
+        pictures = {"image": image, "mask": mask, "depth": depth}
+        has = {name for name, picture in pictures.items() if picture is not None}
+        request = check_told(request, family, has)
     if image is not None or mask is not None or of_picture(request):
         request, init = opened(request, family, multiple(family), image, mask)
     if init is not None or (given is not None and given.latents is not None):

@@ -63,25 +63,27 @@ def check_options(given: list[str], family: Family) -> None:
             raise ValueError(f"{name} is for {uses}, not for {family.name}: leave it out")
 
 
-def check_told(request: Request, family: Family, has_image: bool, has_depth: bool) -> Request:
+def check_told(request: Request, family: Family, has: set[str]) -> Request:
     """The request with the defaults of what these models alone are told; ValueError if they lack
-    what they need, or are to do what they cannot."""
+    what they need, or are to do what they cannot.
+
+    has    which of "image", "mask" and "depth" there are, named in the request or given beside it
+    """
     if family.distilled and any(request.negatives):
         what = "this model was distilled from guidance without a negative prompt"
         warnings.warn(f"{what}: the negative prompt is not read", stacklevel=3)
-    check_options([*options_of_told(request), *(["depth"] if has_depth else [])], family)
+    check_options([*options_of_told(request), *({"depth"} & has)], family)
     for kind in family.conditioning:
-        enough = has_image or kind not in NEEDS or (kind == "depth" and has_depth)
-        if not enough:
+        if kind in NEEDS and "image" not in has and not (kind == "depth" and "depth" in has):
             raise ValueError(NEEDS[kind])
-        given = [name for name in NEVER.get(kind, ()) if getattr(request, name)]
-        if given and not (kind == "depth" and not has_depth):
+        given = [name for name in NEVER.get(kind, ()) if getattr(request, name) or name in has]
+        if given and not (kind == "depth" and "depth" not in has):
             raise ValueError(f"{given[0]} cannot be used with {USES[kind]}: leave it out")
     if "instruction" in family.conditioning:
         return with_guidance(request)
     if "low_resolution" in family.conditioning:
         return enlarging(request, family)
-    if "depth" in family.conditioning and not has_depth:
+    if "depth" in family.conditioning and "depth" not in has:
         request = request.filled(depth_model=ESTIMATOR)
         check_estimator(str(request.depth_model))
     return request
