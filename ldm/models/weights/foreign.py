@@ -9,9 +9,10 @@ from ..families import FAMILIES, Family
 from ..keymaps import Source
 from .errors import CheckpointError
 from .folder_files import ADDED
+from .guess import other_noise
 from .matching import first, match, seems
 from .opening import OpenedCheckpoint
-from .recognise import Kind, other_noise, recognise
+from .recognise import Kind, recognise
 from .sizes import described, nearest
 
 

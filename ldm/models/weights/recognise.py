@@ -13,6 +13,7 @@ from ..keymaps import KeyFormat, prefixes, table
 from ..keymaps.rows import unet_rows
 from ..unread import without_unread_layers
 from .folder import family_of
+from .guess import other_noise
 from .mapped import Weight
 from .opening import OpenedCheckpoint, buildable, stated_family
 from .prediction import told_by_file, with_prediction
@@ -33,14 +34,6 @@ class Kind:
     few_steps: str | None = None
 
 
-# SDXL's networks trained with other noise, by a tensor that tells it. EDM: Karras et al. 2022,
-# "Elucidating the design space of diffusion-based generative models".
-OTHER_NOISE = {
-    "edm_mean": "Playground 2.5, of SDXL's networks, but trained with EDM's noise, and on latents "
-    "shifted by a mean: neither is supported",
-    "edm_vpred.sigma_max": "CosXL or its like, of SDXL's networks, but trained with EDM's noise, "
-    "which is not supported",
-}
 BY_HEADER = "as the header of the file says"
 
 
@@ -70,8 +63,7 @@ def recognised(opened: OpenedCheckpoint, key_format: KeyFormat, family: Family |
         family = buildable(family_of(opened), opened)
         why = f"{family.prediction}, as scheduler_config.json says"
         return of_few_steps(Kind(key_format, family, why), opened)
-    known = FAMILIES.values() if other_noise(opened.weights) is None else ()
-    for family in known:
+    for family in () if other_noise(opened.weights) else FAMILIES.values():
         if has_widths(opened.weights, family, key_format) and fits(
             opened.weights, family, key_format
         ):
@@ -83,11 +75,6 @@ def recognised(opened: OpenedCheckpoint, key_format: KeyFormat, family: Family |
             )
             return of_few_steps(Kind(key_format, family, reason, undecided=True), opened)
     return Kind(key_format, None, "unknown, as the family is")
-
-
-def other_noise(weights: Mapping[str, Weight]) -> str | None:
-    """What a file is, if a tensor in it tells that no known family has its noise."""
-    return next((what for name, what in OTHER_NOISE.items() if name in weights), None)
 
 
 def as_it_is(opened: OpenedCheckpoint, family: Family, key_format: KeyFormat) -> Family:
