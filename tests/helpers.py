@@ -1,6 +1,9 @@
 """What several tests share: a model small enough to draw in milliseconds, pictures, comparisons, a
 look at what reaches the network, and samplers on data whose denoiser is known."""
 
+import os
+import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -207,3 +210,40 @@ def names(folder):
 def request_in(path):
     """The request that a picture's file keeps."""
     return Request.from_json(read_text(path)["ldm"])
+
+
+TIMES = int(os.environ.get("LDM_FUZZ", "1"))  # as many cases as otherwise
+
+
+class Door:
+    """Counts how what comes in from outside ends, each in a result or in an error, whose line and
+    warnings are printable, one line each and short; and soon.
+
+    read, refused   how many ended so
+    longest         seconds of processor time that the slowest of them took
+    megabytes       that all of them together may take
+    """
+
+    SECONDS, LETTERS = 10, 500
+
+    def __init__(self):
+        self.read, self.refused, self.longest, self.megabytes = 0, 0, 0.0, 500
+
+    def ends(self, function, *given, errors=ValueError, **options):
+        """What the function gives, or None where it refuses in a line."""
+        start, found, lines = time.process_time(), None, []
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            try:
+                found = function(*given, **options)
+                self.read += 1
+            except errors as error:
+                lines = [str(error)]
+                self.refused += 1
+        took = time.process_time() - start
+        self.longest = max(self.longest, took)
+        assert took < self.SECONDS
+        for line in [*lines, *(str(one.message) for one in told if one.category is UserWarning)]:
+            assert line.isprintable(), line[:1000]
+            assert len(line) <= self.LETTERS, line[:1000]
+        return found

@@ -6,11 +6,8 @@ LDM_FUZZ=20 in the environment tries twenty times as many.
 
 import io
 import json
-import os
 import random
 import struct
-import time
-import warnings
 import zlib
 from pathlib import Path
 
@@ -18,6 +15,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from helpers import TIMES
 from ldm.cli.show import said
 from ldm.images.exif import to_exif
 from ldm.metadata import read_metadata
@@ -28,7 +26,6 @@ from ldm.prompts.schedule import PromptSchedule
 from ldm.prompts.wildcards import expanded
 from ldm.request import Request
 
-TIMES = int(os.environ.get("LDM_FUZZ", "1"))
 DATA = Path(__file__).parent / "data/metadata"
 DEEP = 20_000
 ODD = [
@@ -56,30 +53,10 @@ def damaged(draw, text):
 
 
 @pytest.fixture
-def ends(tmp_path, monkeypatch):
-    """ends(function, *given) -> what it gives, or None where it refuses in a line; counts both."""
-    monkeypatch.chdir(tmp_path)
-    counts = {"read": 0, "refused": 0}
-
-    def run(function, *given):
-        found, start = None, time.process_time()
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
-            try:
-                found = function(*given)
-                lines = []
-            except ValueError as error:
-                lines = [str(error)]
-        assert time.process_time() - start < 5
-        counts["refused" if lines else "read"] += 1
-        for line in [*lines, *(str(warning.message) for warning in told)]:
-            assert line.isprintable(), line[:1000]
-            assert len(line) <= 500, line[:1000]
-        return found
-
-    run.counts = counts
-    yield run
-    print(counts)
+def ends(door):
+    """ends(function, *given) -> what it gives, or None where it refuses in a line."""
+    door.SECONDS = 5
+    return door.ends
 
 
 def shown(path):
@@ -119,7 +96,7 @@ def saved(path, named):
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
-def test_damaged_texts(ends, suffix):
+def test_damaged_texts(ends, door, suffix):
     """The pictures are whole, what they say is not."""
     path, seen = Path(f"a.{suffix}"), 0
     for seed in range(15 * TIMES):
@@ -132,8 +109,8 @@ def test_damaged_texts(ends, suffix):
         saved(path, named)
         ends(shown, path)
         seen += 1
-    assert ends.counts["read"] > 0
-    assert seen == sum(ends.counts.values()) == 15 * TIMES
+    assert door.read > 0
+    assert seen == door.read + door.refused == 15 * TIMES
 
 
 def chunks(data):
@@ -180,7 +157,7 @@ def mangled(draw, data, suffix):
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
-def test_damaged_files(ends, suffix):
+def test_damaged_files(ends, door, suffix):
     """Bits turned, ends cut off, chunks put in each other's place or filled with noise."""
     path = Path(f"a.{suffix}")
     for seed in range(15 * TIMES):
@@ -188,8 +165,8 @@ def test_damaged_files(ends, suffix):
         saved(path, texts(draw.choice(SOURCES)))
         path.write_bytes(mangled(draw, path.read_bytes(), suffix))
         ends(shown, path)
-    assert sum(ends.counts.values()) == 15 * TIMES
-    assert ends.counts["refused"] > 0
+    assert door.read + door.refused == 15 * TIMES
+    assert door.refused > 0
 
 
 PROMPT = (
@@ -209,13 +186,13 @@ def read_prompt(text, steps):
     return expanded(Request(text, seed=steps))
 
 
-def test_damaged_prompts(ends):
+def test_damaged_prompts(ends, door):
     for seed in range(40 * TIMES):
         draw = random.Random(seed)
         text = damaged(draw, draw.choice([PROMPT, *ODD]))
         ends(read_prompt, text, draw.randrange(1, 30))
-    assert sum(ends.counts.values()) == 40 * TIMES
-    assert ends.counts["read"] > 0
+    assert door.read + door.refused == 40 * TIMES
+    assert door.read > 0
 
 
 LIST = "# animals\ncat\n{wild|tame} dog\n__b__ and __a/c__\n目\n"
@@ -225,7 +202,7 @@ def read_lists(prompt, seed, folder):
     return expanded(Request(prompt, seed=seed, wildcards=folder))
 
 
-def test_damaged_word_lists(ends):
+def test_damaged_word_lists(ends, door):
     for seed in range(20 * TIMES):
         draw, folder = random.Random(seed), Path(f"lists{seed}")
         (folder / "a").mkdir(parents=True)
@@ -238,8 +215,8 @@ def test_damaged_word_lists(ends):
             folder = folder / draw.choice(["nobody", "a.txt", "x\x1b[2J"])
         prompt = damaged(draw, "__a__ {and|or} __b__, __a/c__ __nobody__")
         ends(read_lists, prompt, seed, str(folder))
-    assert sum(ends.counts.values()) == 20 * TIMES
-    assert min(ends.counts.values()) > 0
+    assert door.read + door.refused == 20 * TIMES
+    assert min(door.read, door.refused) > 0
 
 
 def test_the_damage_is_the_same_each_time():

@@ -5,7 +5,6 @@ LDM_FUZZ=20 in the environment tries twenty times as many.
 """
 
 import json
-import os
 import random
 import shutil
 from pathlib import Path
@@ -13,11 +12,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from helpers import TIMES
 from ldm.models.families import family_named
 from ldm.models.weights import inspect, read, save
 from ldm.models.weights.saving import renamed
-
-TIMES = int(os.environ.get("LDM_FUZZ", "1"))
 
 ODD_VALUES = [
     None, True, 0, -1, 1, 3, 7, 64, 10**6, 10**18, 10**400, 0.0, -0.5, 1e-300, 1e300, float("nan"),

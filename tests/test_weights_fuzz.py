@@ -15,12 +15,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from helpers import TIMES
 from ldm.models.weights import inspect, read
 from ldm.models.weights.opening import open_checkpoint
 from ldm.models.weights.saving import renamed
-
-TIMES = int(os.environ.get("LDM_FUZZ", "1"))
-
 
 NAMES = ["a", "\x1b[2J", "\ud800", "x" * 3000, "a\nb", "目", ""]
 
