@@ -249,7 +249,8 @@ def sized(request: Request, family: Family, width: int, height: int) -> Request:
     for side, grid in sides:
         grid = max(grid, family.vae.factor)
         if side is not None and side % grid:
-            raise ValueError(
-                f"a side of {side} pixels does not fit this model: give a multiple of {grid}"
-            )
+            below = side // grid * grid
+            fitting = f"{below} or {below + grid}" if below else f"{grid}"
+            what = f"a side of {side} pixels does not fit this model: give a multiple of {grid}"
+            raise ValueError(f"{what}, such as {fitting}")
     return request

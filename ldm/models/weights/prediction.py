@@ -60,13 +60,17 @@ def told_by_file(opened: OpenedCheckpoint, family: Family) -> tuple[Family, str]
 
 def parameterization(config: Path) -> str | None:
     """What CompVis's config of a model, in a YAML file beside it, says; None: there is none."""
+    if not config.is_file():
+        return None
     try:
-        text = config.read_text(encoding="utf-8") if config.is_file() else ""
+        with config.open(encoding="utf-8") as file:
+            text = file.read(100_000)
     except (OSError, UnicodeDecodeError):
         return None
-    if found := re.search(r"^\s*parameterization:\s*[\"']?(\w+)", text[:100_000], re.MULTILINE):
+    # [ \t] and not \s, which would cross lines and take quadratic time on empty ones
+    if found := re.search(r"^[ \t]*parameterization:[ \t]*[\"']?(\w{1,20})", text, re.MULTILINE):
         return found[1]
-    return "eps" if re.search(r"^\s*linear_start:", text[:100_000], re.MULTILINE) else None
+    return "eps" if re.search(r"^[ \t]*linear_start:", text, re.MULTILINE) else None
 
 
 @torch.no_grad()
