@@ -93,7 +93,8 @@ def test_mistakes_that_only_the_model_knows(run, tmp_path):
     code, _, error = run("txt2img --W 17")
     assert (code, error) == (
         2,
-        "ldm txt2img: error: a side of 17 pixels does not fit this model: give a multiple of 2, such as 16 or 18\n",
+        "ldm txt2img: error: a side of 17 pixels does not fit this model: give a multiple of 2, "
+        "such as 16 or 18\n",
     )
     (tmp_path / "x.ckpt").write_text("<html>")
     code, _, error = run("txt2img --ckpt x.ckpt", ckpt=False)
