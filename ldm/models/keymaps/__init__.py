@@ -12,16 +12,14 @@ of diffusers' folders:   unet.…   vae.…   text_encoder.…   text_encoder_2.
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from ..family import Family
-from .rows import PLAIN, Operation, Row, unet_rows, vae_rows, with_prefix
+from .rows import PLAIN, KeyFormat, Operation, Row, unet_rows, vae_rows, with_prefix
 from .text import TEXT_MODEL, openclip, openclip_rows, text_rows
 
 __all__ = ["Component", "Ignored", "KeyFormat", "Operation", "Row", "Source"]
 __all__ += ["components", "ema_name", "ignored", "left_over", "prefixes", "rows", "table"]
-
-KeyFormat = Literal["ldm", "compvis", "diffusers"]
 
 
 class Component(NamedTuple):
@@ -89,13 +87,12 @@ def table(family: Family, key_format: KeyFormat, bare: bool = False) -> dict[str
     for component in components(family):
         begin = "" if bare else begins[component.name]
         for layer in component.rows:
-            columns = {"ldm": (layer.ours,), "compvis": layer.compvis, "diffusers": layer.diffusers}
             form = layer.form if key_format == "compvis" else PLAIN
             for parameter in ("weight", "bias") if layer.bias else ("weight",):
                 end = form.suffix.format(parameter)
                 sources[f"{component.name}.{layer.ours}.{parameter}"] = Source(
                     component.name,
-                    tuple(f"{begin}{name}{end}" for name in columns[key_format]),
+                    tuple(f"{begin}{name}{end}" for name in layer.names(key_format)),
                     form.operation if parameter == "weight" else None,
                     form.part,
                 )

@@ -7,7 +7,7 @@ column.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import Tensor
 
@@ -37,6 +37,7 @@ class Form:
     part: tuple[int, int] = (0, 1)
 
 
+KeyFormat = Literal["ldm", "compvis", "diffusers"]
 PLAIN = Form()
 POINTWISE = Form(operation=Operation(lambda x: x.flatten(1), lambda x: x[:, :, None, None]))
 
@@ -52,6 +53,11 @@ class Row(NamedTuple):
     diffusers: tuple[str, ...]
     bias: bool = True
     form: Form = PLAIN
+
+    def names(self, key_format: KeyFormat) -> tuple[str, ...]:
+        if key_format == "ldm":
+            return (self.ours,)
+        return self.compvis if key_format == "compvis" else self.diffusers
 
 
 Names = str | tuple[str, ...]
@@ -115,6 +121,9 @@ VAE_ATTENTION = (
 )
 
 
+GUIDANCE = row("time.guidance", "time_embed.cond_proj", "time_embedding.cond_proj", bias=False)
+
+
 def unet_rows(config: UNetConfig) -> Iterator[Row]:
     """CompVis numbers the blocks of the way down, and those of the way up, through all levels."""
 
@@ -138,8 +147,7 @@ def unet_rows(config: UNetConfig) -> Iterator[Row]:
     yield row("time.linear1", "time_embed.0", "time_embedding.linear_1")
     yield row("time.linear2", "time_embed.2", "time_embedding.linear_2")
     if config.guidance_width is not None:
-        guidance = "time_embed.cond_proj", "time_embedding.cond_proj"
-        yield row("time.guidance", *guidance, bias=False)
+        yield GUIDANCE
     if config.classes is not None:
         yield row("vector", "label_emb", "class_embedding", bias=False)
     elif config.vector_width is not None:

@@ -10,7 +10,7 @@ from ..families import FAMILIES, Family
 from ..family import parameter_shapes
 from ..few_steps import few_steps
 from ..keymaps import KeyFormat, prefixes, table
-from ..keymaps.rows import unet_rows
+from ..keymaps.rows import GUIDANCE, unet_rows
 from ..unread import without_unread_layers
 from .folder import family_of
 from .guess import other_noise
@@ -61,19 +61,21 @@ def recognised(opened: OpenedCheckpoint, key_format: KeyFormat, family: Family |
         return Kind(key_format, family, f"{family.prediction}, {BY_HEADER}")
     if opened.configs:
         family = buildable(family_of(opened), opened)
-        why = f"{family.prediction}, as scheduler_config.json says"
-        return of_few_steps(Kind(key_format, family, why), opened)
-    for family in () if other_noise(opened.weights) else FAMILIES.values():
-        if has_widths(opened.weights, family, key_format) and fits(
-            opened.weights, family, key_format
-        ):
-            told = told_by_file(opened, family)
-            if told is not None:
-                return of_few_steps(Kind(key_format, *told), opened)
-            reason = (
-                "eps or v: the file does not say it; a call of the U-Net will (or --prediction)"
-            )
-            return of_few_steps(Kind(key_format, family, reason, undecided=True), opened)
+        kind = Kind(key_format, family, f"{family.prediction}, as scheduler_config.json says")
+    else:
+        kind = by_shapes(opened, key_format)
+    return kind if kind.family is None else of_few_steps(kind, opened)
+
+
+def by_shapes(opened: OpenedCheckpoint, key_format: KeyFormat) -> Kind:
+    """The known family that a single file has the keys and shapes of."""
+    weights = opened.weights
+    for family in () if other_noise(weights) else FAMILIES.values():
+        if has_widths(weights, family, key_format) and fits(weights, family, key_format):
+            if (told := told_by_file(opened, family)) is not None:
+                return Kind(key_format, *told)
+            reason = "eps or v: the file does not say it; a call of the U-Net will"
+            return Kind(key_format, family, f"{reason} (or --prediction)", undecided=True)
     return Kind(key_format, None, "unknown, as the family is")
 
 
@@ -129,14 +131,11 @@ def has_widths(weights: Mapping[str, Weight], family: Family, key_format: KeyFor
     prefix = prefixes(family, key_format)["unet"]
     for layer in unet_rows(unet):
         if layer.ours in widths:
-            columns = {"ldm": (layer.ours,), "compvis": layer.compvis, "diffusers": layer.diffusers}
-            names = [f"{prefix}{name}.weight" for name in columns[key_format]]
+            names = [f"{prefix}{name}.weight" for name in layer.names(key_format)]
             found = [weights[name].shape for name in names if name in weights]
             if found and found[0] != widths[layer.ours]:
                 return False
-    guidance = {"ldm": "time.guidance", "compvis": "time_embed.cond_proj"}.get(
-        key_format, "time_embedding.cond_proj"
-    )
+    (guidance,) = GUIDANCE.names(key_format)
     return (f"{prefix}{guidance}.weight" in weights) == (unet.guidance_width is not None)
 
 
