@@ -124,8 +124,7 @@ def prompted(
     clock: Clock,
 ) -> Denoiser:
     """D of the pictures of a batch. Every text is encoded once, and the branches are stacked once
-    for each moment at which a prompt changes. Texts become branches here: the place to join
-    what a model is told beside them, `Conditioning.vector` and `.concat`."""
+    for each moment at which a prompt changes, completed by what else the model is told."""
     encoded = model.conditioning(
         batch.schedule.texts, job.chunking, job.request.clip_skip, job.profile.repeat_chunks
     )

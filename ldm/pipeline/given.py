@@ -34,8 +34,8 @@ class Given:
 
     def check(self, job: Job, family: Family) -> None:
         """ValueError unless these are for the pictures of the job, and for models of the family."""
-        first, factor, context_width = job.passes[0], family.vae.factor, family.unet.context_width
-        size = first.height // factor, first.width // factor
+        size = job.passes[0].latent_size(family.vae.factor)
+        context_width = family.unet.context_width
         shape = job.request.total, family.vae.latent_channels, *size  # (B, Z, h, w)
         for name, tensor in (("latents", self.latents), ("noise", self.noise)):
             if tensor is None:

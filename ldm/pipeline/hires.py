@@ -35,7 +35,7 @@ def upscale_latents(model: LatentDiffusion, job: Job, part: Pass, latents: Tenso
     """
     size = part.height, part.width
     if job.request.hires_upscaler == "latent":
-        size = part.height // model.vae.factor, part.width // model.vae.factor
+        size = part.latent_size(model.vae.factor)
         return F.interpolate(latents, size, mode="bilinear", antialias=True)
     tile, seamless = job.request.tile, job.request.seamless
     pictures = model.decode(latents, tile, seamless)

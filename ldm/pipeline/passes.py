@@ -45,6 +45,10 @@ class Pass:
     changes: int
     earlier: int
 
+    def latent_size(self, factor: int) -> tuple[int, int]:
+        """Height and width of the latents. factor: the VAE's."""
+        return self.height // factor, self.width // factor
+
 
 def check(request: Request) -> None:
     """What can be said against a request before there is a model: names that do not exist, options

@@ -83,6 +83,5 @@ def noise_scale(job: Job, part: Pass) -> float:
 
 def empty_latents(model: LatentDiffusion, job: Job, part: Pass) -> Tensor:
     """Zeros of the shape of a pass's latents. (B, Z, h, w)"""
-    channels, factor = model.vae.config.latent_channels, model.vae.factor
-    shape = job.request.total, channels, part.height // factor, part.width // factor
-    return torch.zeros(shape, device=model.device)
+    channels, size = model.vae.config.latent_channels, part.latent_size(model.vae.factor)
+    return torch.zeros(job.request.total, channels, *size, device=model.device)

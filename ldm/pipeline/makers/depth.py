@@ -30,7 +30,7 @@ def depth(model: LatentDiffusion, job: Job, part: Pass, noise: Noise) -> Complet
         assert job.init is not None
         assert job.request.depth_model is not None
         found = estimate(job.init.image, job.request.depth_model, model.device)
-    size = part.height // model.vae.factor, part.width // model.vae.factor
+    size = part.latent_size(model.vae.factor)
     near = scaled(F.interpolate(found, size, mode="bicubic").to(model.device))  # (1, 1, h, w)
     return lambda branches, pictures: beside(branches, near, pictures)
 

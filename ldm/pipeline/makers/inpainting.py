@@ -34,11 +34,11 @@ def inpainting(model: LatentDiffusion, job: Job, part: Pass, noise: Noise) -> Co
 
     @cache  # a sample of the posterior is drawn after the noise that sampling starts from
     def concat() -> Tensor:  # (1 or N, 1 + Z, h, w)
-        height, width = size[0] // model.vae.factor, size[1] // model.vae.factor
-        like = torch.zeros(job.request.total, model.vae.config.latent_channels, height, width)
-        picked = noise.sample_posterior(like.to(model.device))
+        small, channels = part.latent_size(model.vae.factor), model.vae.config.latent_channels
+        like = torch.zeros(job.request.total, channels, *small, device=model.device)
+        picked = noise.sample_posterior(like)
         latents = model.encode(known, job.request.tile, job.request.seamless, picked)
-        nearest = F.interpolate(mask.to(latents), (height, width))
+        nearest = F.interpolate(mask.to(latents), small)
         return torch.cat([nearest.expand(len(latents), -1, -1, -1), latents], dim=1)
 
     def complete(branches: list[Conditioning], pictures: Sequence[int]) -> list[Conditioning]:

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from ..passes import Pass
     from . import Complete
 
-# of the noise on the small picture: x4-upscaling.yaml, low_scale_config
-LOW_SCALE = NoiseSchedule(scaled_linear_betas(1e-4, 0.02, 1000))
+LOW_SCALE = 1e-4, 0.02, 1000  # betas of the noise on the small picture: x4-upscaling.yaml
 
 
 def low_resolution(model: LatentDiffusion, job: Job, part: Pass, noise: Noise) -> Complete:
@@ -40,7 +39,7 @@ def low_resolution(model: LatentDiffusion, job: Job, part: Pass, noise: Noise) -
     assert job.request.noise_level is not None
     level, small = job.request.noise_level, job.init.image.to(model.device)  # (1, 3, h, w)
     normals = noise.of_picture(small.expand(job.request.total, -1, -1, -1))
-    a = float(LOW_SCALE.alphas_cumprod[level])
+    a = float(NoiseSchedule(scaled_linear_betas(*LOW_SCALE)).alphas_cumprod[level])
     noisy = math.sqrt(a) * small + math.sqrt(1 - a) * normals  # (1 or N, 3, h, w)
 
     def complete(branches: list[Conditioning], pictures: Sequence[int]) -> list[Conditioning]:
