@@ -1,7 +1,5 @@
 """Models of few steps: what tells them, and how they are drawn with."""
 
-import gzip
-import json
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -21,10 +19,8 @@ from ldm.pipeline.model import LatentDiffusion
 from ldm.request import Request
 from ldm.samplers import SAMPLERS, SCHEDULES, NoiseSchedule, scaled_linear_betas
 from ldm.unet import UNet
+from manifests import MANIFESTS
 
-MANIFESTS = json.loads(
-    gzip.decompress((Path(__file__).parent / "data" / "manifests.json.gz").read_bytes())
-)
 SCHEDULE = NoiseSchedule(scaled_linear_betas())
 
 # the published file, the family of its keys, and what it then is: steps, sampler, schedule, scale

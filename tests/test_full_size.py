@@ -5,7 +5,6 @@ It writes a file of 7 GB, and is run where LDM_FULL_SIZE says in which folder; e
     LDM_FULL_SIZE=/tmp pytest -s tests/test_full_size.py
 """
 
-import gzip
 import json
 import math
 import os
@@ -16,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from manifests import MANIFESTS
+
 FOLDER = os.environ.get("LDM_FULL_SIZE")
-MANIFESTS = Path(__file__).parent / "data" / "manifests.json.gz"
 pytestmark = pytest.mark.skipif(FOLDER is None, reason="LDM_FULL_SIZE names no folder")
 
 
@@ -69,7 +69,7 @@ print("finite", bool(step.x.isfinite().all()), tuple(step.x.shape), float(step.x
 
 
 def test_sdxl():
-    manifest = json.loads(gzip.decompress(MANIFESTS.read_bytes()))["sdxl-base"]
+    manifest = MANIFESTS["sdxl-base"]
     shapes = {name: tuple(shape) for name, (shape, _) in manifest.items()}
     path = Path(FOLDER) / "sdxl-random.safetensors"
     try:

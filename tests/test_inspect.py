@@ -1,7 +1,6 @@
 """What is told of a file, on the command line and in errors."""
 
 import doctest
-import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +17,9 @@ from ldm.models.weights.mapped import Weight, contiguous_stride
 from ldm.models.weights.opening import OpenedCheckpoint
 from ldm.runtime import text
 from ldm.runtime.text import one_line
+from manifests import MANIFESTS
 
-MANIFEST = json.loads(
-    gzip.decompress((Path(__file__).parent / "data" / "manifests.json.gz").read_bytes())
-)["sd-v1"]
+MANIFEST = MANIFESTS["sd-v1"]
 
 
 def test_doctests():

@@ -1,12 +1,9 @@
 """The tables of names: total, one-to-one, and equal to what the published files hold."""
 
-import gzip
-import json
 from collections import Counter
 from dataclasses import replace
 from itertools import product
 from math import prod
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,10 +14,8 @@ from ldm.models.family import meta_model
 from ldm.models.keymaps import ema_name, ignored, prefixes, rows, table
 from ldm.models.weights.opening import least_layers
 from ldm.models.weights.recognise import shapes
+from manifests import MANIFESTS
 
-MANIFESTS = json.loads(
-    gzip.decompress((Path(__file__).parent / "data" / "manifests.json.gz").read_bytes())
-)
 KEY_FORMATS = ("ldm", "compvis", "diffusers")
 
 ODD_ONES = [

@@ -1,6 +1,5 @@
 """The published checkpoints of all families, by the names and shapes of their tensors."""
 
-import gzip
 import json
 import math
 import time
@@ -18,10 +17,8 @@ from ldm.models.weights.matching import match
 from ldm.models.weights.opening import OpenedCheckpoint
 from ldm.models.weights.recognise import recognise, shapes
 from ldm.models.weights.sizes import described, differences
+from manifests import MANIFESTS
 
-MANIFESTS = json.loads(
-    gzip.decompress((Path(__file__).parent / "data" / "manifests.json.gz").read_bytes())
-)
 EPS = "eps, as all models of the family"
 ASKED = "eps or v: the file does not say it"
 FILES = {  # family, and how the reason of its prediction begins

@@ -1,8 +1,6 @@
 """Keys against a family's: the published checkpoints by their names and shapes, moving averages,
 and strangers."""
 
-import gzip
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +15,7 @@ from ldm.models.weights.mapped import Weight, contiguous_stride
 from ldm.models.weights.matching import KeyMatch, match
 from ldm.models.weights.opening import OpenedCheckpoint
 from ldm.models.weights.recognise import recognise
-
-MANIFESTS = json.loads(
-    gzip.decompress((Path(__file__).parent / "data" / "manifests.json.gz").read_bytes())
-)
+from manifests import MANIFESTS
 
 
 def opened(keys: dict[str, list]) -> OpenedCheckpoint:
