@@ -9,7 +9,7 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ..request import Request
+from ..request import GROUPS, FromPicture, Request
 from ..runtime.checks import kinds
 from ..samplers import SAMPLERS, SCHEDULES
 from .parsing import Help, hint, spelled
@@ -17,22 +17,6 @@ from .printing import one_line
 from .values import axis, family, random_seed
 
 SAMPLES = {"txt2img": (2, 3), "img2img": (1, 2)}  # CompVis's n_iter and n_samples; others make one
-GROUPS = {  # of --help: a title, and the first field that it holds
-    "what to draw": "prompt",
-    "sampling": "steps",
-    "guidance": "guidance_scale",
-    "reading the prompt": "prompt_syntax",
-    "from a picture": "image",
-    "size and further passes": "hires",
-    "noise, and other programs": "subseed_strength",
-    "the result": "only",
-}
-
-PAIRS = {  # what the numbers of a flag are, where they are no width and height
-    "guidance_interval": ("LOW", "HIGH"),
-    "crop": ("X", "Y"),
-    "aesthetic_score": ("GOOD", "BAD"),
-}
 
 
 class Parser(argparse.ArgumentParser):
@@ -68,14 +52,13 @@ class Parser(argparse.ArgumentParser):
 
 def add_request_flags(parser: argparse.ArgumentParser, from_image: bool) -> None:
     """A flag for each field of Request. One that is not given leaves no trace in the options."""
-    titles = {first: title for title, first in GROUPS.items()}
-    group = parser.add_argument_group("")
-    for f in fields(Request):
-        if f.name in titles:
-            group = parser.add_argument_group(titles[f.name])
-        if f.metadata["flags"] and (from_image or not f.metadata["from_image"]):
-            flags, given = f.metadata["flags"], argument(f)
-            group.add_argument(*flags, dest=f.name, default=argparse.SUPPRESS, **given)
+    for fields_of in GROUPS:
+        if from_image or fields_of is not FromPicture:
+            group = parser.add_argument_group(fields_of.__doc__)
+            for f in fields(fields_of):
+                if flags := f.metadata["flags"]:
+                    given = argument(f)
+                    group.add_argument(*flags, dest=f.name, default=argparse.SUPPRESS, **given)
 
 
 def argument(f: Field[Any]) -> dict[str, Any]:
@@ -92,7 +75,7 @@ def argument(f: Field[Any]) -> dict[str, Any]:
     told = f"{f.metadata['help']}{there} ({random}{span}default: {default})".replace("%", "%%")
     if kind is tuple:
         kind = int if f.metadata["whole"] else float
-        return {"type": kind, "nargs": 2, "metavar": PAIRS.get(f.name, ("W", "H")), "help": told}
+        return {"type": kind, "nargs": 2, "metavar": f.metadata["metavar"], "help": told}
     metavars = {int: "N", float: "X", str: "TEXT"}
     reader = seed if f.name == "seed" else kind
     value: dict[str, Any] = {"type": reader, "help": told, "metavar": metavars[kind]}

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from ..request import Request
+from ..request import FromPicture, Request
 
 FIELDS = {field.name for field in fields(Request)}
 FROM_IMAGE: dict[str, Any] = {  # the defaults of the fields that only a picture to start from has
-    field.name: field.default for field in fields(Request) if field.metadata["from_image"]
+    field.name: field.default for field in fields(FromPicture)
 }
 GRID = 8  # pixels to a latent: programs drop what is left over of a side
 

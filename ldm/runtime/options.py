@@ -12,24 +12,24 @@ def option(
     *flags: str,
     bounds: tuple[float, float] | None = None,
     choices: tuple[str, ...] | None = None,
-    from_image: bool = False,
     bare: Any = None,
     several: bool = False,
     whole: bool = False,
+    metavar: tuple[str, str] = ("W", "H"),
     left_open: str = "off",
 ) -> Any:
-    """A field of Request: its help, its flags on the command line, its bounds or its choices,
-    whether only img2img has it, what a flag without a value means, if it may stand so; whether it
-    may be a list of texts, whether a pair is of whole numbers, and what None stands for."""
+    """A field of Request: its help, its flags on the command line, its bounds or its choices, what
+    a flag without a value means, if it may stand so; whether it may be a list of texts, whether a
+    pair is of whole numbers, and what they are; and what None stands for."""
     metadata = {
         "several": several,
         "whole": whole,
+        "metavar": metavar,
         "left_open": left_open,
         "help": help,
         "flags": flags,
         "bounds": bounds,
         "choices": choices,
-        "from_image": from_image,
         "bare": bare,
     }
     return field(default=default, metadata=metadata)
