@@ -4,12 +4,18 @@ B batch, C channels, H x W height and width, L tokens, D width of a token. (`__c
 where type checkers are to know that a module gives a Tensor.)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .runtime.seamless import Sides, pad
+
+ONEDNN = torch.ops.mkldnn  # what torch's own compiler calls
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, causal: bool = False) -> Tensor:
@@ -23,25 +29,24 @@ def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, causal: bool = False)
 
 
 class Linear(nn.Linear):
-    """A linear layer on rows of tokens; a wide one, on a CPU, is a 1x1 convolution of pictures that
-    are one row high.
-
-    Torch leaves matrix products there to MKL and convolutions to oneDNN, which takes a fifth less
-    time for the same.
-    """
+    """A linear layer on rows of tokens, whose weights can be packed."""
 
     __call__: Callable[..., Tensor]
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, D) -> (B, L, out)"""
-        if x.device.type != "cpu" or self.in_features < 256:
-            return super().forward(x)
-        row = x.transpose(1, 2).unsqueeze(2)  # (B, D, 1, L)
-        return F.conv2d(row, self.weight[:, :, None, None], self.bias).squeeze(2).transpose(1, 2)
+        weight = self.weight
+        if not weight.is_mkldnn:
+            return F.linear(x, weight, self.bias)
+        y: Tensor = ONEDNN._linear_pointwise(x, weight, self.bias, "none", [], "")
+        return y
+
+    def pack(self) -> Any:
+        return ONEDNN._reorder_linear_weight(self.weight)
 
 
 class Conv2d(nn.Conv2d):
-    """A convolution that can wrap around.
+    """A convolution that can wrap around, and whose weights can be packed.
 
     padding   the same on all sides, or left, right, top and bottom
     wrap      what lies beyond an edge: along "x" (left and right), "y" (top and bottom) or "xy" the
@@ -53,16 +58,73 @@ class Conv2d(nn.Conv2d):
     def __init__(
         self, channels: int, out: int, kernel: int, stride: int = 1, padding: int | Sides = 0
     ) -> None:
-        self.even, self.wrap = isinstance(padding, int), ""
         super().__init__(channels, out, kernel, stride, padding if isinstance(padding, int) else 0)
+        self.even, self.wrap = isinstance(padding, int), ""
         self.sides: Sides = (padding,) * 4 if isinstance(padding, int) else padding
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, out, H / stride, W / stride), where the padding makes up for the
         kernel"""
-        if self.even and not self.wrap:
-            return super().forward(x)
-        return F.conv2d(pad(x, self.sides, self.wrap), self.weight, self.bias, self.stride)
+        weight, margin = self.weight, self.padding
+        if self.wrap or not self.even:
+            x, margin = pad(x, self.sides, self.wrap), (0, 0)
+        if not weight.is_mkldnn:
+            return F.conv2d(x, weight, self.bias, self.stride, margin)
+        geometry = margin, self.stride, self.dilation, self.groups
+        y: Tensor = ONEDNN._convolution_pointwise(x, weight, self.bias, *geometry, "none", [], "")
+        return y
+
+    def pack(self) -> Any:
+        geometry = self.padding, self.stride, self.dilation, self.groups
+        return ONEDNN._reorder_convolution_weight(self.weight, *geometry)
+
+
+@contextmanager
+def packed(*networks: nn.Module) -> Iterator[None]:
+    """While it lasts, the weights of convolutions and linear layers lie as oneDNN computes with
+    them, if they are on a CPU, once and not twice in memory.
+
+    Else it brings them into its own order at every call, which takes longer than the convolution
+    itself where maps are small. Torch's compiler packs by the same operations.
+    """
+    modules = (module for network in networks for module in network.modules())
+    layers: list[Any] = [module for module in modules if hasattr(module, "pack")]
+    plain = []
+    try:
+        for layer in layers:
+            weight = layer.weight
+            if weight.device.type == "cpu" and weight.dtype in packable() and not weight.is_mkldnn:
+                layer.weight = nn.Parameter(layer.pack(), requires_grad=False)
+                weight.data = torch.empty(0, dtype=weight.dtype)
+                plain.append((layer, weight))
+        yield
+    finally:
+        with torch.inference_mode(False):  # they may be trained later
+            for layer, weight in plain:
+                weight.data = layer.weight.to_dense()
+                layer.weight = weight
+
+
+@cache
+def packable() -> set[torch.dtype]:
+    """The number formats in which packed weights give what plain ones do, by this torch on this
+    machine."""
+    found = set()
+    for dtype in (torch.float32, torch.bfloat16):
+        with torch.random.fork_rng([]), torch.no_grad():
+            trials: list[tuple[Any, Tensor]] = [
+                (Conv2d(16, 16, 3, padding=1).to(dtype), torch.ones(2, 16, 4, 4, dtype=dtype)),
+                (Linear(16, 16).to(dtype), torch.ones(2, 4, 16, dtype=dtype)),
+            ]
+            try:
+                for layer, x in trials:
+                    plain = layer(x)
+                    layer.weight = nn.Parameter(layer.pack(), requires_grad=False)
+                    torch.testing.assert_close(layer(x), plain)
+            except (RuntimeError, AttributeError, AssertionError):
+                continue
+        found.add(dtype)
+    return found
 
 
 class GroupNorm(nn.GroupNorm):

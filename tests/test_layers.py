@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from ldm.layers import ResBlock, attention
+from ldm.layers import Conv2d, Linear, ResBlock, attention, packable, packed
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -98,3 +98,70 @@ def test_a_block_leaves_its_input_alone_and_can_be_trained():
     before = x.detach().clone()
     assert torch.autograd.gradcheck(block, (x,))
     assert x.equal(before)
+
+
+LAYERS = {
+    "3x3": (lambda: Conv2d(24, 40, 3, padding=1), (3, 24, 5, 7)),
+    "1x1": (lambda: Conv2d(24, 40, 1), (1, 24, 5, 7)),
+    "of stride 2": (lambda: Conv2d(24, 24, 3, stride=2, padding=1), (3, 24, 5, 7)),
+    "uneven": (lambda: Conv2d(24, 24, 3, stride=2, padding=(0, 1, 0, 1)), (3, 24, 6, 8)),
+    "linear": (lambda: Linear(24, 40), (3, 5, 24)),
+    "without bias": (lambda: Linear(24, 40, bias=False), (3, 5, 24)),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.no_grad()
+def test_packed_weights_give_the_same_and_come_back_to_the_bit(name, dtype):
+    make, shape = LAYERS[name]
+    layer, x = make().to(dtype), normal(*shape).to(dtype)
+    weight, before, plain = layer.weight, layer.weight.clone(), layer(x)
+    with packed(layer):
+        assert layer.weight.is_mkldnn == (dtype in packable()) == (not weight.numel())
+        with packed(layer):  # as two drawings by turns
+            inner = layer(x)
+        outer = layer(x)
+    assert layer.weight is weight
+    assert torch.equal(weight, before)
+    for got in (inner, outer):
+        torch.testing.assert_close(got, plain)
+
+
+def test_packing_draws_no_random_numbers():
+    packable.cache_clear()
+    state = torch.get_rng_state()
+    packable()
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@torch.no_grad()
+def test_weights_that_cannot_be_packed_stay_as_they_are(monkeypatch):
+    """In float64, and where torch has not these operations."""
+    layer, x = Linear(24, 40), normal(3, 5, 24)
+    with packed(layer.double()):
+        assert not layer.weight.is_mkldnn
+        assert layer(x).dtype == torch.float64
+    monkeypatch.setattr("ldm.layers.ONEDNN", object())
+    packable.cache_clear()
+    assert packable() == set()
+    with packed(layer.float()):
+        assert not layer.weight.is_mkldnn
+    packable.cache_clear()
+
+
+@torch.no_grad()
+def test_packed_weights_wrap_around():
+    layer, x = Conv2d(16, 16, 3, padding=1), normal(2, 16, 6, 5).float()
+    layer.wrap = "x"
+    plain = layer(x)
+    with packed(layer):
+        torch.testing.assert_close(layer(x), plain)
+
+
+def test_weights_that_were_packed_can_be_trained():
+    layer, x = Linear(24, 40), normal(3, 5, 24).float()
+    with torch.inference_mode(), packed(layer):
+        layer(x)
+    layer(x).sum().backward()
+    assert layer.weight.grad is not None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..layers import packed
 from ..samplers import Noise, Step
 from .denoise import Clock, Watched, denoiser
 from .initial import noised, starting_latents, varied_noise
@@ -32,26 +33,30 @@ def run(model: LatentDiffusion, job: Job, record: list[Tensor] | None = None) ->
     again.
     """
     done, latents, clock = 0, job.given.latents, Clock()
-    for part in job.passes:
-        noise = job.noise(part, model.dtype)
-        told = completed(model, job, part, noise) if model.family.told else None
-        clean, x = start(model, job, part, noise, latents)
-        clock = Clock(earlier=clock.earlier + clock.calls)
-        denoise = Watched(
-            denoiser(model, job, part, told, clean, clock), clock, model, part, record
-        )
-        steps: Iterator[Step] = iter([Step(0, 0.0, x, x)])
-        if len(part.sigmas) > 1:
-            steps = part.sampler.run(denoise, x, part.sigmas, noise, **part.options)
-            if not isinstance(steps, Iterator):
-                what = f"sampler {part.sampler.name!r} returns {type(steps).__name__}"
-                raise ValueError(f"{what}: it must yield a Step for each interval of the sigmas")
-        for step in steps:
-            clock.step, latents = step.index + 2, step.x
-            if step.sigma == part.sigmas[-1] > 0:  # some programs take x_t for the clean latent
-                latents = step.x / math.sqrt(1 + step.sigma**2)
-            yield step._replace(index=done + step.index, x=latents)
-        done += step.index + 1
+    networks = [model.unet] if job.refiner is None else [model.unet, job.refiner.model.unet]
+    with packed(*networks):
+        for part in job.passes:
+            noise = job.noise(part, model.dtype)
+            told = completed(model, job, part, noise) if model.family.told else None
+            clean, x = start(model, job, part, noise, latents)
+            clock = Clock(earlier=clock.earlier + clock.calls)
+            denoise = Watched(
+                denoiser(model, job, part, told, clean, clock), clock, model, part, record
+            )
+            steps: Iterator[Step] = iter([Step(0, 0.0, x, x)])
+            if len(part.sigmas) > 1:
+                steps = part.sampler.run(denoise, x, part.sigmas, noise, **part.options)
+                if not isinstance(steps, Iterator):
+                    what = f"sampler {part.sampler.name!r} returns {type(steps).__name__}"
+                    raise ValueError(
+                        f"{what}: it must yield a Step for each interval of the sigmas"
+                    )
+            for step in steps:
+                clock.step, latents = step.index + 2, step.x
+                if step.sigma == part.sigmas[-1] > 0:  # some programs take x_t for the clean latent
+                    latents = step.x / math.sqrt(1 + step.sigma**2)
+                yield step._replace(index=done + step.index, x=latents)
+            done += step.index + 1
 
 
 def start(
