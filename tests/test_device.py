@@ -22,6 +22,12 @@ def test_a_cpu_computes_in_float32():
     assert choose_dtype(CPU, torch.bfloat16) == (torch.bfloat16, "as asked")
 
 
+@pytest.mark.parametrize("features", [{}, {"avx512_bf16": True}, {"amx_bf16": True}])
+def test_a_cpu_that_has_instructions_for_bfloat16_says_so(features, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features, raising=False)
+    assert ("--dtype bfloat16" in choose_dtype(CPU)[1]) == bool(features)
+
+
 def test_float16_on_a_cpu_is_allowed_where_torch_can_and_called_slow():
     if computes(CPU, torch.float16):
         assert "many times faster" in choose_dtype(CPU, torch.float16)[1]
