@@ -6,7 +6,6 @@ known.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from ..models.families import Family
 from ..prompts.extra_networks import networks_in
 from ..prompts.wildcards import expanded
 from ..request import Request
+from ..runtime.warn import warn
 from ..samplers import SAMPLERS, Noise, NoiseSchedule
 from .given import Given
 from .init_image import InitImage, opened, started
@@ -227,7 +227,7 @@ def with_texts(request: Request) -> Request:
         request = expanded(request)
     if "<" in texts:
         for what in networks_in(request.prompts, str(request.prompt_syntax)):
-            warnings.warn(what, stacklevel=3)
+            warn(what)
     return request
 
 

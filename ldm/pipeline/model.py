@@ -15,7 +15,6 @@ from torch import Tensor
 
 from ..clip.model import TextEncoder
 from ..clip.tokenizer import CLIP_SIZE, Tokenizer, clip_merges
-from ..clip.vocabulary import unlearnt
 from ..conditioning import Conditioning
 from ..models.families import Family
 from ..models.weights import Checkpoint, save
@@ -145,9 +144,8 @@ class LatentDiffusion:
         repeat_chunks: bool = False,
     ) -> Conditioning:
         """What the U-Net is told of B texts; as long as the longest. See `encode_prompts`."""
-        small = len(self.tokenizer) < CLIP_SIZE
-        if small and self.tokenizer.spelt(texts) and (lacking := unlearnt(self.tokenizer, texts)):
-            tell_unlearnt(lacking)
+        if len(self.tokenizer) < CLIP_SIZE and self.tokenizer.unusual(texts):
+            tell_unlearnt(self.towers[0], texts, prompt_syntax)
         read = partial(encode_prompts, self.towers, texts, prompt_syntax, clip_skip, repeat_chunks)
         encoded = read()
         if not encoded.context.isfinite().all():
