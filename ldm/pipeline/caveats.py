@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Sequence
 
 from ..clip.vocabulary import unlearnt
+from ..models.families import Family
 from ..prompts.chunks import parts_of
 from ..prompts.conditioner import Tower
 from ..request import Request
@@ -15,6 +16,14 @@ def tell_low_start(request: Request, t: float, last: int) -> None:
     there, too."""
     what = f"{request.steps} of {request.schedule} begins at training step {t:.0f} of {last}"
     advice = "the picture will be noise: take more steps, or --schedule trailing"
+    warn(f"{what}; {advice}")
+
+
+def tell_small(drawn: Sequence[int], family: Family) -> None:
+    """Warn of pictures that are much smaller than those of the training: in them a model sees parts
+    of a picture, and draws such. drawn: width and height, or those of a tile."""
+    what = f"{drawn[0]} x {drawn[1]} pixels are drawn, of a model trained at {family.size}"
+    advice = "the result may lack what the prompt asks for: give larger --W and --H (width, height)"
     warn(f"{what}; {advice}")
 
 

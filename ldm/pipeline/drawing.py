@@ -57,8 +57,13 @@ def inpaint(
     **options: Any,
 ) -> list[Image]:
     """A picture drawn anew where the mask is white; strength < 1 leaves something of what was
-    there. Where it is black not a bit changes, unless it is feathered. Options: mask_blur,
-    feather, masked_content, inpaint_only_masked, masked_padding, and all others."""
+    there. Where it is black not a bit changes, unless it is feathered: an object that is to go is
+    masked with its soft edge and its shadow, or they stay around it. Options: mask_blur, feather,
+    masked_content, inpaint_only_masked, masked_padding, and all others.
+
+    A mask of another size is scaled to the picture. A picture whose sides the model cannot do, or
+    that is smaller than those of its training, is drawn at a size that it can, and what is new is
+    scaled back, see `init_image.drawn_size`."""
     return model.generate(asked(model, prompt=prompt, **options), image, batch, mask)
 
 

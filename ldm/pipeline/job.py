@@ -6,6 +6,7 @@ known.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from ..prompts.wildcards import expanded
 from ..request import Request
 from ..runtime.warn import warn
 from ..samplers import SAMPLERS, Noise, NoiseSchedule
+from .caveats import tell_small
 from .given import Given
 from .init_image import InitImage, opened, started
 from .passes import Pass, automatic_schedule, check, named_as_here, passes
@@ -245,12 +247,14 @@ def multiple(family: Family) -> int:
 def sized(request: Request, family: Family, width: int, height: int) -> Request:
     """The request with a width and a height, these where it leaves them open."""
     request = request.filled(width=width, height=height)
-    sides = (request.width, 1), (request.height, 1), (request.tile, multiple(family))
-    for side, grid in sides:
+    for side, grid in ((request.width, 1), (request.height, 1), (request.tile, multiple(family))):
         grid = max(grid, family.vae.factor)
         if side is not None and side % grid:
             below = side // grid * grid
             fitting = f"{below} or {below + grid}" if below else f"{grid}"
             what = f"a side of {side} pixels does not fit this model: give a multiple of {grid}"
             raise ValueError(f"{what}, such as {fitting}")
+    drawn = [min(side, request.tile or side) for side in (request.width, request.height) if side]
+    if 2 * min(drawn) <= family.size or 4 * math.prod(drawn) <= 3 * family.size**2:
+        tell_small(drawn, family)
     return request
