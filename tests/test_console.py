@@ -152,9 +152,9 @@ def test_a_prompt_without_its_flag_is_hinted_at(run, words):
 @pytest.mark.parametrize(
     ("name", "ours"),
     [
-        ("negative_prompt", "negative"),
+        ("negative_prompts", "negative"),
         ("num_inference_steps", "steps"),
-        ("cfg_scale", "guidance_scale"),
+        ("cfg", "guidance_scale"),
         ("num_images_per_prompt", "count"),
         ("sampler_name", "sampler"),
         ("stepz", "steps"),

@@ -157,8 +157,7 @@ class Tokenizer:
         return ids
 
     def unusual(self, texts: Iterable[str]) -> list[str]:
-        """The words of these texts that take several pieces, and those that are no letters, each
-        once."""
+        """The words of these texts that take several pieces, or are no letters, each once."""
         read = dict.fromkeys(word for text in texts for word in words_of(text))
         return [word for word in read if len(self.join(word)[0]) > 1 or not word.isalpha()]
 

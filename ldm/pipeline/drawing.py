@@ -9,10 +9,10 @@ from torch import Tensor
 
 from ..request import Request
 from ..samplers import Step
+from .asking import asked
 from .batches import batch_size, finish
 from .job import Job
 from .making import add_making
-from .refining import asked
 from .run import run
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ def txt2img(
     model: LatentDiffusion, prompt: Prompt, *, batch: int | None = None, **options: Any
 ) -> list[Image]:
     """Pictures of a prompt, or of each of several. The options are the fields of `Request`:
-    negative, steps, sampler, schedule, guidance_scale, seed, width, height, count, ..."""
+    negative, steps, sampler, schedule, guidance_scale, seed, width, height, count, ...; they may
+    be called as their flags are (cfg_scale). seed=-1 draws a seed: `image.info` says which."""
     return model.generate(asked(model, prompt=prompt, **options), batch=batch)
 
 

@@ -6,7 +6,6 @@ known.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -255,6 +254,6 @@ def sized(request: Request, family: Family, width: int, height: int) -> Request:
             what = f"a side of {side} pixels does not fit this model: give a multiple of {grid}"
             raise ValueError(f"{what}, such as {fitting}")
     drawn = [min(side, request.tile or side) for side in (request.width, request.height) if side]
-    if 2 * min(drawn) <= family.size or 4 * math.prod(drawn) <= 3 * family.size**2:
+    if 2 * min(drawn) <= family.size or 4 * drawn[0] * drawn[1] <= 3 * family.size**2:
         tell_small(drawn, family)
     return request

@@ -21,8 +21,8 @@ from ..models.weights import Checkpoint, save
 from ..prompts.conditioner import Tower, encode_prompts
 from ..request import Request
 from ..runtime.checks import numbers
-from ..runtime.device import choose_device
 from ..runtime.finite import broken
+from ..runtime.placing import Place, place
 from ..unet import UNet
 from ..vae import VAE
 from ..vae.tiled import tiled_decode, tiled_encode
@@ -93,15 +93,13 @@ class LatentDiffusion:
     def __repr__(self) -> str:
         return f"<{self.name}: {self.family.name}, {self.device}, {self.dtype}>"
 
-    def to(
-        self, device: str | torch.device | None = None, dtype: torch.dtype | None = None
-    ) -> LatentDiffusion:
-        """Move the networks and change their number format, in place. The VAE computes in float32
-        all the same: it runs once a picture, and some families' overflows in float16."""
-        where = self.device if device is None else choose_device(device)
+    def to(self, *where: Place, device: Place = None, dtype: Place = None) -> LatentDiffusion:
+        """Move the networks and change their number format, in place; in any order. The VAE stays
+        in float32: it runs once a picture, and some families' overflows in float16."""
+        at, format = place(self.device, *where, device=device, dtype=dtype)
         for network in (*(tower.encoder for tower in self.towers), self.unet):
-            network.to(where, dtype)
-        self.vae.to(where, torch.float32)
+            network.to(at, format)
+        self.vae.to(at, torch.float32)
         return self
 
     def save(self, path: str | Path, key_format: KeyFormat = "ldm") -> None:

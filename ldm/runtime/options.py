@@ -1,6 +1,7 @@
 """Fields of a dataclass that say what a command line, checks and help have to know of them."""
 
 from dataclasses import field, fields
+from functools import cache
 from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
@@ -50,3 +51,13 @@ def documented(cls: type[T]) -> type[T]:
         lines.append(f"    {f.name:20} {f.metadata['help']} (default: {default}{span})")
     cls.__doc__ = "\n".join(lines)
     return cls
+
+
+@cache
+def names_of(cls: type) -> dict[str, str]:
+    """The fields by all that they are called: their names, and those of their flags."""
+    return {
+        name.lstrip("-").replace("-", "_"): f.name
+        for f in fields(cast(Any, cls))
+        for name in (f.name, *f.metadata["flags"])
+    }
