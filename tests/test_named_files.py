@@ -4,7 +4,7 @@ anybody, opens none of them."""
 import os
 import sys
 from contextlib import suppress
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -177,5 +177,7 @@ def test_damaged_paused_drawings(tmp_path, name, tensor, what):
 def test_a_record_of_another_size(tiny):
     request = Request("x", steps=3)
     for wrong in (torch.zeros(1, 4, 4, 8), torch.zeros(2, 4, 8, 8), torch.zeros(4)):
+        record = [torch.zeros(1, 4, 8, 8), wrong]
         with pytest.raises(ValueError, match="the record is of another drawing: denoised latents"):
-            latents(tiny, replace(request), record=[wrong])
+            Paused(request, "tiny", record).resolve(tiny)
+    assert Paused(request, "tiny", [torch.zeros(1, 4, 8, 8)]).resolve(tiny).request.total == 1

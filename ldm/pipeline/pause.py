@@ -56,8 +56,15 @@ class Paused:
     depth: Tensor | None = None
 
     def resolve(self, model: LatentDiffusion) -> Job:
-        """What is to be drawn to its end."""
-        return model.resolve(self.request, self.image, self.mask, depth=self.depth)
+        """What is to be drawn to its end. ValueError: the record is of something else."""
+        job = model.resolve(self.request, self.image, self.mask, depth=self.depth)
+        channels, factor = model.vae.config.latent_channels, model.vae.factor
+        total, sizes = job.request.total, [part.latent_size(factor) for part in job.passes]
+        for denoised in self.record:
+            if tuple(denoised.shape) not in [(total, channels, *size) for size in sizes]:
+                shape = tuple(denoised.shape)
+                raise ValueError(f"the record is of another drawing: denoised latents {shape}")
+        return job
 
 
 def pause(
