@@ -152,9 +152,9 @@ def test_a_prompt_without_its_flag_is_hinted_at(run, words):
 @pytest.mark.parametrize(
     ("name", "ours"),
     [
-        ("negative_prompt", "negative"),
+        ("negative_prompts", "negative"),
         ("num_inference_steps", "steps"),
-        ("cfg_scale", "guidance_scale"),
+        ("cfg", "guidance_scale"),
         ("num_images_per_prompt", "count"),
         ("sampler_name", "sampler"),
         ("stepz", "steps"),
@@ -194,14 +194,19 @@ def test_a_paused_file_cannot_have_files_opened(run, tmp_path):
     Image.new("RGB", (16, 16)).save("secret.png")
     (tmp_path / "lists").mkdir()
     (tmp_path / "lists/secret.txt").write_text("a secret\n")
-    for i, named in enumerate(
-        ({"image": "secret.png"}, {"mask": "secret.png"}, {"wildcards": "lists"})
+    for i, (named, flag) in enumerate(
+        (
+            ({"image": "secret.png"}, "--init-img"),
+            ({"mask": "secret.png"}, "--mask"),
+            ({"wildcards": "lists"}, "--wildcards"),
+        )
     ):
         request = replace(paused.request, prompt="__secret__", **named)
         save_paused(f"{i}.safetensors", replace(paused, request=request))
         code, _, error = run(f"resume {i}.safetensors --outdir p")
         assert code == 2
-        assert f"names files and does not hold them: {next(iter(named))}\n" in error
+        (name,) = named.values()
+        assert error.endswith(f"not opened unasked; it names '{name}': give {flag}\n")
         assert not (tmp_path / "p").exists()
 
 

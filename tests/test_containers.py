@@ -7,6 +7,7 @@ import zipfile
 import pytest
 import torch
 
+from ldm.models.keymaps import ema_name
 from ldm.models.weights import CheckpointError, inspect, read
 from ldm.models.weights.opening import open_checkpoint
 
@@ -100,6 +101,28 @@ def test_a_flipped_bit_in_a_storage_is_seen_by_its_checksum(archive, tiny_checkp
     report = inspect(archive, family=family, verified=True)
     assert not report.loadable
     assert "1 of " in dict(report.lines())["verified"]
+
+
+def test_what_is_not_read_is_not_checked_unless_it_is_asked_for(
+    tmp_path, tiny_compvis, tiny_checkpoint
+):
+    """Half of a training's file is not drawn with, and would take as long again."""
+    family = tiny_checkpoint.family
+    prefix = "model.diffusion_model."
+    name = f"{prefix}out.2.weight"
+    names = [name for name in tiny_compvis if name.startswith(prefix)]
+    means = {ema_name(name): tiny_compvis[name] + 1 for name in names}
+    path = tmp_path / "a.ckpt"
+    for unused, ema in ((name, True), (ema_name(name), False)):
+        torch.save(tiny_compvis | means, path)
+        offset = open_checkpoint(path).weights[unused].offset
+        data = bytearray(path.read_bytes())
+        data[offset] ^= 1
+        path.write_bytes(data)
+        read(path, family=family, ema=ema)
+        assert not inspect(path, family=family, verified=True).loadable
+        with pytest.raises(CheckpointError, match="a part of it is not what was written"):
+            read(path, family=family, ema=not ema)
 
 
 def storage(numel, kind="FloatStorage"):

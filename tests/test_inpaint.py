@@ -7,12 +7,13 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from helpers import PICTURE, latents, pixels
+from helpers import PICTURE, latents, pixels, random_picture
 from ldm.compat.profiles import PROFILES
 from ldm.images.files import to_tensor
 from ldm.images.saving import to_pil
 from ldm.metadata import texts
 from ldm.pipeline.batches import finish
+from ldm.pipeline.job import resolve
 from ldm.request import Request
 from ldm.samplers import SAMPLERS
 
@@ -182,6 +183,42 @@ def test_a_mask_of_another_size_is_scaled_with_a_warning(tiny):
         (one,) = tiny.inpaint("a cat", PICTURE, small)
     (other,) = tiny.inpaint("a cat", PICTURE, large)
     assert (pixels(one) == pixels(other)).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "drawn", "options"),
+    [
+        ((50, 37), (96, 64), {}),  # as many pixels as 64 x 64, of the aspect 1.35, in 32s
+        ((20, 80), (32, 128), {}),
+        ((5, 5), (64, 64), {}),  # which would be too small to draw
+        ((65, 64), (64, 64), {}),
+        ((100, 70), (96, 64), {}),  # its own, rounded down
+        ((50, 37), (80, 48), {"width": 80, "height": 48}),
+        ((50, 37), (32, 32), {"compat": "a1111"}),
+    ],
+)
+def test_a_picture_smaller_than_those_of_the_training_is_drawn_larger(tiny, size, drawn, options):
+    unet = dataclasses.replace(tiny.family.unet, channels=(32,) * 5, depth=(0,) * 5)
+    family = dataclasses.replace(tiny.family, size=64, unet=unet)
+    picture, mask = random_picture(*size), Image.new("L", size)
+    mask.paste(255, (1, 1, 3, 3))
+    job = resolve(Request("a cat", **options), family, picture, mask)
+    assert (job.passes[0].width, job.passes[0].height) == drawn
+    assert job.size == size
+    again = resolve(job.request, family, picture, mask)
+    assert again.request == job.request
+    assert torch.equal(again.init.image, job.init.image)
+
+
+def test_what_is_inpainted_larger_goes_back_to_its_place(tiny):
+    picture, mask = random_picture(10, 7), Image.new("L", (20, 14))
+    mask.paste(255, (4, 4, 12, 10))
+    with pytest.warns(UserWarning, match="the mask of 20 x 14 is scaled to the picture's 10 x 7"):
+        (result,) = tiny.inpaint("a cat", picture, mask)
+    changed = (pixels(result) != pixels(picture)).any(-1)
+    assert result.size == (10, 7)
+    assert changed[2:5, 2:6].all()
+    assert changed.sum() == 12
 
 
 def test_a_mask_without_a_picture_is_refused(tiny):

@@ -286,7 +286,9 @@ def test_a_refiner_goes_on_after_a_pause(sdxl, refiner, tmp_path):
     sdxl.refiners["other"] = refiner
     request = Request("a cat", seed=3, steps=6, refiner="other", refiner_start=0.5)
     save_paused(tmp_path / "half.safetensors", pause(sdxl, sdxl.resolve(request), 4))
-    paused = read_paused(tmp_path / "half.safetensors")
+    with pytest.raises(ValueError, match="it names 'other': give --refiner"):
+        read_paused(tmp_path / "half.safetensors")
+    paused = read_paused(tmp_path / "half.safetensors", refiner="other")
     resumed = latents(sdxl, paused.request, record=paused.record)
     torch.testing.assert_close(resumed, latents(sdxl, request), rtol=0, atol=0)
 

@@ -68,6 +68,14 @@ def test_every_layout_converts_to_every_other(checkpoint, tmp_path, layout):
     assert_same(read(second), checkpoint)
 
 
+@pytest.mark.parametrize("name", ["q.safetensors", "q.CKPT", "q.bin", "below/q.pt"])
+def test_a_folder_is_not_called_as_a_file(checkpoint, tmp_path, name):
+    with pytest.raises(ValueError, match="is the name of a file, and diffusers' layout"):
+        save(tmp_path / name, checkpoint, "diffusers")
+    assert not any(tmp_path.iterdir())
+    save(tmp_path / "v1.5", checkpoint, "diffusers")
+
+
 def test_half_precision_is_rounded_once(checkpoint, tmp_path):
     save(tmp_path / "a.safetensors", checkpoint)
     half = parameters(read(tmp_path / "a.safetensors", dtype=torch.float16))

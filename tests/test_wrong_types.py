@@ -1,11 +1,13 @@
 """What a program that uses the library may get wrong: one line says what was wanted."""
 
+import numpy as np
 import pytest
 import torch
 
 import ldm
 from helpers import normal, random_picture
 from ldm.compat.names import method_named
+from ldm.images.depth import depth_map
 from ldm.images.files import to_tensor
 from ldm.request import Request
 
@@ -65,6 +67,55 @@ def test_conditioning_is_not_a_tensor(tiny):
     told.context[0, 0, 0] = torch.nan
     with pytest.raises(ValueError, match="a context must be finite"):
         tiny.steps(Request("a"), conditioning=told)
+
+
+@pytest.mark.parametrize("array", [np.zeros((16, 16, 3), np.uint8), np.zeros((16, 16))])
+def test_an_array_is_told_what_makes_a_picture_of_it(tiny, array):
+    picture = random_picture(16, 16)
+    hint = r"^a picture must be .*, not ndarray: PIL.Image.fromarray\(array\) makes one"
+    with pytest.raises(ValueError, match=hint):
+        tiny.img2img("a cat", array)
+    with pytest.raises(ValueError, match=hint):
+        tiny.inpaint("a cat", picture, array)
+    with pytest.raises(ValueError, match=hint):
+        tiny.outpaint("a cat", array, left=2)
+    with pytest.raises(ValueError, match=r"not ndarray: torch.from_numpy\(array\) makes one"):
+        depth_map(array)
+
+
+@pytest.mark.parametrize(
+    ("where", "named"),
+    [
+        ((torch.bfloat16,), {}),
+        (("cpu", torch.bfloat16), {}),
+        ((torch.bfloat16, "cpu"), {}),
+        ((torch.device("cpu"),), {"dtype": torch.bfloat16}),
+        ((torch.bfloat16,), {"device": "cpu"}),
+        ((), {"dtype": "bfloat16"}),
+        ((None, torch.bfloat16), {}),
+    ],
+)
+def test_a_model_goes_to_a_device_and_a_number_format_in_any_order(own_tiny, where, named):
+    assert own_tiny.to(*where, **named) is own_tiny
+    assert (own_tiny.dtype, own_tiny.device.type) == (torch.bfloat16, "cpu")
+    assert {p.dtype for p in own_tiny.text.parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in own_tiny.vae.parameters()} == {torch.float32}
+    assert own_tiny.to("cpu").dtype == torch.bfloat16, "as it was"
+
+
+@pytest.mark.parametrize(
+    ("where", "what"),
+    [
+        (("gpu",), "device 'gpu' is not available"),
+        ((torch.int8,), "this cpu device cannot compute in torch.int8: use torch.float32"),
+    ],
+)
+def test_a_model_goes_nowhere_else(own_tiny, where, what):
+    with pytest.raises(ValueError, match=what):
+        own_tiny.to(*where)
+    with pytest.raises(ValueError, match="dtype 'float17' is none: give float32, float16"):
+        own_tiny.to(dtype="float17")
+    assert own_tiny.dtype == torch.float32
 
 
 def test_a_number_format_by_its_name():

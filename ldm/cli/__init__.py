@@ -33,6 +33,7 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from ..runtime import __version__
+from ..runtime.warn import warn
 from .commands import COMMANDS
 from .draw import draw
 from .errors import explained
@@ -123,4 +124,4 @@ def other_package() -> None:
     here = [path for path in (Path("ldm/__init__.py"), Path("ldm.py")) if path.is_file()]
     if here and not here[0].samefile(PACKAGE / "__init__.py"):
         what = f"{here[0]} is another package: `import ldm` in this folder takes that one"
-        warnings.warn(f"{what}, and not {PACKAGE}", stacklevel=2)
+        warn(f"{what}, and not {PACKAGE}")

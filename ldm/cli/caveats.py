@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import warnings
 from collections.abc import Iterator, Sequence
 from textwrap import shorten
 
@@ -11,6 +10,7 @@ from ..images.exif import fitting
 from ..metadata import texts
 from ..pipeline import Job, LatentDiffusion
 from ..prompts.lengths import chunk_sizes
+from ..runtime.warn import warn
 
 MANY = 2e6  # pixels drawn at once, beyond which it takes long and much memory
 LONGEST = {"webp": 16383, "jpg": 65500}  # sides of a file's picture, in pixels
@@ -40,9 +40,9 @@ def caveats(
         if own and width * height > MANY:
             what = f"the picture is drawn at its own size, {width} x {height}"
             less = f"({width * height / 1e6:.1f} megapixels): give --W and --H for a smaller one"
-            warnings.warn(f"{what} {less}", stacklevel=2)
+            warn(f"{what} {less}")
     if kind == "jpg":
         made = [texts(one, model.name) for job in jobs for one in job.singles()]
         if long := sum(fitting(text) != text for text in made):
             what = f"the texts of {long} of {len(made)} pictures are too long for JPEG files"
-            warnings.warn(f"{what}, which will lack some: give --format webp or png", stacklevel=2)
+            warn(f"{what}, which will lack some: give --format webp or png")

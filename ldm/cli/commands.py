@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple
 
-from .flags import Parser, add_model_flags, add_request_flags, positive
+from ..metadata.named_files import FILES
+from ..request import Request
+from .flags import Parser, add_model_flags, add_request_flags, argument, positive
 from .replay import replay
 from .resume import resume
 from .show import marks, report, show
@@ -33,7 +36,12 @@ def add_drawing(parser: Parser, outdir: str) -> None:
 
 
 def add_resume(parser: Parser) -> None:
+    """Files that it names and does not hold are given anew."""
     add_drawing(parser, "outputs/resumed")
+    for f in fields(Request):
+        if f.name in FILES:
+            flags, given = f.metadata["flags"], argument(f)
+            parser.add_argument(*flags, dest=f.name, default=argparse.SUPPRESS, **given)
 
 
 def add_replay(parser: Parser) -> None:

@@ -2,6 +2,11 @@
 
 from ..runtime.finite import NotFinite
 
+OUT_OF_MEMORY = (
+    "memory does not suffice: give smaller --W and --H, or --tile; for fewer pictures at once "
+    "--n_samples 1; on a GPU --dtype float16"
+)
+
 
 def explained(error: BaseException) -> tuple[int, str] | None:
     """The exit code of an error and the words for it, or None of a mistake of this program's."""
@@ -9,8 +14,7 @@ def explained(error: BaseException) -> tuple[int, str] | None:
         case NotFinite():
             return 1, str(error)
         case MemoryError() | RuntimeError() if short_of_memory(error):
-            what = str(error).split("\n")[0] or type(error).__name__
-            return 1, f"memory does not suffice: give smaller --W and --H, or --tile ({what})"
+            return 1, OUT_OF_MEMORY
         case ValueError() | OSError():
             return 2, str(error)
         case KeyboardInterrupt():

@@ -78,7 +78,8 @@ def argument(f: Field[Any]) -> dict[str, Any]:
         return {"type": kind, "nargs": 2, "metavar": f.metadata["metavar"], "help": told}
     metavars = {int: "N", float: "X", str: "TEXT"}
     reader = seed if f.name == "seed" else kind
-    value: dict[str, Any] = {"type": reader, "help": told, "metavar": metavars[kind]}
+    metavar = "PATH" if f.metadata["file"] else metavars[kind]
+    value: dict[str, Any] = {"type": reader, "help": told, "metavar": metavar}
     if choices is not None:
         value["metavar"] = "{" + ",".join(choices) + "}"
     if f.metadata["bare"] is not None:

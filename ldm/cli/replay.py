@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..metadata import ImageMetadata, read_metadata
-from ..metadata.image_metadata import shortened
+from ..metadata.named_files import refuse_files
 from ..pipeline import LatentDiffusion
 from ..pipeline.batches import draw as events
 from ..pipeline.batches import plan
@@ -19,15 +19,6 @@ from .draw import open_model
 from .output import Output, say
 from .printing import printable
 from .show import unsupported
-
-FILES = {
-    "image": "--init-img",
-    "mask": "--mask",
-    "depth": "--depth",
-    "depth_model": "--depth_model",
-    "wildcards": "--wildcards",
-    "refiner": "--refiner",
-}
 
 
 def replay(options: argparse.Namespace) -> None:
@@ -57,17 +48,8 @@ def replay(options: argparse.Namespace) -> None:
 def planned(
     model: LatentDiffusion, path: Path, request: Request, changes: dict[str, Any]
 ) -> list[Job]:
-    """What a file asks for. Files that it names are never opened: it may come from anybody, and
-    they would be somebody else's. Whoever wants them gives them again."""
-    named = {name: getattr(request, name) for name in FILES if name not in changes}
-    lacking = {name: value for name, value in named.items() if value is not None}
-    hints = [f"it names '{shortened(value)}': give {FILES[n]}" for n, value in lacking.items()]
-    if "image" in lacking and "mask" not in changes:
-        hints[0] += ", or --without_image to draw from noise"
-    if hints:
-        raise ValueError(
-            f"{path} was made with files that are not opened unasked; {'; '.join(hints)}"
-        )
+    """What a file asks for, in so many batches; see `refuse_files`."""
+    refuse_files(path, request, changes, otherwise="--without_image to draw from noise")
     if request.strength is not None and "image" not in changes:
         raise ValueError(
             f"{path} was made from a picture, at strength {request.strength:g}, which is not in "

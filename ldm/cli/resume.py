@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..metadata.named_files import FILES
 from ..pipeline import Job, LatentDiffusion
 from ..pipeline.batches import draw as events
 from ..pipeline.pause import Paused, read_paused
@@ -13,9 +14,11 @@ from .output import Output
 
 
 def resume(options: argparse.Namespace) -> None:
-    """Go on with what was left by --pause_after, to the pictures."""
+    """Go on with what was left by --pause_after, to the pictures. Flags that are given replace what
+    it holds."""
+    files = {name: getattr(options, name) for name in FILES if hasattr(options, name)}
+    left = {path: read_paused(path, **files) for path in options.files}
     output, model = Output(options), open_model(options)
-    left = {path: read_paused(path) for path in options.files}
     jobs = [resumed(model, path, paused) for path, paused in left.items()]
     records = [paused.record for paused in left.values()]
     for job in output.batches(model, jobs):
@@ -29,14 +32,4 @@ def resumed(model: LatentDiffusion, path: Path, paused: Paused) -> Job:
             f"{path} was begun by the model {paused.model}, not {model.name}: give that one with "
             "--ckpt"
         )
-    request = paused.request  # may come from anybody: no file that it names is opened
-    held = {
-        "image": paused.image,
-        "mask": paused.mask,
-        "depth": paused.depth,
-        "wildcards": None,
-        "refiner": None,
-    }
-    if lacking := [n for n in held if getattr(request, n) is not None and held[n] is None]:
-        raise ValueError(f"{path} names files and does not hold them: {', '.join(lacking)}")
-    return model.resolve(request, paused.image, paused.mask, depth=paused.depth)
+    return paused.resolve(model)

@@ -156,10 +156,10 @@ class Tokenizer:
             ids += self._known[word]
         return ids
 
-    def spelt(self, texts: Iterable[str]) -> list[str]:
-        """The words of these texts that take several pieces, each once."""
-        read = dict.fromkeys(word for text in texts for word in words_of(text) if word.isalpha())
-        return [word for word in read if len(self.join(word)[0]) > 1]
+    def unusual(self, texts: Iterable[str]) -> list[str]:
+        """The words of these texts that take several pieces, or are no letters, each once."""
+        read = dict.fromkeys(word for text in texts for word in words_of(text))
+        return [word for word in read if len(self.join(word)[0]) > 1 or not word.isalpha()]
 
     def join(self, word: str) -> tuple[list[str], list[tuple[str, str]]]:
         """The pieces of one word, and the merges that made them."""

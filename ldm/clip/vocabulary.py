@@ -3,7 +3,11 @@
 from collections.abc import Iterable
 from functools import cache
 
-from .tokenizer import END_OF_WORD, Tokenizer, byte_characters, words_of
+from torch import Tensor
+
+from .tokenizer import END, END_OF_WORD, START, Tokenizer, byte_characters, words_of
+
+BYTES = 512  # a vocabulary begins with the bytes, within words and at their ends
 
 
 def decode(tokenizer: Tokenizer, ids: Iterable[int]) -> str:
@@ -38,12 +42,36 @@ def clip_tokenizer() -> Tokenizer:
     return Tokenizer()
 
 
-def unlearnt(tokenizer: Tokenizer, texts: Iterable[str]) -> list[str]:
-    """The words of these texts that such a tokenizer spells in other pieces than CLIP's, each
-    once: what CLIP's has whole (or in two, like cyan) it would have as well, had it met them."""
-    spelt = tokenizer.spelt(texts)
-    full = clip_tokenizer() if spelt else tokenizer
-    return [word for word in spelt if tokenizer.join(word)[0] != full.join(word)[0]]
+def unlearnt(
+    tokenizer: Tokenizer, texts: Iterable[str], embedding: Tensor | None = None
+) -> list[str]:
+    """The words of these texts that the model of such a tokenizer has not learnt, each once.
+
+    A word that takes other pieces than CLIP's it has not met: what CLIP's tokenizer has whole (or
+    in two, like cyan) it would have as well. Digits, signs and emoji are bytes, which every
+    tokenizer has: the model's embedding of tokens (V, D) tells which it has met. (Of single letters
+    nothing is said.)
+    """
+    read = [word for word in tokenizer.unusual(texts) if word not in (START, END)]
+    full = clip_tokenizer() if read else tokenizer
+    met = None if embedding is None else moved(embedding, tokenizer)
+
+    def learnt(word: str) -> bool:
+        pieces = tokenizer.join(word)[0]
+        if len(pieces) > 1 and pieces != full.join(word)[0]:
+            return False
+        return met is None or all(tokenizer.vocabulary[piece] in met for piece in pieces)
+
+    return [word for word in read if not learnt(word)]
+
+
+def moved(embedding: Tensor, tokenizer: Tokenizer) -> set[int] | None:
+    """The ids whose rows training has moved: they are longer than they were at random, as those of
+    most bytes still are, which hardly a text has alone. None, if that cannot be told, since the
+    start's is not longer, which every text has."""
+    lengths = embedding.detach().float().norm(dim=1)
+    longer = lengths > 1.5 * lengths[:BYTES].median()
+    return {*longer.nonzero().flatten().tolist()} if longer[tokenizer.start] else None
 
 
 def tokenizer_for_words(

@@ -58,6 +58,7 @@ def grey_levels(image: Image) -> Tensor:
 
     if not isinstance(image, Image.Image):
         what = type(image).__name__
+        what += ": torch.from_numpy(array) makes one" if isinstance(image, np.ndarray) else ""
         raise ValueError(f"a depth map must be a file, one of PIL's or a tensor, not {what}")
     image = ImageOps.exif_transpose(image)
     if not image.mode.startswith(("I", "F")):

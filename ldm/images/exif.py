@@ -7,10 +7,11 @@ that begin with the name and a colon.
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ..runtime.warn import warn
 
 if TYPE_CHECKING:
     from PIL.Image import Exif
@@ -44,7 +45,7 @@ def exif_options(path: Path, text: Mapping[str, str]) -> dict[str, Any]:
     kept = fitting(text)
     if left_out := ", ".join(name for name in text if name not in kept):
         what = f"{path.name}: the text of {left_out} is too long for a JPEG, and left out"
-        warnings.warn(what, stacklevel=2)
+        warn(what)
     return {"format": "JPEG", "quality": 95, "subsampling": 0, "exif": to_exif(kept)}
 
 

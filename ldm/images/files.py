@@ -18,6 +18,8 @@ from .exif import from_exif, repaired
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+ARRAY = ": PIL.Image.fromarray(array) makes one of bytes (H, W, 3) or (H, W)"
+
 
 @contextmanager
 def opened(path: str | Path) -> Iterator[Image]:
@@ -49,7 +51,7 @@ def rgb(image: Image, ground: str = "white") -> Image:
     from PIL import Image, ImageOps
 
     if not isinstance(image, Image.Image):
-        what = type(image).__name__
+        what = type(image).__name__ + (ARRAY if isinstance(image, np.ndarray) else "")
         raise ValueError(f"a picture must be a file, one of PIL's or a tensor, not {what}")
     image = ImageOps.exif_transpose(image)
     if image.mode == "F":

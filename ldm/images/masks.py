@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..runtime.warn import warn
 from .files import rgb, to_tensor
 from .saving import to_pil
 
@@ -75,7 +75,7 @@ def binarize_mask(mask: Image, size: tuple[int, int]) -> tuple[Image, Box]:
 
     if mask.size != size:
         ours, theirs = (f"{width} x {height}" for width, height in (mask.size, size))
-        warnings.warn(f"the mask of {ours} is scaled to the picture's {theirs}", stacklevel=2)
+        warn(f"the mask of {ours} is scaled to the picture's {theirs}")
         mask = mask.resize(size, Resampling.NEAREST)
     mask = mask.point(WHITE)
     box = mask.getbbox()

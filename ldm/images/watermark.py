@@ -20,11 +20,12 @@ scripts/watermark.py measures it.
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..runtime.warn import warn
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -84,7 +85,7 @@ def marked(image: Image, text: str) -> Image:
     pixels = embed(np.asarray(image), text.encode())
     if (part := agreement(pixels, text.encode())) < 1:
         what = f"the watermark cannot be read back whole: the picture keeps {part:.0%} of its bits"
-        warnings.warn(what, stacklevel=2)
+        warn(what)
     return Image.fromarray(pixels)
 
 

@@ -1,10 +1,14 @@
 """Warnings of requests that are drawn all the same, but not as may have been meant."""
 
 import textwrap
-import warnings
 from collections.abc import Sequence
 
+from ..clip.vocabulary import unlearnt
+from ..models.families import Family
+from ..prompts.chunks import parts_of
+from ..prompts.conditioner import Tower
 from ..request import Request
+from ..runtime.warn import warn
 
 
 def tell_low_start(request: Request, t: float, last: int) -> None:
@@ -12,10 +16,21 @@ def tell_low_start(request: Request, t: float, last: int) -> None:
     there, too."""
     what = f"{request.steps} of {request.schedule} begins at training step {t:.0f} of {last}"
     advice = "the picture will be noise: take more steps, or --schedule trailing"
-    warnings.warn(f"{what}; {advice}", stacklevel=5)
+    warn(f"{what}; {advice}")
 
 
-def tell_unlearnt(lacking: Sequence[str]) -> None:
-    """Warn of words that a model of a small vocabulary has never seen, and draws anyhow."""
-    words = textwrap.shorten(", ".join(lacking), 200, placeholder=" ...")
-    warnings.warn(f"the model has not learnt: {words}", stacklevel=3)
+def tell_small(drawn: Sequence[int], family: Family) -> None:
+    """Warn of pictures that are much smaller than those of the training: in them a model sees parts
+    of a picture, and draws such. drawn: width and height, or those of a tile."""
+    what = f"{drawn[0]} x {drawn[1]} pixels are drawn, of a model trained at {family.size}"
+    advice = "the result may lack what the prompt asks for: give larger --W and --H (width, height)"
+    warn(f"{what}; {advice}")
+
+
+def tell_unlearnt(tower: Tower, texts: Sequence[str], syntax: str) -> None:
+    """Warn of words and signs that a model of a small vocabulary has never met, and draws
+    anyhow."""
+    runs = [run for text in texts for part in parts_of(text, syntax) for run, _ in part]
+    if lacking := unlearnt(tower.tokenizer, runs, tower.encoder.token.weight):
+        words = textwrap.shorten(", ".join(lacking), 200, placeholder=" ...")
+        warn(f"the model has not learnt: {words}")

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from ..request import Request
 from ..samplers import Step
+from .asking import asked
 from .batches import batch_size, finish
 from .job import Job
 from .making import add_making
-from .refining import asked
 from .run import run
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ def txt2img(
     model: LatentDiffusion, prompt: Prompt, *, batch: int | None = None, **options: Any
 ) -> list[Image]:
     """Pictures of a prompt, or of each of several. The options are the fields of `Request`:
-    negative, steps, sampler, schedule, guidance_scale, seed, width, height, count, ..."""
+    negative, steps, sampler, schedule, guidance_scale, seed, width, height, count, ...; they may
+    be called as their flags are (cfg_scale). seed=-1 draws a seed: `image.info` says which."""
     return model.generate(asked(model, prompt=prompt, **options), batch=batch)
 
 
@@ -57,8 +58,13 @@ def inpaint(
     **options: Any,
 ) -> list[Image]:
     """A picture drawn anew where the mask is white; strength < 1 leaves something of what was
-    there. Where it is black not a bit changes, unless it is feathered. Options: mask_blur,
-    feather, masked_content, inpaint_only_masked, masked_padding, and all others."""
+    there. Where it is black not a bit changes, unless it is feathered: an object that is to go is
+    masked with its soft edge and its shadow, or they stay around it. Options: mask_blur, feather,
+    masked_content, inpaint_only_masked, masked_padding, and all others.
+
+    A mask of another size is scaled to the picture. A picture whose sides the model cannot do, or
+    that is smaller than those of its training, is drawn at a size that it can, and what is new is
+    scaled back, see `init_image.drawn_size`."""
     return model.generate(asked(model, prompt=prompt, **options), image, batch, mask)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -171,7 +172,7 @@ def prepare(
         extend(as_pil(picture), *sides) if mask is None else (as_pil(picture), to_mask(mask))
     )
     new, place = binarize_mask(new, whole.size)
-    box, size = (0, 0, *whole.size), fit(whole, multiple, request.width, request.height).size
+    box, size = (0, 0, *whole.size), drawn_size(request, family_size, multiple, whole)
     if request.inpaint_only_masked:
         width, height = (
             family_size if side is None else side for side in (request.width, request.height)
@@ -198,6 +199,21 @@ def checked(picture: Image | Tensor) -> None:
 
 def as_pil(picture: Image | Tensor) -> Image:
     return to_pil(picture)[0] if isinstance(picture, Tensor) else rgb(picture)
+
+
+def drawn_size(
+    request: Request, family_size: int, multiple: int, picture: Image
+) -> tuple[int, int]:
+    """Width and height at which a picture is inpainted: as the request says them; else its own,
+    rounded down to multiples. One of fewer pixels than those of the training has is drawn with as
+    many, for else hardly anything is drawn; what is new is scaled back. (Not so with compat: no
+    program does that.)"""
+    grow = family_size / math.sqrt(picture.width * picture.height)
+    said = (request.width, request.height) != (None, None)
+    if said or grow <= 1 or request.compat is not None:
+        return fit(picture, multiple, request.width, request.height).size
+    width, height = (math.ceil(side * grow / multiple) * multiple for side in picture.size)
+    return width, height
 
 
 def wanted_size(request: Request, multiple: int, picture: Image) -> tuple[int | None, int | None]:

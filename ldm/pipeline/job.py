@@ -6,7 +6,6 @@ known.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -21,7 +20,9 @@ from ..models.families import Family
 from ..prompts.extra_networks import networks_in
 from ..prompts.wildcards import expanded
 from ..request import Request
+from ..runtime.warn import warn
 from ..samplers import SAMPLERS, Noise, NoiseSchedule
+from .caveats import tell_small
 from .given import Given
 from .init_image import InitImage, opened, started
 from .passes import Pass, automatic_schedule, check, named_as_here, passes
@@ -227,7 +228,7 @@ def with_texts(request: Request) -> Request:
         request = expanded(request)
     if "<" in texts:
         for what in networks_in(request.prompts, str(request.prompt_syntax)):
-            warnings.warn(what, stacklevel=3)
+            warn(what)
     return request
 
 
@@ -245,12 +246,14 @@ def multiple(family: Family) -> int:
 def sized(request: Request, family: Family, width: int, height: int) -> Request:
     """The request with a width and a height, these where it leaves them open."""
     request = request.filled(width=width, height=height)
-    sides = (request.width, 1), (request.height, 1), (request.tile, multiple(family))
-    for side, grid in sides:
+    for side, grid in ((request.width, 1), (request.height, 1), (request.tile, multiple(family))):
         grid = max(grid, family.vae.factor)
         if side is not None and side % grid:
             below = side // grid * grid
             fitting = f"{below} or {below + grid}" if below else f"{grid}"
             what = f"a side of {side} pixels does not fit this model: give a multiple of {grid}"
             raise ValueError(f"{what}, such as {fitting}")
+    drawn = [min(side, request.tile or side) for side in (request.width, request.height) if side]
+    if 2 * min(drawn) <= family.size or 4 * drawn[0] * drawn[1] <= 3 * family.size**2:
+        tell_small(drawn, family)
     return request

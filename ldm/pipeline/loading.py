@@ -9,6 +9,7 @@ from ..clip.tokenizer import Tokenizer
 from ..models.families import Family
 from ..models.weights import read
 from ..runtime.device import choose_device, choose_dtype
+from ..runtime.placing import dtype_named
 from .model import LatentDiffusion
 
 
@@ -32,9 +33,7 @@ def load(
     """
     path = built_in() if path is None else Path(os.path.expanduser(path)).resolve()
     where = choose_device(device)
-    asked = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
-    if not isinstance(asked, torch.dtype) and dtype is not None:
-        raise ValueError(f"dtype {str(dtype)[:80]!r} is none: give float32, float16 or bfloat16")
+    asked = dtype if isinstance(dtype, torch.dtype | None) else dtype_named(dtype)
     dtype, _ = choose_dtype(where, asked)
     found = read(path, dtype, where, ema, family, torch.float32, prediction)
     tokenizer = Tokenizer(found.merges, found.family.text[0].length)
@@ -46,7 +45,7 @@ def load(
     name = path.name if path.is_dir() else path.stem
     model = LatentDiffusion(found.text, found.unet, found.vae, tokenizer, found.family, name)
     model.prediction_reason = found.prediction
-    return model.to(where, dtype)
+    return model
 
 
 def built_in() -> Path:

@@ -15,15 +15,14 @@ from torch import Tensor
 
 from ..clip.model import TextEncoder
 from ..clip.tokenizer import CLIP_SIZE, Tokenizer, clip_merges
-from ..clip.vocabulary import unlearnt
 from ..conditioning import Conditioning
 from ..models.families import Family
 from ..models.weights import Checkpoint, save
 from ..prompts.conditioner import Tower, encode_prompts
 from ..request import Request
 from ..runtime.checks import numbers
-from ..runtime.device import choose_device
 from ..runtime.finite import broken
+from ..runtime.placing import Place, place
 from ..unet import UNet
 from ..vae import VAE
 from ..vae.tiled import tiled_decode, tiled_encode
@@ -94,15 +93,13 @@ class LatentDiffusion:
     def __repr__(self) -> str:
         return f"<{self.name}: {self.family.name}, {self.device}, {self.dtype}>"
 
-    def to(
-        self, device: str | torch.device | None = None, dtype: torch.dtype | None = None
-    ) -> LatentDiffusion:
-        """Move the networks and change their number format, in place. The VAE computes in float32
-        all the same: it runs once a picture, and some families' overflows in float16."""
-        where = self.device if device is None else choose_device(device)
+    def to(self, *where: Place, device: Place = None, dtype: Place = None) -> LatentDiffusion:
+        """Move the networks and change their number format, in place; in any order. The VAE stays
+        in float32: it runs once a picture, and some families' overflows in float16."""
+        at, format = place(self.device, *where, device=device, dtype=dtype)
         for network in (*(tower.encoder for tower in self.towers), self.unet):
-            network.to(where, dtype)
-        self.vae.to(where, torch.float32)
+            network.to(at, format)
+        self.vae.to(at, torch.float32)
         return self
 
     def save(self, path: str | Path, key_format: KeyFormat = "ldm") -> None:
@@ -145,9 +142,8 @@ class LatentDiffusion:
         repeat_chunks: bool = False,
     ) -> Conditioning:
         """What the U-Net is told of B texts; as long as the longest. See `encode_prompts`."""
-        small = len(self.tokenizer) < CLIP_SIZE
-        if small and self.tokenizer.spelt(texts) and (lacking := unlearnt(self.tokenizer, texts)):
-            tell_unlearnt(lacking)
+        if len(self.tokenizer) < CLIP_SIZE and self.tokenizer.unusual(texts):
+            tell_unlearnt(self.towers[0], texts, prompt_syntax)
         read = partial(encode_prompts, self.towers, texts, prompt_syntax, clip_skip, repeat_chunks)
         encoded = read()
         if not encoded.context.isfinite().all():

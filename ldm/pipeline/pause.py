@@ -4,8 +4,7 @@
     save_paused("half.safetensors", paused)
     ...
     paused = read_paused("half.safetensors")
-    job = model.resolve(paused.request, paused.image, paused.mask, depth=paused.depth)
-    for step in model.steps(job, record=paused.record):
+    for step in model.steps(paused.resolve(model), record=paused.record):
 
 The second run repeats the first ten steps without the network, which takes no time, and goes on.
 See `recorded`.
@@ -13,21 +12,25 @@ See `recorded`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..images.depth import depth_map
 from ..images.files import open_image
 from ..images.masks import to_mask
+from ..metadata.named_files import refuse_files
 from ..models.weights import CheckpointError
 from ..models.weights.opening import open_checkpoint
 from ..models.weights.write_safetensors import write_safetensors
 from ..request import Request
 from ..runtime.files import replacing
+from .makers.depth import depth_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -41,8 +44,8 @@ class Paused:
     """request      settled, of one batch
     model        the name of the model that was drawing
     record       the denoised latents so far, a call of the denoiser each: (B, Z, H/f, W/f)
-    image, mask, depth   what lies in the files of these names in the request, which may be out of
-                 reach next time
+    image, mask  what lies in the files of these names in the request
+    depth        the depth map, given or estimated
     """
 
     request: Request
@@ -52,16 +55,40 @@ class Paused:
     mask: Image | None = None
     depth: Tensor | None = None
 
+    def resolve(self, model: LatentDiffusion) -> Job:
+        """What is to be drawn to its end. ValueError: the record is of something else."""
+        job = model.resolve(self.request, self.image, self.mask, depth=self.depth)
+        channels, factor = model.vae.config.latent_channels, model.vae.factor
+        total, sizes = job.request.total, [part.latent_size(factor) for part in job.passes]
+        for denoised in self.record:
+            if tuple(denoised.shape) not in [(total, channels, *size) for size in sizes]:
+                shape = tuple(denoised.shape)
+                raise ValueError(f"the record is of another drawing: denoised latents {shape}")
+        return job
 
-def pause(model: LatentDiffusion, job: Job, steps: int) -> Paused:
-    """Run so many steps of a job, and keep what is needed to go on."""
+
+def pause(
+    model: LatentDiffusion,
+    job: Job,
+    steps: int,
+    image: Image | None = None,
+    mask: Image | None = None,
+) -> Paused:
+    """Run so many steps of a job, and keep what is needed to go on.
+
+    image, mask   those that the job was resolved with, where its request names no files of them
+    """
+    named = job.request
+    image = open_image(named.image) if image is None and named.image is not None else image
+    mask = open_image(named.mask, to_mask) if mask is None and named.mask is not None else mask
+    if job.init is not None and image is None:
+        raise ValueError("the picture that this starts from must be kept, too: give it as image")
+    if "depth" in model.family.conditioning:
+        job = replace(job, depth=depth_of(model, job))
     record: list[Tensor] = []
     for step in model.steps(job, record=record):
         if step.index + 1 == steps:
             break
-    named = job.request
-    image = None if named.image is None else open_image(named.image)
-    mask = None if named.mask is None else open_image(named.mask, to_mask)
     return Paused(job.request, model.name, record, image, mask, job.depth)
 
 
@@ -80,22 +107,39 @@ def save_paused(path: str | Path, paused: Paused) -> None:
         )
 
 
-def read_paused(path: str | Path) -> Paused:
-    """The inverse of `save_paused`. CheckpointError: it is another file, or damaged."""
+def read_paused(path: str | Path, **files: Any) -> Paused:
+    """The inverse of `save_paused`. CheckpointError: it is another file, or damaged. ValueError: it
+    names files that it does not hold, see `named_files`.
+
+    files   fields of the request that name files: given anew, in place of what is in the paused one
+    """
     opened = open_checkpoint(path)
     if not {"request", "model"} <= opened.metadata.keys() or "denoised.0" not in opened.weights:
         raise CheckpointError(f"{path} is no paused drawing: give a file that --pause_after made")
-
-    def picture(name: str) -> Image | None:
-        from PIL import Image
-
-        return (
-            Image.fromarray(opened.weights[name].read().numpy()) if name in opened.weights else None
-        )
-
-    calls = sum(name.startswith("denoised.") for name in opened.weights)
-    record = [opened.weights[f"denoised.{i}"].read() for i in range(calls)]
     request = Request.from_json(opened.metadata["request"])
-    depth = opened.weights["depth"].read() if "depth" in opened.weights else None
-    image, mask = picture("image"), picture("mask")
-    return Paused(request, opened.metadata["model"], record, image, mask, depth)
+    held = {name: opened.weights[name].read() for name in HELD if name in opened.weights}
+    known = {*held, *(["depth_model"] if "depth" in held else [])}  # it is not estimated again
+    refuse_files(path, request, files, known)
+    calls = range(sum(name.startswith("denoised.") for name in opened.weights))
+    try:
+        record = [opened.weights[f"denoised.{i}"].read() for i in calls]
+        own = {name: HELD[name](tensor) for name, tensor in held.items() if name not in files}
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged, as a paused drawing: {error}") from None
+    return Paused(replace(request, **files), opened.metadata["model"], record, **own)
+
+
+def to_picture(pixels: Tensor) -> Image:
+    """(H, W, 3) of bytes -> PIL's"""
+    from PIL import Image
+
+    if pixels.dtype != torch.uint8 or pixels.ndim != 3 or 0 in pixels.shape or pixels.shape[2] != 3:
+        raise ValueError(f"a picture of {pixels.dtype} {tuple(pixels.shape)}")
+    return Image.fromarray(pixels.numpy())
+
+
+HELD: dict[str, Callable[[Tensor], Any]] = {  # besides the record: fields, and how they are made
+    "image": to_picture,
+    "mask": to_picture,
+    "depth": depth_map,
+}

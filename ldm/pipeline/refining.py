@@ -6,10 +6,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..request import Request
 from ..samplers import NoiseSchedule
 
 if TYPE_CHECKING:
@@ -31,16 +29,6 @@ class Refiner:
     def job(self, base: Job) -> Job:
         """The base's job for this model."""
         return replace(base, noise_schedule=self.noise_schedule)
-
-
-def asked(model: LatentDiffusion, **options: Any) -> Request:
-    """The request of these options. A refiner among them that is a model, and no file, is kept by
-    its name."""
-    refiner = options.get("refiner")
-    if refiner is not None and not isinstance(refiner, str | Path):
-        model.refiners[refiner.name] = refiner
-        options["refiner"] = refiner.name
-    return Request.of(**options)
 
 
 def with_refiner(model: LatentDiffusion, job: Job) -> Job:

@@ -3,7 +3,6 @@ what it needs, what it cannot do, and the defaults of its own options."""
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from ..images.depth import depth_map, open_depth
 from ..models.families import Family
 from ..prompts.schedule import joined_prompts
 from ..request import Request
+from ..runtime.warn import warn
 from .makers.depth_estimate import ESTIMATOR, check_estimator
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def check_told(request: Request, family: Family, has: set[str]) -> Request:
     """
     if family.distilled and any(request.negatives):
         what = "this model was distilled from guidance without a negative prompt"
-        warnings.warn(f"{what}: the negative prompt is not read", stacklevel=3)
+        warn(f"{what}: the negative prompt is not read")
     check_options([*options_of_told(request), *({"depth"} & has)], family)
     for kind in family.conditioning:
         if kind in NEEDS and "image" not in has and not (kind == "depth" and "depth" in has):
@@ -127,5 +127,5 @@ def opened_depth(given: Picture, init: InitImage | None) -> Tensor:
         (high, wide), (height, width) = near.shape[-2:], init.image.shape[-2:]
         if abs(wide * height / (high * width) - 1) > 0.1:
             shapes = f"{wide} x {high} is stretched to the picture's {width} x {height}"
-            warnings.warn(f"the depth map of {shapes}", stacklevel=3)
+            warn(f"the depth map of {shapes}")
     return near

@@ -3,13 +3,13 @@
 import math
 import re
 import textwrap
-import warnings
 from collections.abc import Sequence
 
 from ..clip.tokenizer import Tokenizer
 from ..clip.vocabulary import decode
 from ..request import PROMPT_SYNTAXES
 from ..runtime.checks import known
+from ..runtime.warn import warn
 from . import comfyui
 from .a1111 import parse_attention
 
@@ -28,21 +28,29 @@ def chunks(tokenizer: Tokenizer, text: str, syntax: str = "a1111") -> list[Chunk
     size = tokenizer.length - 2
     if syntax == "cut":
         return [cut(tokenizer, text, size)]
+    runs = parts_of(text, syntax)
     if syntax == "comfyui":
-        runs = comfyui.parse_attention(text)
-        words = [(word, weight) for run, weight in runs for word in run.split()]
+        words = [(word, weight) for run, weight in runs[0] for word in run.split()]
         return comfyui.fill_chunks(
             [[(token, weight) for token in tokenizer.encode(word)] for word, weight in words], size
         )
-    weighted = syntax == "a1111" and WEIGHTED.search(text) is not None
     parts = [
         [(token, weight) for run, weight in part for token in tokenizer.encode(run)]
-        for part in (parse_attention(text) if weighted else [[(text, 1.0)]])
+        for part in runs
     ]
     if len(parts) > 1 and not parts[-1]:
         parts.pop()
     comma = tokenizer.encode(",")[0]
     return [chunk for part in parts for chunk in split_at_commas(part, size, comma)]
+
+
+def parts_of(text: str, syntax: str) -> list[list[tuple[str, float]]]:
+    """The words without the signs of the grammar: the parts that BREAK makes, each of runs of text
+    with how much they count."""
+    if syntax == "comfyui":
+        return [comfyui.parse_attention(text)]
+    weighted = syntax == "a1111" and WEIGHTED.search(text) is not None
+    return parse_attention(text) if weighted else [[(text, 1.0)]]
 
 
 def cut(tokenizer: Tokenizer, text: str, size: int) -> Chunk:
@@ -51,7 +59,7 @@ def cut(tokenizer: Tokenizer, text: str, size: int) -> Chunk:
     if len(tokens) > size:
         rest = textwrap.shorten(decode(tokenizer, tokens[size:]), 200, placeholder=" ...")
         what = f"the prompt is cut after {size} tokens, as the imitated program does; not read"
-        warnings.warn(f"{what}: {rest}", stacklevel=2)
+        warn(f"{what}: {rest}")
     return [(token, 1.0) for token in tokens[:size]]
 
 

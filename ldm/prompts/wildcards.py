@@ -1,7 +1,6 @@
 """Prompts with something left to chance: {a|b|c}, and __name__ for a line of a word list."""
 
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from random import Random
 
 from ..request import Request, plain
 from ..runtime.text import one_line
+from ..runtime.warn import warn
 from .editing import MATCHING
 
 WILDCARD = re.compile(r"\{([^{}|]*\|[^{}]*)\}|__([\w/ -]+?)__")
@@ -45,10 +45,9 @@ def told(texts: set[str], lists: Mapping[str, Sequence[str]] | None) -> None:
     """Warn of what looks like something to draw, and is text: another program's syntax, and lists
     that are not in the folder, if there is one."""
     for what in sorted({found[0] for text in texts for found in FOREIGN.finditer(text)})[:5]:
-        warnings.warn(
+        warn(
             f"{what[:80]!r} in a prompt is not read: {{a|b}} draws one of its options, each as "
-            "likely as the others",
-            stacklevel=3,
+            "likely as the others"
         )
     if lists is None:
         return
@@ -56,10 +55,7 @@ def told(texts: set[str], lists: Mapping[str, Sequence[str]] | None) -> None:
     if lacking := sorted(name for name in names if not lists.get(name)):
         there = ", ".join(lists) or "none"
         what = ", ".join(f"__{name}__" for name in lacking)
-        warnings.warn(
-            f"no word list for {what[:200]}: it stays as it is. There are {one_line(there, 200)}",
-            stacklevel=3,
-        )
+        warn(f"no word list for {what[:200]}: it stays as it is. There are {one_line(there, 200)}")
 
 
 def expand_wildcards(

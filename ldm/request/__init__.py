@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeVar
 
 from ..runtime.checks import check_fields, kinds, known
-from ..runtime.options import documented
+from ..runtime.options import documented, names_of
 from ..runtime.renamed import json_object, with_new_names
 from .additions import Additions
 from .fields import (
@@ -42,6 +42,12 @@ class Request(
     Several prompts make several pictures; picture i, in the order of `split`, is of seed + i. Of
     negative prompts there is one for all, or one for each prompt.
     """
+
+    def __new__(cls, *_: Any, **options: Any) -> Request:
+        """ValueError for a field that there is not, with the one that may be meant."""
+        for name in options:
+            known(name, kinds(Request), "option of a request")
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         check_fields(self, kinds(Request))
@@ -108,11 +114,9 @@ class Request(
 
     @classmethod
     def of(cls, **options: Any) -> Request:
-        """A request of options by name; also by the names that version 0.1 had for them."""
-        options = with_new_names(options)
-        for name in options:
-            known(name, kinds(Request), "option of a request")
-        return cls(**options)
+        """A request of options by name; also by those of flags (cfg_scale, negative_prompt), and
+        by the names that version 0.1 had for them."""
+        return cls(**with_new_names(options, names_of(Request)))
 
 
 GROUPS = Request.__mro__[-2:0:-1]  # the classes of its fields, in the order of the fields

@@ -98,7 +98,8 @@ class Reading:
         "layer of the text encoder: 1 the last, 2 the one before", "--clip_skip", bounds=(1, 100),
         left_open="the model's")
     wildcards: str | None = option(None,
-        "folder of word lists: NAME.txt for __NAME__ in a prompt", "--wildcards", left_open="none")
+        "folder of word lists: NAME.txt for __NAME__ in a prompt", "--wildcards",
+        left_open="none", file=True)
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class FromPicture:
     """from a picture"""
 
     image: str | None = option(None,
-        "the picture to start from", "--init-img", "--image", left_open="none")
+        "the picture to start from", "--init-img", "--image", left_open="none", file=True)
     strength: float | None = option(None,
         "how far to leave the picture", "--strength", bounds=(0, 1),
         left_open="the model's; 1 with a mask")
@@ -118,7 +119,7 @@ class FromPicture:
     colourise: bool = option(False,
         "keep the picture's luminance, draw the colour", "--colourise")
     mask: str | None = option(None,
-        "the file of a mask: white is inpainted", "--mask", left_open="none")
+        "the file of a mask: white is inpainted", "--mask", left_open="none", file=True)
     mask_blur: float = option(0,
         "soften the mask's edge inwards, in pixels", "--mask_blur", bounds=(0, 1000))
     feather: bool = option(False,
@@ -141,9 +142,9 @@ class FromPicture:
         "how strongly a picture that is edited guides", "--image_guidance_scale",
         "--image_cfg_scale", bounds=(0, 1000), left_open="1.5")
     depth: str | None = option(None,
-        "a depth picture, white near; or .npy", "--depth", left_open="estimated")
+        "a depth picture, white near; or .npy", "--depth", left_open="estimated", file=True)
     depth_model: str | None = option(None,
-        "what estimates it", "--depth_model", left_open="Intel/dpt-hybrid-midas")
+        "what estimates it", "--depth_model", left_open="Intel/dpt-hybrid-midas", file=True)
     left: int = option(0, "pixels to add on the left", "--left", bounds=MARGIN)
     right: int = option(0, "pixels to add on the right", "--right", bounds=MARGIN)
     top: int = option(0, "pixels to add at the top", "--top", bounds=MARGIN)
@@ -164,7 +165,7 @@ class Passes:
         "what is enlarged between the passes: the latent, or the picture", "--hires_upscaler",
         choices=("latent", "pixels"))
     refiner: str | None = option(None,
-        "the file of a model that draws the last steps", "--refiner", left_open="none")
+        "the file of a model that draws the last steps", "--refiner", left_open="none", file=True)
     refiner_start: float = option(0.8,
         "what part of the training steps is done when the refiner goes on", "--refiner_start",
         bounds=(0, 1))

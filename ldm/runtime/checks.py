@@ -42,10 +42,11 @@ def checked(f: Field[Any], kind: type, value: Any) -> Any:
     if value is None and f.default is None:
         return None
     listed = isinstance(value, (list, tuple))
-    if f.metadata["several"] and listed:
-        texts = tuple(text for text in value if isinstance(text, str))
+    if f.metadata["several"] and not isinstance(value, str):
+        texts = tuple(text for text in value if isinstance(text, str)) if listed else ()
         if not texts or len(texts) < len(value):
-            raise ValueError(f"{f.name} must be text, or a list of texts, not {short(value)}")
+            what = "text, or a list of texts or a tuple of them"
+            raise ValueError(f"{f.name} must be {what}, not {short(value)}")
         return (
             tuple(checked(f, kind, text) for text in texts)
             if texts[1:]

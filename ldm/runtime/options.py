@@ -1,6 +1,7 @@
 """Fields of a dataclass that say what a command line, checks and help have to know of them."""
 
 from dataclasses import field, fields
+from functools import cache
 from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
@@ -16,15 +17,18 @@ def option(
     several: bool = False,
     whole: bool = False,
     metavar: tuple[str, str] = ("W", "H"),
+    file: bool = False,
     left_open: str = "off",
 ) -> Any:
     """A field of Request: its help, its flags on the command line, its bounds or its choices, what
     a flag without a value means, if it may stand so; whether it may be a list of texts, whether a
-    pair is of whole numbers, and what they are; and what None stands for."""
+    pair is of whole numbers, and what they are; whether it names something that is opened, see
+    `metadata.named_files`; and what None stands for."""
     metadata = {
         "several": several,
         "whole": whole,
         "metavar": metavar,
+        "file": file,
         "left_open": left_open,
         "help": help,
         "flags": flags,
@@ -47,3 +51,13 @@ def documented(cls: type[T]) -> type[T]:
         lines.append(f"    {f.name:20} {f.metadata['help']} (default: {default}{span})")
     cls.__doc__ = "\n".join(lines)
     return cls
+
+
+@cache
+def names_of(cls: type) -> dict[str, str]:
+    """The fields by all that they are called: their names, and those of their flags."""
+    return {
+        name.lstrip("-").replace("-", "_"): f.name
+        for f in fields(cast(Any, cls))
+        for name in (f.name, *f.metadata["flags"])
+    }

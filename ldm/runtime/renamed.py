@@ -1,4 +1,5 @@
-"""Requests as pictures hold them: JSON, and names that options had in version 0.1."""
+"""Requests as pictures hold them, and as people ask: JSON, the names of flags, and those that
+options had in version 0.1."""
 
 import json
 from collections.abc import Mapping
@@ -6,14 +7,7 @@ from typing import Any
 
 HIGHEST = 10**4  # noise level: what `guide_high` was when it was left out
 
-# fmt: off
-RENAMED = {
-    "scale": "guidance_scale", "rescale": "guidance_rescale", "emphasis": "prompt_syntax",
-    "exact_steps": "full_steps", "match_colours": "color_correction", "skip": "noise_offset",
-    "repaint_from": "masked_content", "only_masked": "inpaint_only_masked", "enlarge": "upscale",
-    "padding": "masked_padding", "variation": "subseed_strength", "variation_seed": "subseed",
-}
-# fmt: on
+RENAMED = {"rescale": "guidance_rescale"}  # the others are still the names of flags
 
 
 def json_object(text: str, what: str) -> dict[str, Any]:
@@ -27,9 +21,16 @@ def json_object(text: str, what: str) -> dict[str, Any]:
     return values
 
 
-def with_new_names(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options under the names of today: one field instead of two where the two belong together."""
-    new = {RENAMED.get(name, name): value for name, value in options.items()}
+def with_new_names(options: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Options under the names of today: one field instead of two where the two belong together.
+    names: see `options.names_of`. ValueError: one is given under two names."""
+    new = dict[str, Any]()
+    for name, value in options.items():
+        field = names.get(name, RENAMED.get(name, name))
+        if field in new:
+            both = [one for one in options if names.get(one, RENAMED.get(one)) == field]
+            raise ValueError(f"{' and '.join(both)} are one option: give it once")
+        new[field] = value
     low, high = new.pop("guide_low", None), new.pop("guide_high", None)
     if low or high is not None:
         new["guidance_interval"] = (low or 0, HIGHEST if high is None else high)

@@ -6,7 +6,6 @@ shapes.scenes.Scenes(count, size)   drawn when asked for, nothing to download
 
 import json
 import os
-import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..images.files import open_image
+from ..runtime.warn import warn
 
 Image = NDArray[np.uint8]  # (size, size, 3)
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
@@ -127,10 +127,9 @@ def _beside(folder: Path) -> Iterator[tuple[Path, str]]:
     captions -= {path.with_suffix("") for path in pictures}
     others = [path for path in files if path.suffix != ".txt" and path.with_suffix("") in captions]
     if others:
-        warnings.warn(
+        warn(
             f"{len(others)} files with a caption are left out, since they are none of "
-            f"{', '.join(PICTURES)}: first {named(min(others))}",
-            stacklevel=2,
+            f"{', '.join(PICTURES)}: first {named(min(others))}"
         )
 
 

@@ -7,7 +7,6 @@ ones: what the pictures do not show is forgotten little by little.
 """
 
 import hashlib
-import warnings
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from ..clip.tokenizer import Tokenizer, clean, clip_merges, word_pattern
 from ..clip.vocabulary import decode
 from ..models.families import Family
 from ..models.weights import Checkpoint, save
+from ..runtime.warn import warn
 from .data import Data
 from .encoding import scaled_latents
 from .loop import TrainConfig, train
@@ -129,8 +129,7 @@ def warn_of_words(tokenizer: Tokenizer, captions: Sequence[str]) -> None:
     if unknown := [word for word in words if len(tokenizer.encode(word)) > 1]:
         shown = ", ".join(word[:20] for word in unknown[:8]) + ", ..." * (len(unknown) > 8)
         pieces = " ".join(decode(tokenizer, [i]) for i in tokenizer.encode(unknown[0])[:10])
-        warnings.warn(
+        warn(
             f"the model has no token for {len(unknown)} of the captions' words, {shown}: it reads "
-            f"them in pieces ({pieces}), whose meaning it learns from these pictures alone",
-            stacklevel=2,
+            f"them in pieces ({pieces}), whose meaning it learns from these pictures alone"
         )

@@ -1,6 +1,5 @@
 """From a recipe to a model file: stage after stage, each of which resumes where it was killed."""
 
-import warnings
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -14,6 +13,7 @@ from ..clip.tokenizer import Tokenizer
 from ..clip.vocabulary import tokenizer_for_words
 from ..models.families import Family
 from ..models.weights import Checkpoint, save
+from ..runtime.warn import warn
 from .data import Data
 from .encoding import scaled_latents
 from .initial import new_text, new_unet, new_vae, seeded
@@ -103,8 +103,7 @@ def warn_of_cut(tokenizer: Tokenizer, captions: Sequence[str], data: Data) -> No
     """One warning for all captions of more tokens than the text encoder reads."""
     room = tokenizer.length - 2
     if long := [i for i, text in enumerate(captions) if len(tokenizer.encode(text)) > room]:
-        warnings.warn(
+        warn(
             f"{len(long)} of {len(captions)} captions have more than {room} tokens and are cut "
-            f"there, first that of {data.name(long[0])}",
-            stacklevel=2,
+            f"there, first that of {data.name(long[0])}"
         )

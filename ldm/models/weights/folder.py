@@ -25,11 +25,14 @@ FIXED: dict[str, dict[str, Any]] = {
 }
 PREDICTIONS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 USAGE = ("steps", "guidance_scale", "sampler", "schedule")  # which a folder does not say
+STRENGTHS = ("strength", "upscale_strength", "hires_strength", "img2img_scale")
+STATED = ("name", *USAGE, *STRENGTHS)  # unless it is ours: in model_index.json, as FAMILY
+FAMILY = "_ldm"  # diffusers reads no name that begins with a _
 
 
 def family_of(opened: OpenedCheckpoint) -> Family:
-    """The family that a folder's configs describe: one of FAMILIES, or one of its kind, or else a
-    new one with the folder's name."""
+    """The family that a folder's configs describe: that which we have written into it; one of
+    FAMILIES, or one of its kind; or else a new one with the folder's name."""
     path, configs = opened.path, opened.configs
     if str(kind := configs.get("scheduler", {}).get("_class_name")).startswith("EDM"):
         what = f"it was trained with EDM's noise ({kind!s:.80}), as Playground 2.5 was"
@@ -43,14 +46,16 @@ def family_of(opened: OpenedCheckpoint) -> Family:
                 )
     try:
         name = one_line(path.resolve().name, 200) or "folder"
-        family = Family.from_dict(_described(name, configs, opened.merges))
+        family = like_known(Family.from_dict(_described(name, configs, opened.merges)))
+        stated = configs.get("model_index", {}).get(FAMILY, {})
+        own = {field: stated[field] for field in STATED if field in stated}
+        return Family.from_dict(family.to_dict() | own) if own else family
     except KeyError as error:
         raise CheckpointError(
             f"{path} has configs that are not complete: {error} is missing"
         ) from error
     except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
         raise CheckpointError(f"{path} has configs that cannot be: {error}") from error
-    return like_known(family)
 
 
 def like_known(family: Family) -> Family:

@@ -1,10 +1,10 @@
 """Checkpoints of other programs: recognised by their keys and shapes, each key mapped to a
 parameter of ours. What is wrong with an incomplete file of our own is told the same way."""
 
-import warnings
 from dataclasses import replace
 
 from ...runtime.text import one_line
+from ...runtime.warn import warn
 from ..families import FAMILIES, Family
 from ..keymaps import Source
 from .errors import CheckpointError
@@ -23,7 +23,7 @@ def matched(
     kind = recognise(opened, family, prediction)
     family = known_family(opened, kind.family)
     if kind.few_steps is not None:
-        warnings.warn(one_line(f"{opened.path.name} is {kind.few_steps}"), stacklevel=4)
+        warn(one_line(f"{opened.path.name} is {kind.few_steps}"))
     found = match(opened, family, kind.key_format, ema)
     found.check(opened)
     return replace(kind, family=family), found.sources

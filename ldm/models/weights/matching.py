@@ -1,11 +1,11 @@
 """A checkpoint's keys against those of its family: each is mapped, or ignored with a reason, or
 wrong."""
 
-import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ...runtime.text import one_line
+from ...runtime.warn import warn
 from ..family import Family
 from ..keymaps import Ignored, KeyFormat, Source, ema_name, ignored, left_over, prefixes, table
 from .errors import CheckpointError
@@ -53,7 +53,7 @@ class KeyMatch:
             raise CheckpointError(f"{opened.path} cannot be loaded: {'; '.join(found)}{meant}")
         if found:
             what = f"{opened.path}: tensors that are no part of the model are left out"
-            warnings.warn(one_line(f"{what}: {found[0]}"), stacklevel=2)
+            warn(one_line(f"{what}: {found[0]}"))
 
     def claim(
         self, names: tuple[str, ...], shape: tuple[int, ...] | None, parameter: bool = True

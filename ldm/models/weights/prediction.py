@@ -1,13 +1,13 @@
 """What the U-Net of a single file predicts, eps or v: no shape tells, and most files do not say."""
 
 import re
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from ...conditioning import Conditioning
+from ...runtime.warn import warn
 from ...samplers.denoiser import Prediction
 from ...unet import UNet
 from ..families import SD2, SD2_V, SDXL, SDXL_V, Family
@@ -85,5 +85,5 @@ def probed(unet: UNet, family: Family) -> tuple[Family, str]:
     prediction = "v" if mean < -1 else "eps"
     how = f"as a call of it suggests: on a constant latent at t = 999 it is off by {mean:.2f}"
     told = "the checkpoint does not say it; prediction= (--prediction) says another"
-    warnings.warn(f"the U-Net predicts {prediction}, {how}; {told}", stacklevel=2)
+    warn(f"the U-Net predicts {prediction}, {how}; {told}")
     return with_prediction(family, prediction), f"{prediction}, {how}"

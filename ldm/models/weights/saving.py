@@ -14,6 +14,8 @@ from .loading import Checkpoint
 from .write_folder import write_folder
 from .write_safetensors import write_safetensors
 
+SINGLE_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")  # what the names of files end in
+
 
 def save(path: str | Path, checkpoint: Checkpoint, layout: KeyFormat = "ldm") -> None:
     """Write a model so that `read` gives back the same numbers. What was there before is replaced
@@ -29,6 +31,11 @@ def save(path: str | Path, checkpoint: Checkpoint, layout: KeyFormat = "ldm") ->
     if layout not in ("ldm", "compvis", "diffusers"):
         raise ValueError(f"layout {layout!r} is unknown: choose 'ldm', 'compvis' or 'diffusers'")
     if layout == "diffusers":
+        if path.suffix.lower() in SINGLE_FILES:
+            raise ValueError(
+                f"{path} is the name of a file, and diffusers' layout is a folder: leave out "
+                f"{path.suffix}, or take the layout 'compvis' or 'ldm'"
+            )
         if path.exists() and not (path / "model_index.json").exists() and not is_empty_folder(path):
             raise ValueError(
                 f"{path} is there and is no diffusers folder: give another name, or remove it first"

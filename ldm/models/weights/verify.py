@@ -1,7 +1,9 @@
 """Damage that no format shows, a flipped bit in a weight: the checksums that files carry.
 
 They cost a pass over all bytes, at 1 to 2 GB/s. The archives of torch.save are checked in a second
-thread while their tensors are read; our own files, which are mapped and not read, on demand.
+thread while their tensors are read, and only what is read of them: not the weights beside their
+averages, which are half of a training's file. All of it, and our own files, which are mapped and
+not read, are checked on demand.
 """
 
 import json

@@ -13,7 +13,7 @@ from ...vae import VAEConfig
 from ..family import Family
 from ..keymaps import prefixes
 from ..unread import without_unread_layers
-from .folder import FIXED, PREDICTIONS
+from .folder import FAMILY, FIXED, PREDICTIONS, STATED
 from .folder_unet import write_unet
 from .loading import Checkpoint
 from .pipelines import Pipeline, pipeline_of
@@ -124,7 +124,7 @@ def _model_index(family: Family, pipeline: Pipeline, configs: Iterable[str]) -> 
             index |= {"watermarker": [None, None], "max_noise_level": 350}
         else:
             index["requires_safety_checker"] = False
-    return index
+    return index | {FAMILY: {field: getattr(family, field) for field in STATED}}
 
 
 def _scheduler_config(family: Family, kind: str) -> dict[str, Any]:

@@ -19,20 +19,22 @@ if TYPE_CHECKING:
 
 def depth(model: LatentDiffusion, job: Job, part: Pass, noise: Noise) -> Complete:
     """One channel: the depth map at the size of the latent, from -1, the farthest of the picture,
-    to 1, the nearest. Stability's scripts/gradio/depth2img.py.
-
-    It is the one that is given, or an estimate from the picture.
-    """
-    found = job.depth
-    if found is None:
-        from .depth_estimate import estimate
-
-        assert job.init is not None
-        assert job.request.depth_model is not None
-        found = estimate(job.init.image, job.request.depth_model, model.device)
+    to 1, the nearest. Stability's scripts/gradio/depth2img.py."""
+    near = depth_of(model, job)
     size = part.latent_size(model.vae.factor)
-    near = scaled(F.interpolate(found, size, mode="bicubic").to(model.device))  # (1, 1, h, w)
+    near = scaled(F.interpolate(near, size, mode="bicubic").to(model.device))  # (1, 1, h, w)
     return lambda branches, pictures: beside(branches, near, pictures)
+
+
+def depth_of(model: LatentDiffusion, job: Job) -> Tensor:
+    """The depth map that is given, or else an estimate from the picture. (1, 1, H, W)"""
+    if job.depth is not None:
+        return job.depth
+    from .depth_estimate import estimate
+
+    assert job.init is not None
+    assert job.request.depth_model is not None
+    return estimate(job.init.image, job.request.depth_model, model.device)
 
 
 def scaled(near: Tensor) -> Tensor:

@@ -1,0 +1,31 @@
+"""What is asked for in keywords, as a request."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..request import Request
+
+if TYPE_CHECKING:
+    from .model import LatentDiffusion
+
+RANDOM = -1  # the seed that stands for a random one, as in the web UIs
+
+
+def asked(model: LatentDiffusion, **options: Any) -> Request:
+    """The request of these options, see `Request.of`. Its seed is a number, so that it says which
+    picture is wanted; a refiner that is a model, and no file, is kept by its name."""
+    if options.get("seed") == RANDOM:
+        options["seed"] = random_seed()
+    refiner = options.get("refiner")
+    if refiner is not None and not isinstance(refiner, str | Path):
+        model.refiners[refiner.name] = refiner
+        options["refiner"] = refiner.name
+    return Request.of(**options)
+
+
+def random_seed() -> int:
+    """One below 2^32, as the web UIs draw it."""
+    return secrets.randbelow(2**32)
