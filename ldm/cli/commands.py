@@ -39,7 +39,7 @@ def add_resume(parser: Parser) -> None:
 def add_replay(parser: Parser) -> None:
     """What is given replaces what a file says."""
     add_drawing(parser, "outputs/replayed")
-    add_request_flags(parser, from_image=True)
+    add_request_flags(parser, from_image=True, command="replay")
     alone = "draw from noise what was made from a picture, which is not in the file"
     parser.add_argument("--without_image", action="store_true", help=alone)
     parser.set_defaults(preview_every=None, animate=False)

@@ -1,6 +1,7 @@
 """What is said of a command that could not do what it was asked for."""
 
 from ..runtime.finite import NotFinite
+from .interrupt import INTERRUPTED
 
 
 def explained(error: BaseException) -> tuple[int, str] | None:
@@ -11,10 +12,12 @@ def explained(error: BaseException) -> tuple[int, str] | None:
         case MemoryError() | RuntimeError() if short_of_memory(error):
             what = str(error).split("\n")[0] or type(error).__name__
             return 1, f"memory does not suffice: give smaller --W and --H, or --tile ({what})"
+        case OSError() if error.filename is not None:
+            return 2, f"{error.filename}: {error.strerror}"
         case ValueError() | OSError():
             return 2, str(error)
         case KeyboardInterrupt():
-            return 130, "interrupted"
+            return INTERRUPTED, "interrupted: what was saved before is kept"
     return None
 
 

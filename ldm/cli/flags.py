@@ -4,7 +4,7 @@ about a single picture. Their parser takes them as people write them."""
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,9 +12,10 @@ from typing import Any, NoReturn
 from ..request import GROUPS, FromPicture, Request
 from ..runtime.checks import kinds
 from ..samplers import SAMPLERS, SCHEDULES
-from .parsing import Help, hint, spelled
+from .help import TOLD
+from .parsing import Help, hint, no_choice, spelled
 from .printing import one_line
-from .values import axis, family, random_seed
+from .values import axis, family, no_number, seed, spelling
 
 SAMPLES = {"txt2img": (2, 3), "img2img": (1, 2)}  # CompVis's n_iter and n_samples; others make one
 
@@ -49,25 +50,40 @@ class Parser(argparse.ArgumentParser):
             self.error(told)
         return found, unknown
 
+    def _get_value(self, action: argparse.Action, text: str) -> Any:
+        if action.choices is not None and action.option_strings and text not in action.choices:
+            text = spelling(text, action.choices)
+        try:
+            return super()._get_value(action, text)
+        except argparse.ArgumentError as error:
+            if action.type in (int, float, positive, seed):
+                error.message = no_number(text, action.type, action.dest)
+            raise
 
-def add_request_flags(parser: argparse.ArgumentParser, from_image: bool) -> None:
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            raise argparse.ArgumentError(action, no_choice(value, action.choices))
+
+
+def add_request_flags(parser: argparse.ArgumentParser, from_image: bool, command: str = "") -> None:
     """A flag for each field of Request. One that is not given leaves no trace in the options."""
     for fields_of in GROUPS:
         if from_image or fields_of is not FromPicture:
             group = parser.add_argument_group(fields_of.__doc__)
             for f in fields(fields_of):
                 if flags := f.metadata["flags"]:
-                    given = argument(f)
+                    given = argument(f, TOLD.get(command, {}))
                     group.add_argument(*flags, dest=f.name, default=argparse.SUPPRESS, **given)
 
 
-def argument(f: Field[Any]) -> dict[str, Any]:
+def argument(f: Field[Any], defaults: Mapping[str, str]) -> dict[str, Any]:
     """What argparse is to know of a field: its type and choices, and its help with bounds and
-    default."""
+    default, or the command's."""
     kind, bounds, choices = kinds(Request)[f.name], f.metadata["bounds"], f.metadata["choices"]
     if kind is bool:
         return {"action": "store_true", "help": f.metadata["help"]}
     default = f.metadata["left_open"] if f.default is None else str(f.default) or "empty"
+    default = defaults.get(f.name, default)
     span = f"{bounds[0]:g} to {bounds[1]:g}; " if bounds is not None and bounds[1] < 2**20 else ""
     random = "-1: a random one; " if f.name == "seed" else ""  # on the command line only
     names = {"sampler": [*SAMPLERS], "schedule": ["automatic", *SCHEDULES]}.get(f.name)
@@ -89,7 +105,7 @@ def argument(f: Field[Any]) -> dict[str, Any]:
 def add_flags(parser: argparse.ArgumentParser, command: str) -> None:
     """All flags of a command that draws: what a picture is, how many there are, what to do with
     them, and which model draws them."""
-    add_request_flags(parser, from_image=command != "txt2img")
+    add_request_flags(parser, from_image=command != "txt2img", command=command)
     iterations, samples = SAMPLES.get(command, (1, 1))
     outdir = Path(f"outputs/{command}-samples")
     add = parser.add_argument_group("how many pictures").add_argument
@@ -157,12 +173,8 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     # fmt: on
 
 
-def seed(text: str) -> int:
-    return random_seed() if (number := int(text)) == -1 else number
-
-
 def positive(text: str) -> int:
     number = int(text)
     if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is too few")
+        raise ValueError(text)
     return number

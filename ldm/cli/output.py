@@ -42,7 +42,7 @@ class Output:
         self.saves_previews = every is not None
         self.preview_every: int | None = 1 if every is None and self.animate else every
         self.look: Callable[[Tensor], Tensor] | None = None
-        self.ran: list[str] = []
+        self.ran: list[tuple[int, str]] = []
         self.pictures: list[tuple[int, Image]] = []
 
     def batches(self, model: LatentDiffusion, jobs: Sequence[Job]) -> Iterator[Job]:
@@ -54,15 +54,19 @@ class Output:
         with processes() if several else nullcontext() as self.team:
             if self.team is not None:
                 self.folder = self.team.agree(self.folder)
+            if self.leads:
+                name = str(model.dtype).removeprefix("torch.")
+                say(f"device {model.device}, {name}: {model.dtype_reason}")
             if asked.get("dry_run") or asked.get("pause_after"):
                 for line in instead(self, jobs):
                     say(line)
                 return
             if asked.get("preview") == "linear":
                 self.look = linear(model)
-            room = model.tokenizer.length - 2
+            room, side = model.tokenizer.length - 2, model.family.size
             long = any(len(t.encode()) > room for j in jobs for t in (*j.prompts, *j.negatives))
-            if self.leads and (long or self.folder.kind != "png" or jobs[0].init is not None):
+            odd = long or self.folder.kind != "png" or any(max(j.size) > 2 * side for j in jobs)
+            if self.leads and (odd or jobs[0].init is not None or asked.get("config")):
                 for line in caveats(jobs, model, self.options):
                     say(line)
             for start, job in self.share(self.numbered(jobs)):
@@ -87,7 +91,7 @@ class Output:
         self.frames: dict[int, list[Image]] = {}
         total = None if job.passes[0].sampler.own_levels else max(job.steps, 1)
         shown = {"desc": seeds(job), "total": total, "dynamic_ncols": True}
-        self.bar = unbroken(sys.stderr, tqdm, **shown, disable=not self.leads)
+        self.bar = unbroken(sys.stderr, tqdm, **shown, disable=not self.leads or None)
 
     def take(self, event: Event) -> None:
         match event:
@@ -115,13 +119,14 @@ class Output:
             self.pictures.append((number, image))
         if index == 0:
             asked = sum(part.steps for part in self.job.passes)
-            self.ran.append(f"{self.taken if self.job.steps else 0} of {asked}")
+            self.ran.append((self.start, f"{self.taken if self.job.steps else 0} of {asked}"))
 
     def end(self, jobs: Sequence[Job]) -> None:
         """All batches are drawn: a grid of all pictures, and a line that sums up."""
-        pictures = self.pictures
+        pictures, ran, peaks = self.pictures, self.ran, [peak_memory(self.model.device)]
         if self.team is not None:
             pictures = sorted(self.team.collect(pictures), key=lambda pair: pair[0])
+            ran, peaks = sorted(self.team.collect(ran)), self.team.collect(peaks)
         if not self.leads:
             return
         if pictures:
@@ -134,8 +139,10 @@ class Output:
             say(self.folder.save_grid(grid, text))
         if not hasattr(self.options, "skip_grid"):
             return
-        seconds, peak = time.perf_counter() - self.began, peak_memory(self.model.device) / 1e9
-        say(f"{self.summary(jobs, self.ran)}; {seconds:.1f} s, at most {peak:.2f} GB")
+        seconds, peak = time.perf_counter() - self.began, max(peaks) / 1e9
+        each = "" if len(peaks) == 1 else f" in each of {len(peaks)} processes"
+        told = self.summary(jobs, [steps for _, steps in ran])
+        say(f"{told}; {seconds:.1f} s, at most {peak:.2f} GB{each}")
 
     def summary(self, jobs: Sequence[Job], ran: Sequence[str]) -> str:
         """What was drawn, in a line; settings that changed between batches stand side by side."""

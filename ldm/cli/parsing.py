@@ -4,11 +4,13 @@ that were meant."""
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 from ..runtime.foreign import ours
+from ..runtime.text import short
 
 
 class Help(argparse.HelpFormatter):
@@ -54,12 +56,20 @@ def hint(unknown: Sequence[str], actions: Sequence[argparse.Action]) -> str:
 
 def meant(word: str, actions: Sequence[argparse.Action]) -> str | None:
     """The flag that somebody meant who wrote this word, if it looks like a flag."""
-    if not word.startswith("--"):
+    if not re.match("-.*[A-Za-z]", word):
         return None
     flags = {action.dest: action.option_strings for action in actions}
     name = word.partition("=")[0]
     if (own := ours(name, flags)) is not None and flags[own]:
         return flags[own][0]
     known = [flag for names in flags.values() for flag in names if flag.startswith("--")]
-    near = get_close_matches(name.replace("-", "_"), known, n=1)
+    near = get_close_matches("--" + name.lstrip("-").replace("-", "_"), known, n=1)
     return near[0] if near else None
+
+
+def no_choice(value: object, choices: Iterable[object]) -> str:
+    """What is said of a word that is not among the choices."""
+    words = [str(choice) for choice in choices]
+    near = get_close_matches(str(value).lower(), words, n=1)
+    told = f"; did you mean {near[0]!r}?" if near else "."
+    return f"invalid choice: {short(value)}{told} There are {', '.join(words)}"

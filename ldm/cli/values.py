@@ -1,15 +1,51 @@
-"""The values of flags that take more than a word to read: --family, --vary, --seed -1."""
+"""The values of flags: how they are read, and what is said of those that cannot be."""
 
 import argparse
 import csv
 import os
 import secrets
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from typing import Any, NamedTuple
 
 from ..models.families import family_named
 from ..request import Request
 from ..runtime.checks import kinds, known
+from ..runtime.text import short
+
+SPELLINGS = {  # what people write -> what it is called here
+    "fp16": "float16", "f16": "float16", "half": "float16", "bf16": "bfloat16",
+    "fp32": "float32", "f32": "float32", "float": "float32", "full": "float32",
+    "jpeg": "jpg", "epsilon": "eps", "v_prediction": "v", "v-prediction": "v",
+}  # fmt: skip
+BOUNDS = {f.name: f.metadata["bounds"] for f in fields(Request)}
+
+
+def no_number(text: str, kind: Any, name: str) -> str:
+    """What is said of a text that is not the number that a flag takes. kind: what reads it, int,
+    float, `seed` or `positive`; name: of the field of Request that the flag is of, or another."""
+    what = "number" if kind is float else "whole number"
+    low, high = BOUNDS.get(name) or (None, None)
+    allowed = "" if low is None else f" from {low} to {high}"
+    allowed += {"positive": " of at least 1", "seed": ", or -1 for a random one"}.get(
+        kind.__name__, ""
+    )
+    return f"must be a {what}{allowed}, not {short(text)}"
+
+
+def seed(text: str) -> int:
+    if (number := int(text)) == -1:
+        return random_seed()
+    if number < 0:
+        raise ValueError(text)
+    return number
+
+
+def spelling(text: str, choices: Iterable[str]) -> str:
+    """The choice that is spelt otherwise elsewhere, fp16 or jpeg; or the text as it is."""
+    name = text.lower().removeprefix("torch.")
+    name = SPELLINGS.get(name, name)
+    return name if name in [*choices] else text
 
 
 def family(text: str) -> Any:
@@ -48,17 +84,26 @@ def axis(text: str) -> Axis:
     name, _, values = text.partition("=")
     try:
         known(name, names, "field to vary")
-        kind = kinds(Request)[names[name]]
-        found = tuple(
-            kind(value) for value in next(csv.reader([values], skipinitialspace=True), [])
-        )
-    except (ValueError, csv.Error) as error:
+        read = axis_reader(names[name])
+        found = tuple(map(read, next(csv.reader([values], skipinitialspace=True), [])))
+    except (argparse.ArgumentTypeError, ValueError, csv.Error) as error:
         raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
     if not found:
         raise argparse.ArgumentTypeError(f"{text!r} has no values: write {name}=A,B,...")
-    if names[name] == "seed":
-        found = tuple(random_seed() if value == -1 else value for value in found)
     return Axis(names[name], found)
+
+
+def axis_reader(name: str) -> Callable[[str], Any]:
+    """What makes a value of a text, for a field of Request, which checks its bounds."""
+    kind: Any = seed if name == "seed" else kinds(Request)[name]
+
+    def read(text: str) -> Any:
+        try:
+            return kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(no_number(text, kind, name)) from None
+
+    return read
 
 
 def random_seed() -> int:

@@ -35,7 +35,7 @@ def load(
     asked = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
     if not isinstance(asked, torch.dtype) and dtype is not None:
         raise ValueError(f"dtype {str(dtype)[:80]!r} is none: give float32, float16 or bfloat16")
-    dtype, _ = choose_dtype(where, asked)
+    dtype, why = choose_dtype(where, asked)
     found = read(path, dtype, where, ema, family, torch.float32, prediction)
     tokenizer = Tokenizer(found.merges, found.family.text[0].length)
     if len(tokenizer) > (known := found.family.text[0].vocabulary):
@@ -45,7 +45,7 @@ def load(
         )
     name = path.name if path.is_dir() else path.stem
     model = LatentDiffusion(found.text, found.unet, found.vae, tokenizer, found.family, name)
-    model.prediction_reason = found.prediction
+    model.prediction_reason, model.dtype_reason = found.prediction, why
     return model.to(where, dtype)
 
 

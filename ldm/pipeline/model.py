@@ -50,6 +50,7 @@ class LatentDiffusion:
     family      Family        the noise of training, what the U-Net predicts, a request's defaults
     name                      what a picture's metadata call the model
     prediction_reason         what the U-Net predicts, and why that is believed
+    dtype_reason              why it computes in the numbers it does
     refiners    models by what requests call them, which may do the last steps
     """
 
@@ -71,6 +72,7 @@ class LatentDiffusion:
         self.unet, self.vae, self.family = unet, vae, family
         self.name = family.name if name is None else name
         self.prediction_reason = f"{family.prediction}, as its family says"
+        self.dtype_reason = "as it was built"
         self.refiners: dict[str, LatentDiffusion] = {}
 
     @property
