@@ -11,7 +11,7 @@ from .flags import Parser, add_model_flags, add_request_flags, positive
 from .replay import replay
 from .resume import resume
 from .show import marks, report, show
-from .values import family
+from .values import KINDS, family
 
 
 class Command(NamedTuple):
@@ -39,9 +39,11 @@ def add_resume(parser: Parser) -> None:
 def add_replay(parser: Parser) -> None:
     """What is given replaces what a file says."""
     add_drawing(parser, "outputs/replayed")
-    add_request_flags(parser, from_image=True, command="replay")
+    add_request_flags(parser, from_image=True)
     alone = "draw from noise what was made from a picture, which is not in the file"
     parser.add_argument("--without_image", action="store_true", help=alone)
+    told = "of the pictures (default: that of the file)"
+    parser.add_argument("--format", choices=KINDS, help=told)
     parser.set_defaults(preview_every=None, animate=False)
 
 

@@ -19,7 +19,7 @@ from ..request import Request
 from ..runtime.checks import kinds
 from ..runtime.device import choose_device
 from .distributed import own_gpu
-from .help import DEFAULTS, OWN_DEFAULTS
+from .help import DEFAULTS
 from .lines import names_in
 from .output import Output
 from .requests import fitting, many, named_sampler, needed, suited
@@ -70,8 +70,7 @@ def shared_fields(options: argparse.Namespace) -> dict[str, Any]:
     given = {name: getattr(options, name) for name in kinds(Request) if hasattr(options, name)}
     if options.plms or options.dpm_solver:
         given |= named_sampler(options, given)
-    defaults = OWN_DEFAULTS if options.ckpt is None else DEFAULTS
-    return defaults.get(options.command, {}) | given
+    return DEFAULTS.get(options.command, {}) | given
 
 
 def open_files(requests: Sequence[Request]) -> tuple[dict[str, Image], dict[str, Image]]:
@@ -90,8 +89,7 @@ def open_model(options: argparse.Namespace) -> LatentDiffusion:
     device = choose_device(options.device)
     if "LOCAL_RANK" in os.environ:
         device = own_gpu(device)
-    full = options.precision == "full" and options.dtype is None
-    dtype = "float32" if full else options.dtype
+    dtype = options.dtype or ("float32" if options.precision == "full" else None)
     model = load(options.ckpt, device, dtype, options.ema, options.family, options.prediction)
     if options.C is not None or options.f is not None:
         fitting(options, model)

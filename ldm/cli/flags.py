@@ -4,7 +4,7 @@ about a single picture. Their parser takes them as people write them."""
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,10 +12,9 @@ from typing import Any, NoReturn
 from ..request import GROUPS, FromPicture, Request
 from ..runtime.checks import kinds
 from ..samplers import SAMPLERS, SCHEDULES
-from .help import TOLD
-from .parsing import Help, hint, no_choice, spelled
+from .parsing import SPELLINGS, Help, hint, plainly, spelled
 from .printing import one_line
-from .values import axis, family, no_number, seed, spelling
+from .values import KINDS, axis, family, seed
 
 SAMPLES = {"txt2img": (2, 3), "img2img": (1, 2)}  # CompVis's n_iter and n_samples; others make one
 
@@ -38,52 +37,37 @@ class Parser(argparse.ArgumentParser):
         return self
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {one_line(message)}\n")
+        self.exit(2, f"{self.prog}: error: {one_line(plainly(message, self))}\n")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         flags = self.filled()._option_string_actions
-        unusual = (word for word in args or () if word[:1] == "-" and word not in flags)
-        if self._subparsers is None and any(unusual):
+        odd = {w for w in args or () if w[:1] == "-" or w.lower() in SPELLINGS} - flags.keys()
+        if self._subparsers is None and odd:
             args = spelled(args, flags)
         found, unknown = super().parse_known_args(args, namespace)
         if unknown and (told := hint(unknown, self._actions)):
             self.error(told)
         return found, unknown
 
-    def _get_value(self, action: argparse.Action, text: str) -> Any:
-        if action.choices is not None and action.option_strings and text not in action.choices:
-            text = spelling(text, action.choices)
-        try:
-            return super()._get_value(action, text)
-        except argparse.ArgumentError as error:
-            if action.type in (int, float, positive, seed):
-                error.message = no_number(text, action.type, action.dest)
-            raise
 
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
-        if action.choices is not None and value not in action.choices:
-            raise argparse.ArgumentError(action, no_choice(value, action.choices))
-
-
-def add_request_flags(parser: argparse.ArgumentParser, from_image: bool, command: str = "") -> None:
+def add_request_flags(parser: argparse.ArgumentParser, from_image: bool) -> None:
     """A flag for each field of Request. One that is not given leaves no trace in the options."""
     for fields_of in GROUPS:
         if from_image or fields_of is not FromPicture:
             group = parser.add_argument_group(fields_of.__doc__)
             for f in fields(fields_of):
                 if flags := f.metadata["flags"]:
-                    given = argument(f, TOLD.get(command, {}))
+                    given = argument(f)
                     group.add_argument(*flags, dest=f.name, default=argparse.SUPPRESS, **given)
 
 
-def argument(f: Field[Any], defaults: Mapping[str, str]) -> dict[str, Any]:
+def argument(f: Field[Any]) -> dict[str, Any]:
     """What argparse is to know of a field: its type and choices, and its help with bounds and
-    default, or the command's."""
+    default."""
     kind, bounds, choices = kinds(Request)[f.name], f.metadata["bounds"], f.metadata["choices"]
     if kind is bool:
         return {"action": "store_true", "help": f.metadata["help"]}
     default = f.metadata["left_open"] if f.default is None else str(f.default) or "empty"
-    default = defaults.get(f.name, default)
     span = f"{bounds[0]:g} to {bounds[1]:g}; " if bounds is not None and bounds[1] < 2**20 else ""
     random = "-1: a random one; " if f.name == "seed" else ""  # on the command line only
     names = {"sampler": [*SAMPLERS], "schedule": ["automatic", *SCHEDULES]}.get(f.name)
@@ -105,7 +89,7 @@ def argument(f: Field[Any], defaults: Mapping[str, str]) -> dict[str, Any]:
 def add_flags(parser: argparse.ArgumentParser, command: str) -> None:
     """All flags of a command that draws: what a picture is, how many there are, what to do with
     them, and which model draws them."""
-    add_request_flags(parser, from_image=command != "txt2img", command=command)
+    add_request_flags(parser, from_image=command != "txt2img")
     iterations, samples = SAMPLES.get(command, (1, 1))
     outdir = Path(f"outputs/{command}-samples")
     add = parser.add_argument_group("how many pictures").add_argument
@@ -127,7 +111,7 @@ def add_flags(parser: argparse.ArgumentParser, command: str) -> None:
     add = parser.add_argument_group("what is written").add_argument
     add("--outdir", type=Path, default=outdir, metavar="DIR",
         help="where the pictures go (default: %(default)s)")
-    add("--format", choices=("png", "webp", "jpg"), default="png",
+    add("--format", choices=KINDS, default="png",
         help="of single pictures; jpg loses a little (default: png)")
     add("--skip_save", action="store_true", help="do not save single pictures")
     add("--skip_grid", action="store_true", help="do not save a grid of all pictures")

@@ -16,16 +16,14 @@ DRAWING = {
 }
 
 PROMPT = "a painting of a virus monster playing guitar"  # CompVis's default
-OWN_PROMPT = "a large red heart on a yellow background"  # of words that the built-in model knows
 DEFAULTS: dict[str, dict[str, Any]] = {  # of a command, for fields of Request
     "txt2img": {"prompt": PROMPT},
     "img2img": {"prompt": PROMPT},
     "upscale": {"upscale": 0.0},  # the model's
 }
-OWN_DEFAULTS = DEFAULTS | {name: {"prompt": OWN_PROMPT} for name in ("txt2img", "img2img")}
 TOLD = {  # the same in words, for --help
-    "txt2img": {"prompt": f"{PROMPT!r}, or with the built-in model {OWN_PROMPT!r}"},
-    "img2img": {"prompt": f"{PROMPT!r}, or with the built-in model {OWN_PROMPT!r}"},
+    "txt2img": {"prompt": f"CompVis's, {PROMPT!r}"},
+    "img2img": {"prompt": f"CompVis's, {PROMPT!r}"},
     "upscale": {"upscale": "0"},
     "replay": dict.fromkeys(kinds(Request), "what the file says"),
 }

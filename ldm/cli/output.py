@@ -42,7 +42,7 @@ class Output:
         self.saves_previews = every is not None
         self.preview_every: int | None = 1 if every is None and self.animate else every
         self.look: Callable[[Tensor], Tensor] | None = None
-        self.ran: list[tuple[int, str]] = []
+        self.ran: dict[int, str] = {}
         self.pictures: list[tuple[int, Image]] = []
 
     def batches(self, model: LatentDiffusion, jobs: Sequence[Job]) -> Iterator[Job]:
@@ -55,20 +55,20 @@ class Output:
             if self.team is not None:
                 self.folder = self.team.agree(self.folder)
             if self.leads:
-                name = str(model.dtype).removeprefix("torch.")
-                say(f"device {model.device}, {name}: {model.dtype_reason}")
-            if asked.get("dry_run") or asked.get("pause_after"):
-                for line in instead(self, jobs):
-                    say(line)
-                return
-            if asked.get("preview") == "linear":
-                self.look = linear(model)
+                say(f"device {model.device}, {model.dtype_reason}")
             room, side = model.tokenizer.length - 2, model.family.size
             long = any(len(t.encode()) > room for j in jobs for t in (*j.prompts, *j.negatives))
             odd = long or self.folder.kind != "png" or any(max(j.size) > 2 * side for j in jobs)
-            if self.leads and (odd or jobs[0].init is not None or asked.get("config")):
+            odd = odd or "prompt" not in asked or asked["config"] is not None
+            if self.leads and (odd or jobs[0].init is not None):
                 for line in caveats(jobs, model, self.options):
                     say(line)
+            if asked.get("dry_run") or asked.get("pause_after"):
+                for told in instead(self, jobs):
+                    say(told)
+                return
+            if asked.get("preview") == "linear":
+                self.look = linear(model)
             for start, job in self.share(self.numbered(jobs)):
                 self.begin(start, job)
                 with self.bar:  # closed before anything is said of an error
@@ -119,14 +119,15 @@ class Output:
             self.pictures.append((number, image))
         if index == 0:
             asked = sum(part.steps for part in self.job.passes)
-            self.ran.append((self.start, f"{self.taken if self.job.steps else 0} of {asked}"))
+            self.ran[self.start] = f"{self.taken if self.job.steps else 0} of {asked}"
 
     def end(self, jobs: Sequence[Job]) -> None:
         """All batches are drawn: a grid of all pictures, and a line that sums up."""
         pictures, ran, peaks = self.pictures, self.ran, [peak_memory(self.model.device)]
         if self.team is not None:
             pictures = sorted(self.team.collect(pictures), key=lambda pair: pair[0])
-            ran, peaks = sorted(self.team.collect(ran)), self.team.collect(peaks)
+            ran = dict(sorted(self.team.collect([*ran.items()])))
+            peaks = self.team.collect(peaks)
         if not self.leads:
             return
         if pictures:
@@ -139,10 +140,8 @@ class Output:
             say(self.folder.save_grid(grid, text))
         if not hasattr(self.options, "skip_grid"):
             return
-        seconds, peak = time.perf_counter() - self.began, max(peaks) / 1e9
-        each = "" if len(peaks) == 1 else f" in each of {len(peaks)} processes"
-        told = self.summary(jobs, [steps for _, steps in ran])
-        say(f"{told}; {seconds:.1f} s, at most {peak:.2f} GB{each}")
+        seconds, peak = time.perf_counter() - self.began, sum(peaks) / 1e9
+        say(f"{self.summary(jobs, [*ran.values()])}; {seconds:.1f} s, at most {peak:.2f} GB")
 
     def summary(self, jobs: Sequence[Job], ran: Sequence[str]) -> str:
         """What was drawn, in a line; settings that changed between batches stand side by side."""

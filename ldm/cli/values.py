@@ -4,33 +4,28 @@ import argparse
 import csv
 import os
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, NamedTuple
 
 from ..models.families import family_named
 from ..request import Request
 from ..runtime.checks import kinds, known
-from ..runtime.text import short
+from ..runtime.text import one_line
 
-SPELLINGS = {  # what people write -> what it is called here
-    "fp16": "float16", "f16": "float16", "half": "float16", "bf16": "bfloat16",
-    "fp32": "float32", "f32": "float32", "float": "float32", "full": "float32",
-    "jpeg": "jpg", "epsilon": "eps", "v_prediction": "v", "v-prediction": "v",
-}  # fmt: skip
+KINDS = ("png", "webp", "jpg")  # of files of pictures
 BOUNDS = {f.name: f.metadata["bounds"] for f in fields(Request)}
 
 
-def no_number(text: str, kind: Any, name: str) -> str:
-    """What is said of a text that is not the number that a flag takes. kind: what reads it, int,
-    float, `seed` or `positive`; name: of the field of Request that the flag is of, or another."""
-    what = "number" if kind is float else "whole number"
+def no_number(text: str, kind: str, name: str) -> str:
+    """What is said of a text that is not the number that a flag takes. text: as Python writes it;
+    kind: the name of what reads it, int, float, seed or positive; name: of the field of Request, or
+    of the option."""
+    what = "number" if kind == "float" else "whole number"
     low, high = BOUNDS.get(name) or (None, None)
     allowed = "" if low is None else f" from {low} to {high}"
-    allowed += {"positive": " of at least 1", "seed": ", or -1 for a random one"}.get(
-        kind.__name__, ""
-    )
-    return f"must be a {what}{allowed}, not {short(text)}"
+    allowed += {"positive": " of at least 1", "seed": ", or -1 for a random one"}.get(kind, "")
+    return f"must be a {what}{allowed}, not {one_line(text, 100)}"
 
 
 def seed(text: str) -> int:
@@ -39,13 +34,6 @@ def seed(text: str) -> int:
     if number < 0:
         raise ValueError(text)
     return number
-
-
-def spelling(text: str, choices: Iterable[str]) -> str:
-    """The choice that is spelt otherwise elsewhere, fp16 or jpeg; or the text as it is."""
-    name = text.lower().removeprefix("torch.")
-    name = SPELLINGS.get(name, name)
-    return name if name in [*choices] else text
 
 
 def family(text: str) -> Any:
@@ -101,7 +89,7 @@ def axis_reader(name: str) -> Callable[[str], Any]:
         try:
             return kind(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(no_number(text, kind, name)) from None
+            raise argparse.ArgumentTypeError(no_number(repr(text), kind.__name__, name)) from None
 
     return read
 

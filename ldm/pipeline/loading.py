@@ -45,7 +45,8 @@ def load(
         )
     name = path.name if path.is_dir() else path.stem
     model = LatentDiffusion(found.text, found.unet, found.vae, tokenizer, found.family, name)
-    model.prediction_reason, model.dtype_reason = found.prediction, why
+    model.prediction_reason = found.prediction
+    model.dtype_reason = f"{str(dtype).removeprefix('torch.')}: {why}"
     return model.to(where, dtype)
 
 
