@@ -12,12 +12,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 LINE = "txt2img --prompt x --n_iter 1 --n_samples 1 --skip_grid --outdir out".split()
 SLOW = """
-import sys, time
+import ctypes, sys, time
 from importlib import import_module
 drawing, tests = import_module("ldm.cli.draw"), {tests!r}
 sys.path.insert(0, tests)
 from helpers import build_tiny
 from ldm.cli import main
+mutex = ctypes.create_string_buffer(256)  # of zeros: an open lock
 model, block = build_tiny(), {block}
 forward = model.unet.forward
 def slow(*inputs):
@@ -29,7 +30,7 @@ drawing.load = lambda *arguments: model
 sys.exit(main(sys.argv[1:]))
 """
 # a call that returns to Python only when it is done, as a kernel of torch's does
-DEAF = """lambda: import_module("ctypes").CDLL(None).sleep(600)"""
+DEAF = "lambda: [ctypes.CDLL(None).pthread_mutex_lock(mutex) for _ in range(2)]"
 BRIEF = "lambda: time.sleep(0.2)"
 
 
@@ -47,6 +48,7 @@ def drawing(block, tmp_path):
     process = started(["-c", code], tmp_path, *LINE)
     while "a layer" not in process.stderr.readline():
         assert process.poll() is None
+    time.sleep(0.1)
     return process
 
 
