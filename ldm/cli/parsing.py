@@ -17,6 +17,7 @@ from .values import no_number
 SPELLINGS = {  # what people write -> what it is called here
     "fp16": "float16", "f16": "float16", "half": "float16", "bf16": "bfloat16",
     "fp32": "float32", "f32": "float32", "float": "float32", "full": "float32",
+    "torch.float16": "float16", "torch.bfloat16": "bfloat16", "torch.float32": "float32",
     "jpeg": "jpg", "epsilon": "eps", "v_prediction": "v", "v-prediction": "v",
 }  # fmt: skip
 
