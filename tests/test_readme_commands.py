@@ -55,8 +55,9 @@ def shell(tmp_path, monkeypatch):
     The commands `python` and `torchrun` are those of this Python."""
     monkeypatch.chdir(tmp_path)
     for name, family in FAMILIES.items():
-        side = 256 if family == "sd1" else SMALL[family].size  # with room for a watermark
-        save("model.safetensors", random_model(replace(SMALL[family], size=side)))
+        # with room for a watermark, and for a picture without tiles
+        side = 256 if family in ("sd1", "x4-upscaler") else SMALL[family].size
+        save("model.safetensors", random_model(replace(SMALL[family], size=side, steps=2)))
         Path("model.safetensors").rename(name)
     tools = tmp_path / "tools"
     tools.mkdir()
