@@ -72,7 +72,7 @@ def test_output_only_listens(tiny, options, capsys):
     made = [event for event in draw(tiny, job) if isinstance(event, Finished)]
     output = Output(options)
     for _ in output.batches(tiny, [job]):
-        assert capsys.readouterr().out == ""
+        assert capsys.readouterr().out == "device cpu, torch.float32, as it was built\n"
         output.take(made[1])
         path = options.outdir / "samples/00001.png"
         assert capsys.readouterr().out == f"{path}\n"

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from ldm.cli import parser
 from ldm.cli.draw import requested
 from ldm.cli.flags import add_request_flags
+from ldm.cli.help import PROMPT
 from ldm.cli.lines import LineParser, read_line
-from ldm.cli.requests import PROMPT, pictures
+from ldm.cli.requests import pictures
 from ldm.cli.values import Axis, axis
 from ldm.pipeline.batches import merged
 from ldm.request import Request

@@ -6,7 +6,9 @@ from dataclasses import fields
 
 import pytest
 
-from ldm.cli import main, parser
+from ldm.cli import main, parse, parser
+from ldm.cli.draw import requested
+from ldm.cli.help import TOLD
 from ldm.request import GROUPS, FromPicture, Request
 from ldm.samplers import SAMPLERS, SCHEDULES
 
@@ -47,7 +49,7 @@ def test_a_field_of_a_request_is_told_with_its_own_default(command, capsys):
         if f.name not in given:
             continue
         default = f.metadata["left_open"] if f.default is None else str(f.default) or "empty"
-        default = "off" if f.default is False else default
+        default = "off" if f.default is False else TOLD.get(command, {}).get(f.name, default)
         entry = text[given[f.name].option_strings[0]]
         assert f" {f.metadata['help']}" in entry
         assert entry.endswith(f"default: {default})")
@@ -77,3 +79,12 @@ def test_the_names_of_samplers_and_schedules_stand_at_their_flags(capsys):
     text = told("txt2img", capsys)
     assert f": {', '.join(SAMPLERS)} (" in text["--sampler"]
     assert f": automatic, {', '.join(SCHEDULES)} (" in text["--schedule"]
+
+
+def test_the_defaults_of_commands_are_those_that_are_drawn(capsys):
+    for command in ("txt2img", "img2img"):
+        (picture, *_) = requested(parse([command, *["--init-img", "x"] * (command == "img2img")]))
+        assert f"default: CompVis's, {picture.prompt!r})" in told(command, capsys)["--prompt"]
+    assert requested(parse(["upscale", "--init-img", "x"]))[0].upscale == 0
+    assert told("upscale", capsys)["--upscale"].endswith("default: 0)")
+    assert told("replay", capsys)["--seed"].endswith("default: what the file says)")

@@ -1,6 +1,7 @@
 """What goes wrong, and is said in one line."""
 
 from importlib import import_module
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
@@ -19,9 +20,9 @@ drawing = import_module("ldm.cli.draw")  # `ldm.cli.draw` is the function of thi
         ("txt2img --sampler eular", "unknown sampler 'eular'; did you mean 'euler'?"),
         ("txt2img --schedule caras", "unknown schedule 'caras'; did you mean 'karras'?"),
         ("txt2img --steps 0", "steps must be a whole number from 1 to 1000, not 0"),
-        ("txt2img --steps many", "argument --steps/--ddim_steps: invalid int value: 'many'"),
+        ("txt2img --steps many", "ddim_steps: must be a whole number from 1 to 1000, not 'many'"),
         ("txt2img --scale nan", "scale must be a number from -1000 to 1000, not nan"),
-        ("txt2img --n_iter 0", "argument --n_iter: 0 is too few"),
+        ("txt2img --n_iter 0", "argument --n_iter: must be a whole number of at least 1, not '0'"),
         ("txt2img --laion400m", "--laion400m asks for the model text2img-large"),
         ("txt2img --plms --dpm_solver", "give one of --sampler, --plms and --dpm_solver"),
         ("txt2img --from-file none.txt", "--from-file none.txt cannot be read: No such file"),
@@ -42,7 +43,7 @@ drawing = import_module("ldm.cli.draw")  # `ldm.cli.draw` is the function of thi
             "argument --vary: 'stepps=1,2': unknown field to vary 'stepps'; did you mean",
         ),
         ("txt2img --vary steps", "argument --vary: 'steps' has no values: write steps=A,B,..."),
-        ("txt2img --vary steps=1,x", "argument --vary: 'steps=1,x': invalid literal"),
+        ("txt2img --vary steps=1,x", "'steps=1,x': must be a whole number from 1 to 1000, not 'x'"),
         ("txt2img --vary steps=1,0", "steps must be a whole number from 1 to 1000, not 0"),
         ("txt2img --vary sampler=euler,eular", "unknown sampler 'eular'; did you mean 'euler'?"),
         (
@@ -50,8 +51,8 @@ drawing = import_module("ldm.cli.draw")  # `ldm.cli.draw` is the function of thi
             "--vary is given 3 times: a grid has two directions",
         ),
         ("txt2img --preview best", "argument --preview: invalid choice: 'best'"),
-        ("txt2img --outdir empty.txt", "--outdir empty.txt cannot be made"),
-        ("txt2img --outdir empty.txt/below", "--outdir empty.txt/below cannot be made"),
+        ("txt2img --outdir empty.txt", "cannot write to --outdir empty.txt: "),
+        ("txt2img --outdir empty.txt/below", "cannot write to --outdir empty.txt/below: "),
         ("txt2img --device gpu", "device 'gpu' is not available: give "),
         ("txt2img --dtype int8", "argument --dtype: invalid choice: 'int8'"),
         ("txt2img --sampler euler --ddim_eta 1", "sampler 'euler' takes no eta"),
@@ -61,7 +62,22 @@ drawing = import_module("ldm.cli.draw")  # `ldm.cli.draw` is the function of thi
         ("img2img --init-img empty.txt", "'empty.txt' cannot be read as a picture"),
         ("inpaint --image in.png --mask none.png", "there is no picture 'none.png'"),
         ("img2img --init-img in.png --strength 2", "strength must be a number from 0 to 1, not 2"),
-        ("paint", "argument COMMAND: invalid choice: 'paint'"),
+        ("paint", "argument COMMAND: invalid choice: 'paint'; did you mean 'inpaint'? There are "),
+        ("txt2image", "invalid choice: 'txt2image'; did you mean 'txt2img'? There are "),
+        ("txt2img --sede 3", "unrecognized arguments: --sede 3; did you mean --seed?"),
+        ("txt2img -seed 3", "unrecognized arguments: -seed 3; did you mean --seed?"),
+        ("txt2img --W abc", "--W/--width: must be a whole number from 1 to 32768, not 'abc'"),
+        ("txt2img --scale x", "must be a number from -1000 to 1000, not 'x'"),
+        ("txt2img --crop 1 b", "argument --crop: must be a whole number from 0 to 32768, not 'b'"),
+        ("txt2img --C x", "argument --C: must be a whole number, not 'x'"),
+        ("txt2img --seed 1.5", "615, or -1 for a random one, not '1.5'"),
+        ("txt2img --seed -2", "615, or -1 for a random one, not '-2'"),
+        ("txt2img --vary seed=1,-2", "615, or -1 for a random one, not '-2'"),
+        ("txt2img --vary scale=1,x", "must be a number from -1000 to 1000, not 'x'"),
+        ("txt2img --from-file word.txt", "line 1: argument --seed: must be a whole number from 0"),
+        ("txt2img --dtype flaot16", "invalid choice: 'flaot16'; did you mean 'float16'? There are"),
+        ("txt2img --outdir /proc/x", "cannot write to --outdir /proc/x: "),
+        (f"txt2img --outdir {'a' * 300}", ": File name too long; give another"),
         ("", "the following arguments are required: COMMAND"),
     ],
 )
@@ -71,6 +87,7 @@ def test_mistakes_are_told_before_a_model_is_loaded(run, monkeypatch, tmp_path, 
     (tmp_path / "flags.txt").write_text("a cat --steps 3\na cat --ar 16:9\n")
     (tmp_path / "steps.txt").write_text("a cat --steps 0\n")
     (tmp_path / "eular.txt").write_text("a cat --sampler eular\n")
+    (tmp_path / "word.txt").write_text("a cat --seed no\n")
     (tmp_path / "quote.txt").write_text('a cat --negative_prompt "ugly\n')
     Image.new("RGB", (16, 16)).save(tmp_path / "in.png")
     monkeypatch.setattr(drawing, "load", lambda *arguments: pytest.fail("the model was loaded"))
@@ -83,10 +100,17 @@ def test_mistakes_are_told_before_a_model_is_loaded(run, monkeypatch, tmp_path, 
 
 
 def test_a_folder_without_permission(tmp_path, monkeypatch):
+    def refused(prefix, dir):
+        if dir.name == "samples":
+            raise PermissionError(13, "Permission denied")
+        return TemporaryDirectory(prefix=prefix, dir=dir)
+
     (tmp_path / "samples").mkdir()
-    monkeypatch.setattr("os.access", lambda path, mode: path == tmp_path)
-    with pytest.raises(ValueError, match="cannot be written to"):
+    monkeypatch.setattr("tempfile.TemporaryDirectory", refused)
+    with pytest.raises(ValueError, match=f"cannot write to --outdir {tmp_path}: Permission den"):
         Folder(tmp_path)
+    assert names(tmp_path / "samples") == []
+    assert names(tmp_path) == ["samples"]
 
 
 def test_mistakes_that_only_the_model_knows(run, tmp_path):

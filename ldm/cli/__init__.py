@@ -2,30 +2,27 @@
 
     ldm txt2img --prompt "..."
     ldm img2img --prompt "..." --init-img in.png
-    ldm depth2img --prompt "..." --init-img in.png --depth depth.png
     ldm inpaint --prompt "..." --image in.png --mask mask.png
-    ldm outpaint --prompt "..." --image in.png --left 64
-    ldm upscale --prompt "..." --image in.png --upscale 4
-    ldm resume outputs/txt2img-samples/paused-0000.safetensors
-    ldm show picture.png
     ldm replay picture.png
-    ldm watermark picture.png
-    ldm inspect model.safetensors
 
-The first two take every flag of CompVis's scripts of these names, with its meaning and its default,
-and lay out their folder alike.
+and so on: DRAWING and COMMANDS have them all. The first two take every flag of CompVis's scripts of
+these names, with its meaning, and lay out their folder alike.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
+from socket import socketpair
+from threading import Thread
 from typing import Any
 
 # Read when torch is imported: threads that spin while they wait take each other's cores where
@@ -34,21 +31,17 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from ..runtime import __version__
 from ..runtime.warn import warn
-from .commands import COMMANDS
-from .draw import draw
-from .errors import explained
-from .flags import Parser, add_flags
-from .printing import complain, one_line
+from .interrupt import listen, starting
+
+with starting():
+    from .commands import COMMANDS
+    from .draw import draw
+    from .errors import explained
+    from .flags import Parser, add_flags
+    from .help import DRAWING
+    from .printing import complain, one_line
 
 PACKAGE = Path(__file__).parent.parent
-DRAWING = {
-    "txt2img": "pictures of a prompt",
-    "img2img": "pictures of a prompt, from a picture",
-    "depth2img": "pictures of a prompt, with the depth of a picture",
-    "inpaint": "a picture drawn anew where a mask is white",
-    "outpaint": "a picture continued at its sides",
-    "upscale": "a picture drawn larger, in tiles",
-}
 
 
 def parser() -> Parser:
@@ -81,6 +74,11 @@ class Outcome:
         self.warnings = warnings.catch_warnings()
         self.warnings.__enter__()
         warnings.showwarning = self.warn
+        self.mouth, ear = socketpair()
+        self.mouth.setblocking(False)
+        with suppress(ValueError):  # in a thread, which hears no signals
+            signal.set_wakeup_fd(self.mouth.fileno())
+        Thread(target=listen, args=[ear], daemon=True).start()
         return self
 
     def warn(self, message: Warning | str, *_: Any, **__: Any) -> None:
@@ -88,6 +86,9 @@ class Outcome:
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
         self.warnings.__exit__(None, None, None)
+        with suppress(ValueError):
+            signal.set_wakeup_fd(-1)
+        self.mouth.close()
         if error is None:
             return True
         if (told := explained(error)) is None:

@@ -11,6 +11,8 @@ from ..metadata import texts
 from ..pipeline import Job, LatentDiffusion
 from ..prompts.lengths import chunk_sizes
 from ..runtime.warn import warn
+from .costs import large
+from .help import DEFAULTS
 
 MANY = 2e6  # pixels drawn at once, beyond which it takes long and much memory
 LONGEST = {"webp": 16383, "jpg": 65500}  # sides of a file's picture, in pixels
@@ -19,8 +21,17 @@ LONGEST = {"webp": 16383, "jpg": 65500}  # sides of a file's picture, in pixels
 def caveats(
     jobs: Sequence[Job], model: LatentDiffusion, options: argparse.Namespace
 ) -> Iterator[str]:
-    """A line for each text too long to be read at once. Warnings of large pictures to start from,
-    and of texts that the files will not hold; an error, where they cannot hold the picture."""
+    """A line for each text too long to be read at once, and for what was not asked for or is not
+    done. Warnings of large pictures, and of texts that the files will not hold; an error, where
+    they cannot hold the picture."""
+    if getattr(options, "config", None) is not None:
+        yield "--config is not read: a checkpoint says itself what it is"
+    own = DEFAULTS.get(getattr(options, "command", ""), {}).get("prompt")
+    if not hasattr(options, "prompt") and any(own in job.prompts for job in jobs):
+        yield f"no --prompt is given, and CompVis's default is drawn: {own!r}"
+    for size, job in {job.size: job for job in jobs if job.request.tile is None}.items():
+        if max(size) > 2 * model.family.size:
+            warn(large(job, model))
     sizes: dict[str, list[int]] = {}
     for job in jobs:
         given = job.prompts, job.negatives, model.tokenizer, job.chunking, job.passes[0].changes

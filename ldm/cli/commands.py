@@ -14,7 +14,7 @@ from .flags import Parser, add_model_flags, add_request_flags, argument, positiv
 from .replay import replay
 from .resume import resume
 from .show import marks, report, show
-from .values import family
+from .values import KINDS, family
 
 
 class Command(NamedTuple):
@@ -50,6 +50,8 @@ def add_replay(parser: Parser) -> None:
     add_request_flags(parser, from_image=True)
     alone = "draw from noise what was made from a picture, which is not in the file"
     parser.add_argument("--without_image", action="store_true", help=alone)
+    told = "of the pictures (default: that of the file)"
+    parser.add_argument("--format", choices=KINDS, help=told)
     parser.set_defaults(preview_every=None, animate=False)
 
 

@@ -7,8 +7,6 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from ..images.depth import open_depth
 from ..images.files import open_image
 from ..images.masks import to_mask
@@ -19,11 +17,12 @@ from ..pipeline.merging import merged
 from ..pipeline.passes import check
 from ..request import Request
 from ..runtime.checks import kinds
-from ..runtime.device import choose_device, choose_dtype
+from ..runtime.device import choose_device
 from .distributed import own_gpu
+from .help import DEFAULTS
 from .lines import names_in
-from .output import Output, say
-from .requests import DEFAULTS, fitting, many, named_sampler, needed, suited
+from .output import Output
+from .requests import fitting, many, named_sampler, needed, suited
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -71,7 +70,7 @@ def shared_fields(options: argparse.Namespace) -> dict[str, Any]:
     given = {name: getattr(options, name) for name in kinds(Request) if hasattr(options, name)}
     if options.plms or options.dpm_solver:
         given |= named_sampler(options, given)
-    return DEFAULTS[options.command] | given
+    return DEFAULTS.get(options.command, {}) | given
 
 
 def open_files(requests: Sequence[Request]) -> tuple[dict[str, Image], dict[str, Image]]:
@@ -86,16 +85,11 @@ def open_files(requests: Sequence[Request]) -> tuple[dict[str, Image], dict[str,
 
 
 def open_model(options: argparse.Namespace) -> LatentDiffusion:
-    """The model, after a line that says where and in what numbers it will compute."""
+    """The model that the flags ask for, where they say."""
     device = choose_device(options.device)
     if "LOCAL_RANK" in os.environ:
         device = own_gpu(device)
-    full = options.precision == "full" and options.dtype is None
-    name = "float32" if full else options.dtype
-    dtype, why = choose_dtype(device, None if name is None else getattr(torch, name))
-    say(f"device {device}, {str(dtype).removeprefix('torch.')}: {why}")
-    if options.config is not None:
-        say("--config is not read: a checkpoint says itself what it is")
+    dtype = options.dtype or ("float32" if options.precision == "full" else None)
     model = load(options.ckpt, device, dtype, options.ema, options.family, options.prediction)
     if options.C is not None or options.f is not None:
         fitting(options, model)

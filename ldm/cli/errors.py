@@ -1,6 +1,7 @@
 """What is said of a command that could not do what it was asked for."""
 
 from ..runtime.finite import NotFinite
+from .interrupt import INTERRUPTED
 
 OUT_OF_MEMORY = (
     "memory does not suffice: give smaller --W and --H, or --tile; for fewer pictures at once "
@@ -15,10 +16,12 @@ def explained(error: BaseException) -> tuple[int, str] | None:
             return 1, str(error)
         case MemoryError() | RuntimeError() if short_of_memory(error):
             return 1, OUT_OF_MEMORY
+        case OSError() if error.filename is not None:
+            return 2, f"{error.filename}: {error.strerror}"
         case ValueError() | OSError():
             return 2, str(error)
         case KeyboardInterrupt():
-            return 130, "interrupted"
+            return INTERRUPTED, "interrupted: what was saved before is kept"
     return None
 
 

@@ -12,9 +12,9 @@ from typing import Any, NoReturn
 from ..request import GROUPS, FromPicture, Request
 from ..runtime.checks import kinds
 from ..samplers import SAMPLERS, SCHEDULES
-from .parsing import Help, hint, spelled
+from .parsing import SPELLINGS, Help, hint, plainly, spelled
 from .printing import one_line
-from .values import axis, family, random_seed
+from .values import KINDS, axis, family, seed
 
 SAMPLES = {"txt2img": (2, 3), "img2img": (1, 2)}  # CompVis's n_iter and n_samples; others make one
 
@@ -37,12 +37,12 @@ class Parser(argparse.ArgumentParser):
         return self
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {one_line(message)}\n")
+        self.exit(2, f"{self.prog}: error: {one_line(plainly(message, self))}\n")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         flags = self.filled()._option_string_actions
-        unusual = (word for word in args or () if word[:1] == "-" and word not in flags)
-        if self._subparsers is None and any(unusual):
+        odd = {w for w in args or () if w[:1] == "-" or w.lower() in SPELLINGS} - flags.keys()
+        if self._subparsers is None and odd:
             args = spelled(args, flags)
         found, unknown = super().parse_known_args(args, namespace)
         if unknown and (told := hint(unknown, self._actions)):
@@ -112,7 +112,7 @@ def add_flags(parser: argparse.ArgumentParser, command: str) -> None:
     add = parser.add_argument_group("what is written").add_argument
     add("--outdir", type=Path, default=outdir, metavar="DIR",
         help="where the pictures go (default: %(default)s)")
-    add("--format", choices=("png", "webp", "jpg"), default="png",
+    add("--format", choices=KINDS, default="png",
         help="of single pictures; jpg loses a little (default: png)")
     add("--skip_save", action="store_true", help="do not save single pictures")
     add("--skip_grid", action="store_true", help="do not save a grid of all pictures")
@@ -158,12 +158,8 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     # fmt: on
 
 
-def seed(text: str) -> int:
-    return random_seed() if (number := int(text)) == -1 else number
-
-
 def positive(text: str) -> int:
     number = int(text)
     if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is too few")
+        raise ValueError(text)
     return number

@@ -34,14 +34,7 @@ class Folder:
         kind: of the files of single pictures, see `write_image`.
         """
         self.path, self.names, self.kind = path, names, kind
-        for place in (path, path / "samples"):
-            there = next(
-                folder for folder in (place, *place.absolute().parents) if os.path.lexists(folder)
-            )
-            if not there.is_dir():
-                raise ValueError(f"--outdir {path} cannot be made: {there} is not a folder")
-            if not os.access(there, os.W_OK | os.X_OK):
-                raise ValueError(f"--outdir {path} cannot be written to")
+        check_writable(path)
         for file in (self.sample(i) for i in range(len(names))):
             if os.path.lexists(file):
                 raise ValueError(f"{file} is there, and is not replaced: give another --outdir")
@@ -88,6 +81,19 @@ class Folder:
         path = save_new((self.path / name.format(n) for n in count(first)), write)
         self.taken[index] = int(path.stem.partition("-")[0])
         return path
+
+
+def check_writable(path: Path) -> None:
+    """ValueError, if the folder or the one for samples is not there and cannot be made, or if
+    nothing can be written to it. Nothing stays of the attempt."""
+    for place in (path.absolute(), path.absolute() / "samples"):
+        there = next(folder for folder in (place, *place.parents) if os.path.lexists(folder))
+        try:
+            with tempfile.TemporaryDirectory(prefix=".new.", dir=there) as new:
+                (Path(new) / place.relative_to(there)).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            why = str(error.strerror) if there.is_dir() else f"{there} is not a folder"
+            raise ValueError(f"cannot write to --outdir {path}: {why}; give another") from None
 
 
 def next_number(folder: Path, prefix: str) -> int:

@@ -9,13 +9,14 @@ from typing import Any, NoReturn
 from ..pipeline.passes import check
 from ..request import Request
 from .flags import Parser, add_request_flags
+from .parsing import plainly
 
 
 class LineParser(Parser):
     """Parses the flags of a line, and raises what is wrong with them."""
 
     def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
+        raise ValueError(plainly(message, self))
 
 
 FLAG = re.compile(r"(?:^|\s)--[A-Za-z]")

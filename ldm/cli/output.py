@@ -42,7 +42,7 @@ class Output:
         self.saves_previews = every is not None
         self.preview_every: int | None = 1 if every is None and self.animate else every
         self.look: Callable[[Tensor], Tensor] | None = None
-        self.ran: list[str] = []
+        self.ran: dict[int, str] = {}
         self.pictures: list[tuple[int, Image]] = []
 
     def batches(self, model: LatentDiffusion, jobs: Sequence[Job]) -> Iterator[Job]:
@@ -54,17 +54,21 @@ class Output:
         with processes() if several else nullcontext() as self.team:
             if self.team is not None:
                 self.folder = self.team.agree(self.folder)
-            if asked.get("dry_run") or asked.get("pause_after"):
-                for line in instead(self, jobs):
+            if self.leads:
+                say(f"device {model.device}, {model.dtype_reason}")
+            room, side = model.tokenizer.length - 2, model.family.size
+            long = any(len(t.encode()) > room for j in jobs for t in (*j.prompts, *j.negatives))
+            odd = long or self.folder.kind != "png" or any(max(j.size) > 2 * side for j in jobs)
+            odd = odd or "prompt" not in asked or asked["config"] is not None
+            if self.leads and (odd or jobs[0].init is not None):
+                for line in caveats(jobs, model, self.options):
                     say(line)
+            if asked.get("dry_run") or asked.get("pause_after"):
+                for told in instead(self, jobs):
+                    say(told)
                 return
             if asked.get("preview") == "linear":
                 self.look = linear(model)
-            room = model.tokenizer.length - 2
-            long = any(len(t.encode()) > room for j in jobs for t in (*j.prompts, *j.negatives))
-            if self.leads and (long or self.folder.kind != "png" or jobs[0].init is not None):
-                for line in caveats(jobs, model, self.options):
-                    say(line)
             for start, job in self.share(self.numbered(jobs)):
                 self.begin(start, job)
                 with self.bar:  # closed before anything is said of an error
@@ -87,7 +91,7 @@ class Output:
         self.frames: dict[int, list[Image]] = {}
         total = None if job.passes[0].sampler.own_levels else max(job.steps, 1)
         shown = {"desc": seeds(job), "total": total, "dynamic_ncols": True}
-        self.bar = unbroken(sys.stderr, tqdm, **shown, disable=not self.leads)
+        self.bar = unbroken(sys.stderr, tqdm, **shown, disable=not self.leads or None)
 
     def take(self, event: Event) -> None:
         match event:
@@ -115,13 +119,15 @@ class Output:
             self.pictures.append((number, image))
         if index == 0:
             asked = sum(part.steps for part in self.job.passes)
-            self.ran.append(f"{self.taken if self.job.steps else 0} of {asked}")
+            self.ran[self.start] = f"{self.taken if self.job.steps else 0} of {asked}"
 
     def end(self, jobs: Sequence[Job]) -> None:
         """All batches are drawn: a grid of all pictures, and a line that sums up."""
-        pictures = self.pictures
+        pictures, ran, peaks = self.pictures, self.ran, [peak_memory(self.model.device)]
         if self.team is not None:
             pictures = sorted(self.team.collect(pictures), key=lambda pair: pair[0])
+            ran = dict(sorted(self.team.collect([*ran.items()])))
+            peaks = self.team.collect(peaks)
         if not self.leads:
             return
         if pictures:
@@ -134,8 +140,8 @@ class Output:
             say(self.folder.save_grid(grid, text))
         if not hasattr(self.options, "skip_grid"):
             return
-        seconds, peak = time.perf_counter() - self.began, peak_memory(self.model.device) / 1e9
-        say(f"{self.summary(jobs, self.ran)}; {seconds:.1f} s, at most {peak:.2f} GB")
+        seconds, peak = time.perf_counter() - self.began, sum(peaks) / 1e9
+        say(f"{self.summary(jobs, [*ran.values()])}; {seconds:.1f} s, at most {peak:.2f} GB")
 
     def summary(self, jobs: Sequence[Job], ran: Sequence[str]) -> str:
         """What was drawn, in a line; settings that changed between batches stand side by side."""

@@ -19,6 +19,7 @@ from .draw import open_model
 from .output import Output, say
 from .printing import printable
 from .show import unsupported
+from .values import KINDS
 
 
 def replay(options: argparse.Namespace) -> None:
@@ -41,8 +42,15 @@ def replay(options: argparse.Namespace) -> None:
         if path not in said:
             say(printable("\n  ".join([f"{path}: made by {program}", *lines])))
         said.add(path)
+        output.folder.kind = options.format or kind_of(path)
         for event in events(model, job, output.preview_every, output.look):
             output.take(event)
+
+
+def kind_of(path: Path) -> str:
+    """Of the file that a picture goes to whose metadata were in this one."""
+    kind = path.suffix.lower().removeprefix(".").replace("jpeg", "jpg")
+    return kind if kind in KINDS else "png"
 
 
 def planned(

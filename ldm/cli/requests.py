@@ -10,16 +10,6 @@ from ..request import Request
 from .lines import masked_pictures, read_lines
 from .values import Axis
 
-PROMPT = "a painting of a virus monster playing guitar"  # CompVis's default
-DEFAULTS: dict[str, dict[str, Any]] = {  # of a command, for fields of Request
-    "txt2img": {"prompt": PROMPT},
-    "img2img": {"prompt": PROMPT},
-    "depth2img": {},
-    "inpaint": {},
-    "outpaint": {},
-    "upscale": {"upscale": 0.0},  # the model's
-}
-
 
 def many(options: argparse.Namespace, base: Mapping[str, Any]) -> list[Request]:
     """The pictures of --from-file, --indir, --vary and --fixed_code. base: what all of them share,

@@ -43,6 +43,8 @@ def said(path: Path, metadata: ImageMetadata) -> list[str]:
     lines = [f"{path}: made by {metadata.program}{model}"]
     for f in fields(Request):
         value = getattr(metadata.request, f.name)
+        if f.name.startswith("hires_") and metadata.request.hires is None:
+            continue
         if value != f.default or f.name in ("prompt", "seed"):
             lines.append(f"{f.name}: {value}".replace("\n", "\n    "))
     return [*lines, *unsupported(metadata)]

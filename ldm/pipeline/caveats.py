@@ -19,6 +19,20 @@ def tell_low_start(request: Request, t: float, last: int) -> None:
     warn(f"{what}; {advice}")
 
 
+def tell_size(
+    request: Request, multiple: int, own: tuple[int, int], drawn: tuple[int, int]
+) -> None:
+    """Warn of a picture that is brought to another size than it has, or is to be enlarged to, where
+    nobody asked for that."""
+    wanted = [side * (request.upscale or 1) for side in own]
+    asked = request.width, request.height
+    if any(said is None and side != want for said, side, want in zip(asked, drawn, wanted)):
+        sizes = [f"{width:g} x {height:g}" for width, height in (own, wanted, drawn)]
+        what = f"a picture of {sizes[0]}" if request.upscale is None else f"{sizes[1]}"
+        why = f"sides here are multiples of {multiple}; give width and height for others"
+        warn(f"{what} becomes {sizes[2]}: {why}")
+
+
 def tell_small(drawn: Sequence[int], family: Family) -> None:
     """Warn of pictures that are much smaller than those of the training: in them a model sees parts
     of a picture, and draws such. drawn: width and height, or those of a tile."""

@@ -22,6 +22,7 @@ from ..images.masks import (
 )
 from ..images.saving import to_pil
 from ..request import Request
+from .caveats import tell_size
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -165,8 +166,9 @@ def prepare(
     if mask is None and not any(sides):
         if isinstance(picture, Tensor) and request.upscale is None:
             return InitImage(picture, keep_luminance=keep, color_correction=correct)
-        whole = as_pil(picture)
-        whole = fit(whole, multiple, *wanted_size(request, multiple, whole))
+        own = as_pil(picture)
+        whole = fit(own, multiple, *wanted_size(request, multiple, own))
+        tell_size(request, multiple, own.size, whole.size)
         return InitImage(to_tensor(whole), keep_luminance=keep, color_correction=correct)
     whole, new = (
         extend(as_pil(picture), *sides) if mask is None else (as_pil(picture), to_mask(mask))

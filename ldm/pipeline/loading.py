@@ -34,7 +34,7 @@ def load(
     path = built_in() if path is None else Path(os.path.expanduser(path)).resolve()
     where = choose_device(device)
     asked = dtype if isinstance(dtype, torch.dtype | None) else dtype_named(dtype)
-    dtype, _ = choose_dtype(where, asked)
+    dtype, why = choose_dtype(where, asked)
     found = read(path, dtype, where, ema, family, torch.float32, prediction)
     tokenizer = Tokenizer(found.merges, found.family.text[0].length)
     if len(tokenizer) > (known := found.family.text[0].vocabulary):
@@ -45,6 +45,7 @@ def load(
     name = path.name if path.is_dir() else path.stem
     model = LatentDiffusion(found.text, found.unet, found.vae, tokenizer, found.family, name)
     model.prediction_reason = found.prediction
+    model.dtype_reason = f"{str(dtype).removeprefix('torch.')}: {why}"
     return model
 
 

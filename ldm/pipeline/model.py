@@ -48,7 +48,7 @@ class LatentDiffusion:
     tokenizer   Tokenizer     text -> tokens
     family      Family        the noise of training, what the U-Net predicts, a request's defaults
     name                      what a picture's metadata call the model
-    prediction_reason         what the U-Net predicts, and why that is believed
+    prediction_reason, dtype_reason   what the U-Net predicts, in what numbers; and why
     refiners    models by what requests call them, which may do the last steps
     """
 
@@ -70,6 +70,7 @@ class LatentDiffusion:
         self.unet, self.vae, self.family = unet, vae, family
         self.name = family.name if name is None else name
         self.prediction_reason = f"{family.prediction}, as its family says"
+        self.dtype_reason = f"{self.dtype}, as it was built"
         self.refiners: dict[str, LatentDiffusion] = {}
 
     @property
