@@ -41,6 +41,8 @@ def edit(path: Path, **changes: object) -> None:
 
 
 def test_a_folder_describes_its_family(checkpoint, folder):
+    assert read(folder).family == checkpoint.family
+    edit(folder / "model_index.json", _ldm={})  # as in one of another program
     assert read(folder).family == replace(
         checkpoint.family,
         name="folder",
