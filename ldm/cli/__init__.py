@@ -2,18 +2,9 @@
 
     ldm txt2img --prompt "..."
     ldm img2img --prompt "..." --init-img in.png
-    ldm depth2img --prompt "..." --init-img in.png --depth depth.png
-    ldm inpaint --prompt "..." --image in.png --mask mask.png
-    ldm outpaint --prompt "..." --image in.png --left 64
-    ldm upscale --prompt "..." --image in.png --upscale 4
-    ldm resume outputs/txt2img-samples/paused-0000.safetensors
-    ldm show picture.png
-    ldm replay picture.png
-    ldm watermark picture.png
-    ldm inspect model.safetensors
 
-The first two take every flag of CompVis's scripts of these names, with its meaning and its default,
-and lay out their folder alike.
+These two take every flag of CompVis's scripts of these names, with its meaning and its default, and
+lay out their folder alike. `ldm --help` lists the other commands.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from .caveats import caveats
 from .distributed import processes
 from .folder import Folder
 from .instead import instead
-from .previews import linear, save_animation, save_preview, sheet
+from .previews import fast, save_animation, save_preview, sheet
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -58,8 +58,8 @@ class Output:
                 for line in instead(self, jobs):
                     say(line)
                 return
-            if asked.get("preview") == "linear":
-                self.look = linear(model)
+            if asked.get("preview", "vae") != "vae":
+                self.look = fast(model, self.options)
             room = model.tokenizer.length - 2
             long = any(len(t.encode()) > room for j in jobs for t in (*j.prompts, *j.negatives))
             if self.leads and (long or self.folder.kind != "png" or jobs[0].init is not None):
@@ -110,7 +110,7 @@ class Output:
             frames = [*self.frames.get(index, []), image]
             say(save_animation(self.folder, number, frames))
         if not getattr(self.options, "skip_save", False):
-            say(self.folder.save(number, image, texts(request, self.model.name)))
+            say(self.folder.save(number, image, texts(request, self.model.about)))
         if not getattr(self.options, "skip_grid", True):
             self.pictures.append((number, image))
         if index == 0:
@@ -127,7 +127,7 @@ class Output:
         if pictures:
             singles = [single for job in jobs for single in job.request.split(1)]
             whole = merged(singles, len(singles)) if len(singles) > 1 else singles
-            text = texts(whole[0], self.model.name)
+            text = texts(whole[0], self.model.about)
             images = [image for _, image in pictures]
             alone = len(images) == 1 and not self.options.vary
             grid = images[0] if alone else sheet(images, self.options)

@@ -9,6 +9,7 @@ from ..clip.tokenizer import Tokenizer
 from ..models.families import Family
 from ..models.weights import read
 from ..runtime.device import choose_device, choose_dtype
+from .about import add_files
 from .model import LatentDiffusion
 
 
@@ -19,6 +20,7 @@ def load(
     ema: bool | None = None,
     family: Family | str | Path | None = None,
     prediction: str | None = None,
+    vae: str | Path | None = None,
 ) -> LatentDiffusion:
     """A model, ready to draw.
 
@@ -29,8 +31,10 @@ def load(
     ema      whether to take the moving averages of the U-Net's weights; None: if the file has them
     family   what the file is, where neither it nor its shapes tell; see `family_named`
     prediction  what its U-Net predicts, eps or v; None: see `read`
+    vae      another VAE, or a tiny one, from a file or a folder of its own; see `read_vae`
     """
-    path = built_in() if path is None else Path(os.path.expanduser(path)).resolve()
+    given = None if path is None else Path(os.path.expanduser(path)).resolve()
+    path = built_in() if given is None else given
     where = choose_device(device)
     asked = getattr(torch, dtype.removeprefix("torch."), None) if isinstance(dtype, str) else dtype
     if not isinstance(asked, torch.dtype) and dtype is not None:
@@ -46,6 +50,8 @@ def load(
     name = path.name if path.is_dir() else path.stem
     model = LatentDiffusion(found.text, found.unet, found.vae, tokenizer, found.family, name)
     model.prediction_reason = found.prediction
+    if given is not None or vae is not None:
+        add_files(model, given, vae)
     return model.to(where, dtype)
 
 

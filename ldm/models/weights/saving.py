@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...runtime.files import replacing
+from ...vae import VAE
 from ..keymaps import KeyFormat, table
 from ..unread import without_unread_layers
 from .loading import Checkpoint
@@ -26,6 +27,8 @@ def save(path: str | Path, checkpoint: Checkpoint, layout: KeyFormat = "ldm") ->
              diffusers   a folder
     """
     path = Path(os.path.expanduser(path))
+    if not isinstance(checkpoint.vae, VAE):
+        raise ValueError("a tiny autoencoder cannot be saved in a model: load it without --vae")
     if layout not in ("ldm", "compvis", "diffusers"):
         raise ValueError(f"layout {layout!r} is unknown: choose 'ldm', 'compvis' or 'diffusers'")
     if layout == "diffusers":

@@ -1,0 +1,27 @@
+"""What a file is that is used beside a checkpoint, and how."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from .guess import guess_type
+from .mapped import Weight
+from .taesd import halves
+from .vae import sizes_of
+
+
+class Beside(NamedTuple):
+    """what it is, in words; and the flags that take it"""
+
+    what: str
+    flags: str
+
+
+def beside(weights: Mapping[str, Weight]) -> Beside | None:
+    """None: it is a checkpoint, or something that is not known here."""
+    if tiny := halves(weights):
+        return Beside(f"a tiny autoencoder (TAESD): {' and '.join(tiny)}", "--taesd, or --vae")
+    if guess_type(weights) == "a VAE alone" and (sizes := sizes_of(weights)) is not None:
+        factor = 2 ** (len(sizes.channels) - 1)
+        latents = f"latents of {sizes.latent_channels} channels, {factor} times smaller"
+        return Beside(f"a VAE with {sizes.names}: {latents} than a picture", "--vae")
+    return None
