@@ -5,18 +5,20 @@ import json
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 import ldm
-from helpers import normal
+from helpers import TIMES, normal
 from ldm.cli import main
 from ldm.images.files import open_image, read_text
 from ldm.metadata import read_metadata
 from ldm.models.keymaps import prefixes, table
-from ldm.models.weights import CheckpointError, inspect, save
+from ldm.models.weights import CheckpointError, UnsafePickle, inspect, save
 from ldm.models.weights.saving import renamed
+from ldm.models.weights.vae import read_vae
 from ldm.runtime import hashes
 from ldm.vae import VAE
 
@@ -207,6 +209,31 @@ def test_the_command_draws_with_it_and_the_picture_says_so(tiny_file, other, tmp
     assert "not honoured" not in capsys.readouterr().out
     drawn = [open_image(tmp_path / name / "samples" / "00000.png") for name in "acd"]
     assert drawn[2].tobytes() == drawn[0].tobytes() != drawn[1].tobytes()
+
+
+class Runs:
+    def __reduce__(self):
+        return eval, ("open('ran', 'w').close()",)
+
+
+def test_damaged_vae_files(door, other, tmp_path):
+    """Of a VAE and of a tiny one, as pickles and in safetensors."""
+    rng, path = np.random.default_rng(3), tmp_path / "x.pt"
+    tiny = {f"taesd_decoder.{i}.weight": torch.zeros(4, 4, 3, 3) for i in (1, 9)}
+    for tensors in (alone(other, "compvis"), alone(other, "diffusers"), tiny):
+        torch.save({"state_dict": tensors | {"x": Runs()}}, path)
+        with pytest.raises(UnsafePickle):
+            read_vae(path, other.family)
+        for write in (torch.save, save_file):
+            write(tensors, path)
+            good = path.read_bytes()
+            header = int.from_bytes(good[:8], "little") if write is save_file else len(good)
+            for _ in range(10 * TIMES):
+                damaged = bytearray(good)
+                for at in rng.integers(0, min(header, len(good)), 2):
+                    damaged[at] = rng.integers(0, 256)
+                path.write_bytes(damaged)
+                door.ends(read_vae, path, other.family)
 
 
 def test_a_vae_that_cannot_be_is_said_before_anything_is_written(tiny_file, tmp_path, capsys):

@@ -1,11 +1,5 @@
-"""The command line.
-
-    ldm txt2img --prompt "..."
-    ldm img2img --prompt "..." --init-img in.png
-
-These two take every flag of CompVis's scripts of these names, with its meaning and its default, and
-lay out their folder alike. `ldm --help` lists the other commands.
-"""
+"""The command line: txt2img and img2img, which take every flag of CompVis's scripts of these names,
+with its meaning and its default, and lay out their folder alike; `ldm --help` lists the others."""
 
 from __future__ import annotations
 

@@ -27,6 +27,8 @@ FILES = {
     "depth_model": "--depth_model",
     "wildcards": "--wildcards",
     "refiner": "--refiner",
+    "upscaler": "--upscaler",
+    "hires_upscaler": "--hires_upscaler",
 }
 
 
@@ -60,7 +62,9 @@ def planned(
     """What a file asks for. Files that it names are never opened: it may come from anybody, and
     they would be somebody else's. Whoever wants them gives them again."""
     named = {name: getattr(request, name) for name in FILES if name not in changes}
-    lacking = {name: value for name, value in named.items() if value is not None}
+    lacking = {
+        name: value for name, value in named.items() if value not in (None, "latent", "pixels")
+    }
     hints = [f"it names '{shortened(value)}': give {FILES[n]}" for n, value in lacking.items()]
     if "image" in lacking and "mask" not in changes:
         hints[0] += ", or --without_image to draw from noise"

@@ -36,7 +36,10 @@ def resumed(model: LatentDiffusion, path: Path, paused: Paused) -> Job:
         "depth": paused.depth,
         "wildcards": None,
         "refiner": None,
+        "upscaler": None,
+        "hires_upscaler": None,
     }
-    if lacking := [n for n in held if getattr(request, n) is not None and held[n] is None]:
+    named = [n for n in held if getattr(request, n) not in (None, "latent", "pixels")]
+    if lacking := [n for n in named if held[n] is None]:
         raise ValueError(f"{path} names files and does not hold them: {', '.join(lacking)}")
     return model.resolve(request, paused.image, paused.mask, depth=paused.depth)

@@ -44,7 +44,9 @@ def sides(text: str) -> tuple[int, int]:
 def hires_upscaler(text: str) -> Fields:
     if text != "Latent":
         raise ValueError(
-            f"{'latents' if text.startswith('Latent') else 'pixels'} are enlarged in one way here"
+            "latents are enlarged in one way here"
+            if text.startswith("Latent")
+            else "pixels take its place: give the file with --hires_upscaler"
         )
     return {"hires_upscaler": "latent"}
 

@@ -39,6 +39,7 @@ def settings(request: Request, model: About | None) -> dict[str, str | float | N
     """The settings by the web UI's names; None is left out."""
     hires, sampler, schedule = request.hires is not None, request.sampler, request.schedule
     masked, varied = request.mask is not None, request.subseed_strength > 0
+    upscaler = UPSCALERS.get(request.hires_upscaler) or PurePath(request.hires_upscaler).stem
     only_masked, refiner = request.inpaint_only_masked, request.refiner
     return {
         "Steps": request.steps,
@@ -59,7 +60,7 @@ def settings(request: Request, model: About | None) -> dict[str, str | float | N
         "Tiling": True if request.seamless == "xy" else None,
         "Hires upscale": request.hires,
         "Hires steps": request.hires_steps if hires else None,
-        "Hires upscaler": UPSCALERS[request.hires_upscaler] if hires else None,
+        "Hires upscaler": upscaler if hires else None,
         "Mask blur": request.mask_blur if masked else None,
         "Inpaint area": "Only masked" if only_masked else None,
         "Masked area padding": request.masked_padding if only_masked else None,

@@ -24,4 +24,10 @@ def beside(weights: Mapping[str, Weight]) -> Beside | None:
         factor = 2 ** (len(sizes.channels) - 1)
         latents = f"latents of {sizes.latent_channels} channels, {factor} times smaller"
         return Beside(f"a VAE with {sizes.names}: {latents} than a picture", "--vae")
+    from ..upscalers.opening import known_as  # which reads files by this package
+
+    if (upscaler := known_as(weights)) is not None:
+        network = upscaler[0]
+        kind = f"{type(network).__name__}, {network.scale:g} times as large"
+        return Beside(f"an upscaler of pictures ({kind})", "ldm enlarge --model")
     return None
