@@ -1,8 +1,6 @@
 """Models merged, converted and pruned: from files to files, one tensor at a time."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from ldm.models.upscalers import open_upscaler
-from upscaler_files import BLOCKS, WIDTH, X, by_names, by_numbers, compact, esrgan, opened
+from upscaler_files import BLOCKS, X, by_names, by_numbers, compact, esrgan, opened
 
 
 def conv(state, name, x):

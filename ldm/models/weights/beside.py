@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from .guess import guess_type
 from .mapped import Weight
-from .taesd import halves
+from .taesd import HALVES, halves
 from .vae import sizes_of
 
 
@@ -19,7 +19,8 @@ class Beside(NamedTuple):
 def beside(weights: Mapping[str, Weight]) -> Beside | None:
     """None: it is a checkpoint, or something that is not known here."""
     if tiny := halves(weights):
-        return Beside(f"a tiny autoencoder (TAESD): {' and '.join(tiny)}", "--taesd, or --vae")
+        there = " and ".join(half for half in HALVES if half in tiny)
+        return Beside(f"a tiny autoencoder (TAESD): {there}", "--taesd, or --vae")
     if guess_type(weights) == "a VAE alone" and (sizes := sizes_of(weights)) is not None:
         factor = 2 ** (len(sizes.channels) - 1)
         latents = f"latents of {sizes.latent_channels} channels, {factor} times smaller"
