@@ -98,8 +98,6 @@ def open_model(options: argparse.Namespace) -> LatentDiffusion:
         say("--config is not read: a checkpoint says itself what it is")
     told = options.ema, options.family, options.prediction, options.vae
     model = load(options.ckpt, device, dtype, *told)
-    if not isinstance(model.about, str):
-        model.about.begin()
     if options.C is not None or options.f is not None:
         fitting(options, model)
     return model

@@ -84,6 +84,8 @@ class Output:
         from tqdm import tqdm
 
         self.start, self.job, self.taken = start, job, 0
+        if not isinstance(self.model.about, str):
+            self.model.about.begin()
         self.frames: dict[int, list[Image]] = {}
         total = None if job.passes[0].sampler.own_levels else max(job.steps, 1)
         shown = {"desc": seeds(job), "total": total, "dynamic_ncols": True}

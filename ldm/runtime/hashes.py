@@ -13,9 +13,10 @@ file of the user's cache folder.
 import hashlib
 import json
 import os
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from .files import replacing
@@ -100,11 +101,17 @@ class HashedFile:
     computing: Future[str] | None = None
 
     def begin(self) -> None:
-        """Compute the sha256 while something else is done: hashlib lets other threads run."""
+        """Compute the sha256 while something else is done: hashlib lets other threads run. Nobody
+        waits for it at the end of the program."""
         if self.computing is None and self.path.is_file():
-            thread = ThreadPoolExecutor(1)
-            self.computing = thread.submit(computed, self.path)
-            thread.shutdown(wait=False)
+            self.computing = Future()
+            Thread(target=self.compute, args=(self.computing,), daemon=True).start()
+
+    def compute(self, result: Future[str]) -> None:
+        try:
+            result.set_result(computed(self.path))
+        except Exception as error:
+            result.set_exception(error)
 
     def digits(self) -> str | None:
         """The first 10 digits of its sha256; None: it is a folder, or nobody has computed it."""
