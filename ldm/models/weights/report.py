@@ -153,7 +153,9 @@ def words_of_merges(merges: str) -> list[str]:
 def hashes_of(opened: OpenedCheckpoint) -> str:
     """See `runtime.hashes`."""
     file = opened.path
-    said = f"{computed(file)[:10]} (A1111 and AutoV2), {legacy(file)} (A1111 until 2022)"
+    said = f"{computed(file)[:10]} (A1111 and AutoV2)"
+    if file.stat().st_size > 2**20:  # where the old one begins
+        said += f", {legacy(file)} (A1111 until 2022)"
     return said if opened.container == "torch" else f"{said}, {autov3(file).upper()} (AutoV3)"
 
 
