@@ -145,8 +145,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         help="what its U-Net predicts, where the checkpoint says nothing, or what is wrong")
     add("--ema", action=argparse.BooleanOptionalAction,
         help="use the averaged weights (default: if there are any)")
-    add("--vae", type=Path, metavar="PATH",
-        help="another VAE, or a tiny one (TAESD) for pictures in a hurry (default: the model's)")
+    add("--vae", type=Path, metavar="PATH", help="another VAE, or a TAESD (default: its own)")
     add("--device", help="cpu, cuda, cuda:1 or mps (default: the best there is)")
     add("--dtype", choices=("float32", "float16", "bfloat16"),
         help="of the networks (default: what suits the device)")

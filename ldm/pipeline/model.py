@@ -188,10 +188,8 @@ class LatentDiffusion:
     def one_by_one(
         self, run: Callable[[Tensor], Tensor], x: Tensor, axes: str | None, doing: str
     ) -> Tensor:
-        """run(x), the VAE's work, of each of B by itself to save memory, float32; seamless along
-        the axes. NotFinite names what broke it."""
-        weight = next(self.vae.parameters())
-        x = x.to(weight.device, weight.dtype, memory_format=layout(weight.device))
+        """run(x), the VAE's work, of one of B after the other. NotFinite names what broke it."""
+        x = x.to(next(self.vae.parameters()), memory_format=layout(self.device))
         parts = x.chunk(len(x))
         with seamless(self.vae, axes) if axes else nullcontext():
             made = [run(part) for part in parts]
