@@ -34,6 +34,8 @@ DOORS = {
     "damaged pictures": "test_metadata_fuzz.py::test_damaged_files",
     "prompts": "test_metadata_fuzz.py::test_damaged_prompts",
     "word lists": "test_metadata_fuzz.py::test_damaged_word_lists",
+    "upscalers": "test_enlarging.py::test_hostile_upscalers",
+    "VAE files": "test_vae_files.py::test_damaged_vae_files",
     "training folders": "test_training_folders_fuzz.py::"
     "test_a_folder_is_read_or_refused_in_one_line",
 }

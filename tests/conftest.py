@@ -1,5 +1,6 @@
 """The tiny model of `helpers` as fixtures."""
 
+import os
 import resource
 import shlex
 from pathlib import Path
@@ -13,6 +14,12 @@ from ldm.models.families import Family
 from ldm.models.weights import Checkpoint, CheckpointError, read, save
 from ldm.models.weights.saving import renamed
 from ldm.pipeline.model import LatentDiffusion
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory) -> None:
+    """Hashes of files are kept in a folder of the tests'."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")

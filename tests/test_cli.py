@@ -206,4 +206,4 @@ def test_latent_shape_flags_are_checked(run):
 def test_inspect(run, tiny_file):
     code, out, _ = run(f"inspect {tiny_file}", ckpt=False)
     assert code == 0
-    assert out == f"{inspect(tiny_file)}\n"
+    assert out == f"{inspect(tiny_file, hashed=True)}\n"

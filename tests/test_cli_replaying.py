@@ -119,7 +119,7 @@ def test_pictures_of_the_web_ui_are_made_again_and_what_is_lost_is_said(run):
     assert out.splitlines()[1:] == [
         "theirs.png: made by AUTOMATIC1111",
         "  not honoured: the model another, in place of which is tiny",
-        "  not honoured: VAE, kl.pt: it has no counterpart here",
+        "  not honoured: VAE, kl.pt: another VAE than the model's: give its file with --vae",
         "  not honoured: Init image, it is not in the file, and must be given",
         "ours/samples/00000.png",
     ]
@@ -161,7 +161,7 @@ def test_show(run):
         *("  prompt: a cat", "  negative: dog", "  seed: 5", "  width: 32", "  height: 16"),
         *("  steps: 3", "  sampler: dpmpp_2m", "  schedule: karras", "  guidance_scale: 2.0"),
         *("  strength: 0.5", "  compat: a1111", "  ensd: 31337"),
-        "  not honoured: VAE, kl.pt: it has no counterpart here",
+        "  not honoured: VAE, kl.pt: another VAE than the model's: give its file with --vae",
         "  not honoured: Init image, it is not in the file, and must be given",
     ]
     save_image("silent.png", Image.new("RGB", (8, 8)))

@@ -10,10 +10,12 @@ from typing import NamedTuple
 
 from ..metadata.named_files import FILES
 from ..request import Request
+from .enlarge import add_enlarge, enlarge
 from .flags import Parser, add_model_flags, add_request_flags, argument, positive
 from .replay import replay
 from .resume import resume
 from .show import marks, report, show
+from .tools import add_convert, add_merge, add_prune, converted, merged
 from .values import KINDS, family
 
 
@@ -78,4 +80,8 @@ COMMANDS = {
     "show": Command("what the files of pictures say of their making", add_files, show),
     "watermark": Command("which invisible watermark pictures have", add_watermark, marks),
     "inspect": Command("what a checkpoint is, without loading it", add_inspect, report),
+    "enlarge": Command("pictures made larger without a prompt", add_enlarge, enlarge),
+    "merge": Command("two models, or two and the one they come from, as one", add_merge, merged),
+    "convert": Command("a model in another layout or number format", add_convert, converted),
+    "prune": Command("a model without what is not needed to draw", add_prune, converted),
 }

@@ -90,7 +90,8 @@ def open_model(options: argparse.Namespace) -> LatentDiffusion:
     if "LOCAL_RANK" in os.environ:
         device = own_gpu(device)
     dtype = options.dtype or ("float32" if options.precision == "full" else None)
-    model = load(options.ckpt, device, dtype, options.ema, options.family, options.prediction)
+    told = options.ema, options.family, options.prediction, options.vae
+    model = load(options.ckpt, device, dtype, *told)
     if options.C is not None or options.f is not None:
         fitting(options, model)
     return model

@@ -121,8 +121,9 @@ def add_flags(parser: argparse.ArgumentParser, command: str) -> None:
     add("--preview_every", type=positive, metavar="K",
         help="save the emerging pictures after every K-th step")
     add("--animate", action="store_true", help="save how each picture emerges as a GIF")
-    add("--preview", choices=("vae", "linear"), default="vae",
-        help="how these are decoded; linear is fast (default: vae)")
+    add("--preview", choices=("vae", "taesd", "linear"), default="vae",
+        help="how these are decoded; linear is fast, taesd needs --taesd (default: vae)")
+    add("--taesd", type=Path, metavar="PATH", help="a tiny autoencoder, for previews")
     add("--dry_run", action="store_true", help="say what would be done, and do nothing")
     add("--pause_after", type=positive, metavar="K",
         help="stop after K steps, in a file that `ldm resume` goes on from")
@@ -145,6 +146,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         help="what its U-Net predicts, where the checkpoint says nothing, or what is wrong")
     add("--ema", action=argparse.BooleanOptionalAction,
         help="use the averaged weights (default: if there are any)")
+    add("--vae", type=Path, metavar="PATH", help="another VAE, or a TAESD (default: its own)")
     add("--device", help="cpu, cuda, cuda:1 or mps (default: the best there is)")
     add("--dtype", choices=("float32", "float16", "bfloat16"),
         help="of the networks (default: what suits the device)")

@@ -23,7 +23,7 @@ from .caveats import caveats
 from .distributed import processes
 from .folder import Folder
 from .instead import instead
-from .previews import linear, save_animation, save_preview, sheet
+from .previews import fast, save_animation, save_preview, sheet
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -67,8 +67,8 @@ class Output:
                 for told in instead(self, jobs):
                     say(told)
                 return
-            if asked.get("preview") == "linear":
-                self.look = linear(model)
+            if asked.get("preview", "vae") != "vae":
+                self.look = fast(model, self.options)
             for start, job in self.share(self.numbered(jobs)):
                 self.begin(start, job)
                 with self.bar:  # closed before anything is said of an error
@@ -88,6 +88,8 @@ class Output:
         from tqdm import tqdm
 
         self.start, self.job, self.taken = start, job, 0
+        if not isinstance(self.model.about, str):
+            self.model.about.begin()
         self.frames: dict[int, list[Image]] = {}
         total = None if job.passes[0].sampler.own_levels else max(job.steps, 1)
         shown = {"desc": seeds(job), "total": total, "dynamic_ncols": True}
@@ -114,7 +116,7 @@ class Output:
             frames = [*self.frames.get(index, []), image]
             say(save_animation(self.folder, number, frames))
         if not getattr(self.options, "skip_save", False):
-            say(self.folder.save(number, image, texts(request, self.model.name)))
+            say(self.folder.save(number, image, texts(request, self.model.about)))
         if not getattr(self.options, "skip_grid", True):
             self.pictures.append((number, image))
         if index == 0:
@@ -133,7 +135,7 @@ class Output:
         if pictures:
             singles = [single for job in jobs for single in job.request.split(1)]
             whole = merged(singles, len(singles)) if len(singles) > 1 else singles
-            text = texts(whole[0], self.model.name)
+            text = texts(whole[0], self.model.about)
             images = [image for _, image in pictures]
             alone = len(images) == 1 and not self.options.vary
             grid = images[0] if alone else sheet(images, self.options)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from torch import Tensor
+
 from ..images.saving import save_image
 from ..images.sheets import grid, labelled_grid, save_gif
+from ..models.weights.vae import tiny_preview
 from ..pipeline import LatentDiffusion
 from ..pipeline.job import multiple
-from ..vae.preview import LinearPreview, linear_preview
+from ..vae.preview import linear_preview
 from .folder import Folder
 
 if TYPE_CHECKING:
@@ -20,8 +23,12 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def linear(model: LatentDiffusion) -> LinearPreview:
-    """--preview linear: how the model's latents are looked at fast."""
+def fast(model: LatentDiffusion, options: argparse.Namespace) -> Callable[[Tensor], Tensor]:
+    """How the model's latents are looked at fast: --preview linear, or taesd."""
+    if options.preview == "taesd":
+        if options.taesd is None:
+            raise ValueError("--preview taesd needs a tiny autoencoder: give it with --taesd PATH")
+        return tiny_preview(options.taesd, model.family, model.device)
     side = multiple(model.family)
     return linear_preview(model.encode, model.decode, -(-128 // side) * side)
 

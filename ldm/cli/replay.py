@@ -34,7 +34,7 @@ def replay(options: argparse.Namespace) -> None:
     wanted = []
     for path, metadata in zip(options.files, read):
         jobs = planned(model, path, metadata.request, changes)
-        lines = [*another_model(metadata, model), *unsupported(metadata)]
+        lines = [*another_model(metadata, model), *unsupported(honoured(metadata, model))]
         wanted += [(job, path, metadata.program, lines) for job in jobs]
     jobs, said = [job for job, *_ in wanted], set()
     for job in output.batches(model, jobs):
@@ -67,6 +67,16 @@ def planned(
         return plan(model, [replace(request, **changes)], 16)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def honoured(metadata: ImageMetadata, model: LatentDiffusion) -> ImageMetadata:
+    """The same without the name of a VAE, if it is that of the one at hand."""
+    if isinstance(model.about, str) or "VAE" not in model.about.names:
+        return metadata
+    told = f"{model.about.names['VAE']}: "
+    said = metadata.unsupported.items()
+    left = {name: why for name, why in said if name != "VAE" or not why.startswith(told)}
+    return replace(metadata, unsupported=left)
 
 
 def another_model(metadata: ImageMetadata, model: LatentDiffusion) -> list[str]:

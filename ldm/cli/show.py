@@ -75,7 +75,7 @@ def marks(options: argparse.Namespace) -> int:
 def report(options: argparse.Namespace) -> int:
     """Print what a checkpoint is, or its family as JSON. -> 1 if it cannot be loaded"""
     asked = {"family": options.family, "prediction": options.prediction}
-    found = inspect(options.file, verified=options.verify, **asked)
+    found = inspect(options.file, verified=options.verify, hashed=True, **asked)
     if options.family_json:
         say(json.dumps(found.family.to_dict(), indent=2))
         return 0

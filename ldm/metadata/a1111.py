@@ -11,7 +11,7 @@ from typing import Any
 
 from ..compat.names import method_named, schedule_named
 from ..samplers.registry import SAMPLERS
-from .image_metadata import ImageMetadata, check_field, shortened, to_metadata
+from .image_metadata import ANOTHER_VAE, ImageMetadata, check_field, shortened, to_metadata
 from .infotext import USED, split
 
 Fields = dict[str, Any]  # of a request
@@ -44,9 +44,15 @@ def sides(text: str) -> tuple[int, int]:
 def hires_upscaler(text: str) -> Fields:
     if text != "Latent":
         raise ValueError(
-            f"{'latents' if text.startswith('Latent') else 'pixels'} are enlarged in one way here"
+            "latents are enlarged in one way here"
+            if text.startswith("Latent")
+            else "pixels take its place: give the file with --hires_upscaler"
         )
     return {"hires_upscaler": "latent"}
+
+
+def another_vae(name: str) -> Fields:
+    raise ValueError(ANOTHER_VAE)
 
 
 NOISES = {"GPU": "a1111", "NV": "a1111", "CPU": "a1111_cpu", "cuda": "a1111", "cpu": "a1111_cpu"}
@@ -76,6 +82,7 @@ READERS: dict[str, Reader] = {
     "CFG rescale": number("guidance_rescale", float),  # SD.Next's
     "Emphasis": word("prompt_syntax", {"Original": "a1111", "None": "off"}),
     "RNG": word("compat", NOISES),
+    "VAE": another_vae,
     "Hires upscale": number("hires", float),
     "Hires steps": lambda text: {"hires_steps": int(text) or None},  # 0: as many as the first
     "Hires upscaler": hires_upscaler,

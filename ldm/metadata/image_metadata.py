@@ -10,6 +10,7 @@ FIELDS = {field.name for field in fields(Request)}
 FROM_IMAGE: dict[str, Any] = {  # the defaults of the fields that only a picture to start from has
     field.name: field.default for field in fields(FromPicture)
 }
+ANOTHER_VAE = "another VAE than the model's: give its file with --vae"  # it is no wish, but a file
 GRID = 8  # pixels to a latent: programs drop what is left over of a side
 
 

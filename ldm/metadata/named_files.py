@@ -12,9 +12,10 @@ from pathlib import Path
 from ..request import Request
 from .image_metadata import shortened
 
-FILES = {  # the fields that name files, folders or models, and the flags that give them
-    field.name: field.metadata["flags"][0] for field in fields(Request) if field.metadata["file"]
-}
+NAMED = [field for field in fields(Request) if field.metadata["file"]]
+# the fields that name files, folders or models, and the flags that give them
+FILES = {field.name: field.metadata["flags"][0] for field in NAMED}
+WORDS = {field.name: (None, *field.metadata["words"]) for field in NAMED}  # that name no file
 
 
 def refuse_files(
@@ -32,7 +33,7 @@ def refuse_files(
     otherwise   what can be done instead of giving a picture
     """
     named = {name: getattr(request, name) for name in FILES if name not in {*given, *held}}
-    lacking = {name: value for name, value in named.items() if value is not None}
+    lacking = {name: value for name, value in named.items() if value not in WORDS[name]}
     hints = [f"it names '{shortened(value)}': give {FILES[n]}" for n, value in lacking.items()]
     if otherwise and "image" in lacking and "mask" not in given:
         hints[0] += f", or {otherwise}"

@@ -9,7 +9,7 @@ from ..images.files import opened, read_text
 from ..request import Request
 from . import a1111, comfyui, infotext
 from .graph import is_graph
-from .image_metadata import ImageMetadata, shortened
+from .image_metadata import ANOTHER_VAE, ImageMetadata, shortened
 from .programs import program_of_json, program_of_texts
 
 Text = Mapping[str, str]
@@ -18,7 +18,8 @@ Text = Mapping[str, str]
 def own(text: Text) -> ImageMetadata:
     """What this library wrote: the request itself."""
     _, _, settings = infotext.split(text.get("parameters", ""))
-    return ImageMetadata("ldm", Request.from_json(text["ldm"]), settings.get("Model"), {})
+    vae = {"VAE": f"{shortened(settings['VAE'])}: {ANOTHER_VAE}"} if "VAE" in settings else {}
+    return ImageMetadata("ldm", Request.from_json(text["ldm"]), settings.get("Model"), vae)
 
 
 def parameters(text: Text) -> ImageMetadata:

@@ -2,6 +2,7 @@
 AUTOMATIC1111's web UI, see `infotext`."""
 
 import json
+from collections.abc import Mapping
 from pathlib import PurePath
 
 from ..request import Request
@@ -15,17 +16,18 @@ SCHEDULES = {  # what the web UI calls a schedule, where it is not the same word
     "ddim_uniform": "DDIM",
 }
 NEGATIVE = "Negative prompt:"
+About = str | Mapping[str, str]  # a model's name; or that and hashes, by the web UI's names
 UPSCALERS = {"latent": "Latent", "pixels": "Lanczos"}
 
 
-def texts(request: Request, model: str) -> dict[str, str]:
-    """The texts by their names in the file. request: a resolved one; model: its name."""
+def texts(request: Request, model: About) -> dict[str, str]:
+    """The texts by their names in the file. request: a resolved one; model: see `About`."""
     return {"parameters": write(request, model), "ldm": request.to_json()}
 
 
-def write(request: Request, model: str | None = None) -> str:
+def write(request: Request, model: About | None = None) -> str:
     """The text for the picture of a resolved request, or for the first of them: what the web UI can
-    say of it, in the order of its `create_infotext`. model: its name."""
+    say of it, in the order of its `create_infotext`. model: see `About`."""
     first = 0 if request.only is None else request.only
     said = [(key, value) for key, value in settings(request, model).items() if value is not None]
     line = ", ".join(f"{key}: {quoted(value)}" for key, value in said)
@@ -33,10 +35,11 @@ def write(request: Request, model: str | None = None) -> str:
     return "\n".join([prompt, *([f"{NEGATIVE} {negative}"] if negative else []), line])
 
 
-def settings(request: Request, model: str | None) -> dict[str, str | float | None]:
+def settings(request: Request, model: About | None) -> dict[str, str | float | None]:
     """The settings by the web UI's names; None is left out."""
     hires, sampler, schedule = request.hires is not None, request.sampler, request.schedule
     masked, varied = request.mask is not None, request.subseed_strength > 0
+    upscaler = UPSCALERS.get(request.hires_upscaler) or PurePath(request.hires_upscaler).stem
     only_masked, refiner = request.inpaint_only_masked, request.refiner
     return {
         "Steps": request.steps,
@@ -46,7 +49,7 @@ def settings(request: Request, model: str | None) -> dict[str, str | float | Non
         "Image CFG scale": request.image_guidance_scale,
         "Seed": request.seed,
         "Size": sides((request.width, request.height)),
-        "Model": model,
+        **({"Model": model} if model is None or isinstance(model, str) else model),
         "Variation seed": request.subseed if varied else None,
         "Variation seed strength": request.subseed_strength if varied else None,
         "Seed resize from": sides(request.seed_resize_from),
@@ -57,7 +60,7 @@ def settings(request: Request, model: str | None) -> dict[str, str | float | Non
         "Tiling": True if request.seamless == "xy" else None,
         "Hires upscale": request.hires,
         "Hires steps": request.hires_steps if hires else None,
-        "Hires upscaler": UPSCALERS[request.hires_upscaler] if hires else None,
+        "Hires upscaler": upscaler if hires else None,
         "Mask blur": request.mask_blur if masked else None,
         "Inpaint area": "Only masked" if only_masked else None,
         "Masked area padding": request.masked_padding if only_masked else None,

@@ -94,7 +94,7 @@ def generate(
         for step in run(model, part):
             latents = step.x
         drawn = finish(model, part, latents)
-        add_making(drawn, part.singles(), model.name)
+        add_making(drawn, part.singles(), model.about)
         pictures += drawn
     return list(job.request.kept(pictures))
 

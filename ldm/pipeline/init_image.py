@@ -107,6 +107,8 @@ def opened(
     if image is None:
         raise ValueError("give the picture that is to be inpainted, coloured or enlarged")
     if "low_resolution" in family.conditioning:
+        if request.upscaler is not None:
+            raise ValueError(f"{family.name} enlarges pictures itself: leave out upscaler")
         from .makers.low_resolution import small_picture  # which makes an InitImage
 
         return request, small_picture(request, family.vae.factor, image)
@@ -167,7 +169,10 @@ def prepare(
         if isinstance(picture, Tensor) and request.upscale is None:
             return InitImage(picture, keep_luminance=keep, color_correction=correct)
         own = as_pil(picture)
-        whole = fit(own, multiple, *wanted_size(request, multiple, own))
+        size = wanted_size(request, multiple, own)
+        if request.upscaler is not None:
+            return InitImage(enlarged_first(request, own, *size), None, None, keep, correct)
+        whole = fit(own, multiple, *size)
         tell_size(request, multiple, own.size, whole.size)
         return InitImage(to_tensor(whole), keep_luminance=keep, color_correction=correct)
     whole, new = (
@@ -184,6 +189,19 @@ def prepare(
     image, inside = crop_and_resize(whole, new, box, size, fill=request.masked_content == "fill")
     overlay = Overlay(whole, blur_mask(new, request.mask_blur, request.feather), box)
     return InitImage(image, inside, overlay, keep, correct)
+
+
+def enlarged_first(
+    request: Request, picture: Image, width: int | None, height: int | None
+) -> Tensor:
+    """The picture as the upscaler that the request names makes it, brought to a size."""
+    from ..runtime.device import choose_device
+    from .enlarging import enlarged, named_upscaler
+
+    if request.upscale is None or width is None or height is None:
+        raise ValueError("an upscaler enlarges a picture: say how many times with --upscale")
+    network = named_upscaler(str(request.upscaler), choose_device())
+    return enlarged(to_tensor(picture), height, width, network)
 
 
 def checked(picture: Image | Tensor) -> None:

@@ -234,7 +234,8 @@ def with_texts(request: Request) -> Request:
 
 def of_picture(request: Request) -> bool:
     """Whether something is asked for that only a picture can have."""
-    return request.inpaint_only_masked or request.colourise or request.upscale is not None
+    enlarged = request.upscale is not None or request.upscaler is not None
+    return request.inpaint_only_masked or request.colourise or enlarged
 
 
 def multiple(family: Family) -> int:

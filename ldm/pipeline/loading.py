@@ -10,6 +10,7 @@ from ..models.families import Family
 from ..models.weights import read
 from ..runtime.device import choose_device, choose_dtype
 from ..runtime.placing import dtype_named
+from .about import add_files
 from .model import LatentDiffusion
 
 
@@ -20,6 +21,7 @@ def load(
     ema: bool | None = None,
     family: Family | str | Path | None = None,
     prediction: str | None = None,
+    vae: str | Path | None = None,
 ) -> LatentDiffusion:
     """A model, ready to draw.
 
@@ -30,8 +32,10 @@ def load(
     ema      whether to take the moving averages of the U-Net's weights; None: if the file has them
     family   what the file is, where neither it nor its shapes tell; see `family_named`
     prediction  what its U-Net predicts, eps or v; None: see `read`
+    vae      another VAE, or a tiny one, from a file or a folder of its own; see `read_vae`
     """
-    path = built_in() if path is None else Path(os.path.expanduser(path)).resolve()
+    given = None if path is None else Path(os.path.expanduser(path)).resolve()
+    path = built_in() if given is None else given
     where = choose_device(device)
     asked = dtype if isinstance(dtype, torch.dtype | None) else dtype_named(dtype)
     dtype, why = choose_dtype(where, asked)
@@ -46,6 +50,8 @@ def load(
     model = LatentDiffusion(found.text, found.unet, found.vae, tokenizer, found.family, name)
     model.prediction_reason = found.prediction
     model.dtype_reason = f"{str(dtype).removeprefix('torch.')}: {why}"
+    if given is not None or vae is not None:
+        add_files(model, given, vae)
     return model
 
 

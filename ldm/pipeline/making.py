@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 
 from ..images.saving import png_info
 from ..metadata import texts
+from ..metadata.writing import About
 from ..request import Request
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def add_making(images: Sequence[Image], requests: Sequence[Request], model: str) -> None:
+def add_making(images: Sequence[Image], requests: Sequence[Request], model: About) -> None:
     """Put the texts of a file into `image.info`. `ldm.save_image` writes them, and so does
-    `image.save("x.png")` where Pillow keeps what it is told beforehand. model: its name."""
+    `image.save("x.png")` where Pillow keeps what it is told beforehand. model: see
+    `About`."""
     for image, request in zip(images, requests):
         text = texts(request, model)
         image.info.update(text)

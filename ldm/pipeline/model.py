@@ -5,7 +5,8 @@ B pictures of H x W pixels, their latents (B, Z, H/f, W/f).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +22,10 @@ from ..models.weights import Checkpoint, save
 from ..prompts.conditioner import Tower, encode_prompts
 from ..request import Request
 from ..runtime.checks import numbers
+from ..runtime.device import layout
 from ..runtime.finite import broken
 from ..runtime.placing import Place, place
+from ..runtime.seamless import seamless
 from ..unet import UNet
 from ..vae import VAE
 from ..vae.tiled import tiled_decode, tiled_encode
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ..models.keymaps import KeyFormat
+    from .about import Files
     from .init_image import Picture
 
 
@@ -50,6 +54,7 @@ class LatentDiffusion:
     name                      what a picture's metadata call the model
     prediction_reason, dtype_reason   what the U-Net predicts, in what numbers; and why
     refiners    models by what requests call them, which may do the last steps
+    about       what a picture's metadata call it: its name, or that and its files, see `Files`
     """
 
     def __init__(
@@ -72,6 +77,7 @@ class LatentDiffusion:
         self.prediction_reason = f"{family.prediction}, as its family says"
         self.dtype_reason = f"{self.dtype}, as it was built"
         self.refiners: dict[str, LatentDiffusion] = {}
+        self.about: str | Files = self.name
 
     @property
     def text(self) -> TextEncoder:
@@ -168,11 +174,24 @@ class LatentDiffusion:
         images, run = pictures(images, self.vae.factor), partial(self.vae.encode, noise=noise)
         if tile is not None:
             run = partial(tiled_encode, self.vae, tile=tile)
-        return self.vae.one_by_one(run, images, axes, "encoding the image")
+        return self.one_by_one(run, images, axes, "encoding the image")
 
     @torch.no_grad()
     def decode(self, latents: Tensor, tile: int | None = None, axes: str | None = None) -> Tensor:
         """Latents -> (B, 3, H, W) in [-1, 1], float32. Others: see `encode`."""
         numbers(latents, "latents", (None, self.vae.config.latent_channels, None, None))
         run = self.vae.decode if tile is None else partial(tiled_decode, self.vae, tile=tile)
-        return self.vae.one_by_one(run, latents, axes, "decoding the picture").clamp(-1, 1)
+        return self.one_by_one(run, latents, axes, "decoding the picture").clamp(-1, 1)
+
+    def one_by_one(
+        self, run: Callable[[Tensor], Tensor], x: Tensor, axes: str | None, doing: str
+    ) -> Tensor:
+        """run(x), the VAE's work, of one of B after the other. NotFinite names what broke it."""
+        x = x.to(next(self.vae.parameters()), memory_format=layout(self.device))
+        parts = x.chunk(len(x))
+        with seamless(self.vae, axes) if axes else nullcontext():
+            made = [run(part) for part in parts]
+            for part, result in zip(parts, made):
+                if not result.isfinite().all():
+                    raise broken(partial(run, part), {"vae": self.vae}, doing)
+        return torch.cat(made).float()

@@ -135,6 +135,9 @@ class FromPicture:
     upscale: float | None = option(None,
         "make the picture so many times as large; 0: 2, or as an upscaler does", "--upscale",
         "--enlarge", bounds=(0, 100))
+    upscaler: str | None = option(None,
+        "the file of an upscaler, which enlarges the picture first", "--upscaler",
+        left_open="Lanczos", file=True)
     noise_level: int | None = option(None,
         "an upscaler's: of the noise on the picture", "--noise_level", bounds=(0, 350),
         left_open="20")
@@ -162,8 +165,8 @@ class Passes:
     hires_strength: float | None = option(None,
         "strength of the second pass", "--hires_strength", bounds=(0, 1), left_open="the model's")
     hires_upscaler: str = option("latent",
-        "what is enlarged between the passes: the latent, or the picture", "--hires_upscaler",
-        choices=("latent", "pixels"))
+        "what is enlarged between the passes: the latent; the picture (pixels); or that by an "
+        "upscaler's file", "--hires_upscaler", file=True, words=("latent", "pixels"))
     refiner: str | None = option(None,
         "the file of a model that draws the last steps", "--refiner", left_open="none", file=True)
     refiner_start: float = option(0.8,

@@ -18,17 +18,19 @@ def option(
     whole: bool = False,
     metavar: tuple[str, str] = ("W", "H"),
     file: bool = False,
+    words: tuple[str, ...] = (),
     left_open: str = "off",
 ) -> Any:
     """A field of Request: its help, its flags on the command line, its bounds or its choices, what
     a flag without a value means, if it may stand so; whether it may be a list of texts, whether a
     pair is of whole numbers, and what they are; whether it names something that is opened, see
-    `metadata.named_files`; and what None stands for."""
+    `metadata.named_files`, but for these words; and what None stands for."""
     metadata = {
         "several": several,
         "whole": whole,
         "metavar": metavar,
         "file": file,
+        "words": words,
         "left_open": left_open,
         "help": help,
         "flags": flags,

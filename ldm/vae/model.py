@@ -10,9 +10,7 @@ of a feature map.
 """
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 
 import torch
@@ -20,9 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..layers import Conv2d, GroupNorm, Linear, ResBlock, attention
-from ..runtime.device import layout
-from ..runtime.finite import broken
-from ..runtime.seamless import pad, seamless
+from ..runtime.seamless import pad
 
 EPS = 1e-6  # of every group norm
 
@@ -241,18 +237,3 @@ class VAE(nn.Module):
         """Latents (B, Z, H/f, W/f) as `encode` gives them -> pictures (B, 3, H, W), in [-1, 1] but
         for small overshoots."""
         return self.decoder(self.post_quant(latents / self.config.scale if scaled else latents))
-
-    def one_by_one(
-        self, run: Callable[[Tensor], Tensor], x: Tensor, axes: str | None, doing: str
-    ) -> Tensor:
-        """run(x), one of the above, of each of B by itself to save memory, float32; seamless along
-        the axes. NotFinite names what broke it."""
-        weight = self.quant.weight
-        x = x.to(weight.device, weight.dtype, memory_format=layout(weight.device))
-        parts = x.chunk(len(x))
-        with seamless(self, axes) if axes else nullcontext():
-            made = [run(part) for part in parts]
-            for part, result in zip(parts, made):
-                if not result.isfinite().all():
-                    raise broken(partial(run, part), {"vae": self}, doing)
-        return torch.cat(made).float()

@@ -29,6 +29,18 @@ def read_components(
     alone, whose family must then be given. Errors and all else: as `read`.
     """
     opened = open_checkpoint(path, alone=True)
+    return components_of(opened, components, dtype, device, ema, family)
+
+
+def components_of(
+    opened: OpenedCheckpoint,
+    components: Sequence[str],
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    ema: bool | None = None,
+    family: Family | None = None,
+) -> nn.ModuleDict:
+    """The same of a file or folder that is open already."""
     family = known_family(opened, recognise(opened, family).family)
     known = list(prefixes(family, "ldm"))
     if unknown := [name for name in components if name not in known]:

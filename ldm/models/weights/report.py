@@ -7,8 +7,10 @@ from pathlib import Path
 
 from ...clip.tokenizer import Tokenizer, parse_merges
 from ...clip.vocabulary import words
+from ...runtime.hashes import autov3, computed, legacy
 from ...runtime.text import one_line
 from ..families import Family, as_family
+from .beside import Beside, beside
 from .errors import CheckpointError, gigabytes
 from .foreign import other_sizes
 from .guess import guess_type
@@ -34,6 +36,8 @@ class Report:
     guess   what the file seems to be instead of a checkpoint of ours
     problem   why it cannot be loaded though every parameter is there; None: it can
     verified  what its checksums say; None: they were not looked at
+    beside    what it is that is used beside a checkpoint, and how; None: no such thing
+    hashes    by which it is called elsewhere, in words; None: they were not computed
     """
 
     opened: OpenedCheckpoint
@@ -42,9 +46,14 @@ class Report:
     guess: str | None
     problem: str | None = None
     verified: Verified | None = None
+    beside: Beside | None = None
+    hashes: str | None = None
 
     @property
     def loadable(self) -> bool:
+        """Whether it is a checkpoint that can be loaded, or something beside one."""
+        if self.beside is not None:
+            return not (self.verified and self.verified.damaged)
         whole = self.match is not None and self.match.complete and self.problem is None
         return whole and not (self.verified and self.verified.damaged)
 
@@ -71,17 +80,13 @@ class Report:
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """The report as pairs of a heading and a text."""
-        family = self.kind.family
         yield "file", str(self.opened.path)
         container = CONTAINERS[self.opened.container]
-        names = LAYOUTS[self.kind.key_format]
-        yield "layout", f"{container} with {names}, {gigabytes(self.nbytes)}"
-        yield "family", "unknown" if family is None else family.name
-        if self.guess is not None:
-            yield "seems to be", self.guess
-        if self.kind.few_steps is not None:
-            yield "few steps", self.kind.few_steps
-        yield "prediction", self.kind.prediction
+        if self.beside is not None:
+            yield "layout", f"{container}, {gigabytes(self.nbytes)}"
+            yield "what it is", self.beside.what
+        else:
+            yield from self._checkpoint(container)
         yield "tensors", ", ".join(f"{count} {dtype}" for dtype, count in self.dtypes.items())
         if self.match is not None:
             yield from self._coverage(self.match)
@@ -92,9 +97,22 @@ class Report:
             yield "words", f"{len(known)} that it knows: {' '.join(known)}"
         if self.verified is not None:
             yield "verified", self._verified(*self.verified)
+        if self.hashes is not None:
+            yield "hash", self.hashes
         if self.problem is not None:
             yield "problem", self.problem
-        yield "loadable", "yes" if self.loadable else "no"
+        how = "" if self.beside is None else f", with {self.beside.flags}"
+        yield "loadable", f"yes{how}" if self.loadable else "no"
+
+    def _checkpoint(self, container: str) -> Iterator[tuple[str, str]]:
+        family, names = self.kind.family, LAYOUTS[self.kind.key_format]
+        yield "layout", f"{container} with {names}, {gigabytes(self.nbytes)}"
+        yield "family", "unknown" if family is None else family.name
+        if self.guess is not None:
+            yield "seems to be", self.guess
+        if self.kind.few_steps is not None:
+            yield "few steps", self.kind.few_steps
+        yield "prediction", self.kind.prediction
 
     @staticmethod
     def _verified(count: int, damaged: list[str]) -> str:
@@ -132,27 +150,39 @@ def words_of_merges(merges: str) -> list[str]:
         return []
 
 
+def hashes_of(opened: OpenedCheckpoint) -> str:
+    """See `runtime.hashes`."""
+    file = opened.path
+    said = f"{computed(file)[:10]} (A1111 and AutoV2)"
+    if file.stat().st_size > 2**20:  # where the old one begins
+        said += f", {legacy(file)} (A1111 until 2022)"
+    return said if opened.container == "torch" else f"{said}, {autov3(file).upper()} (AutoV3)"
+
+
 def inspect(
     path: str | Path,
     ema: bool | None = None,
     family: Family | str | Path | None = None,
     verified: bool = False,
     prediction: str | None = None,
+    hashed: bool = False,
 ) -> Report:
     """What is at a path, told from headers alone: no tensor is read, and nothing of a pickle is
     run. ema, family, prediction: see `read`. verified: the checksums are computed, too, see
-    `verify`.
+    `verify`; hashed: and the hashes by which sites and the web UI call the file.
 
     Checkpoints that are not ours are reported on as well. CheckpointError: it is no checkpoint at
     all, or damaged.
     """
     given = None if family is None else as_family(family)
-    opened = open_checkpoint(path)
+    opened = open_checkpoint(path, alone=True)
     kind = recognise(opened, given, prediction)
     sums = verify(opened) if verified else None
+    digits = hashes_of(opened) if hashed and opened.path.is_file() else None
     if kind.family is None:
-        guess = other_sizes(opened) or guess_type(opened.weights)
-        return Report(opened, kind, None, guess, verified=sums)
+        what = beside(opened.weights)
+        guess = None if what else other_sizes(opened) or guess_type(opened.weights)
+        return Report(opened, kind, None, guess, None, sums, what, digits)
     found, problem = match(opened, kind.family, kind.key_format, ema), None
     guess = None if found.complete else guess_type(opened.weights, bool(found.sources))
     if found.complete:
@@ -160,4 +190,4 @@ def inspect(
             merges_of(opened, kind.family)
         except CheckpointError as error:
             problem = str(error)
-    return Report(opened, kind, found, guess, problem, sums)
+    return Report(opened, kind, found, guess, problem, sums, hashes=digits)

@@ -2,17 +2,22 @@
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from ...runtime.files import replacing
-from ..keymaps import KeyFormat, table
+from ...vae import VAE
+from ..family import Family
+from ..keymaps import KeyFormat, Source, table
 from ..unread import without_unread_layers
 from .loading import Checkpoint
 from .write_folder import write_folder
-from .write_safetensors import write_safetensors
+from .write_safetensors import Planned, write_safetensors
+
+Merges = tuple[tuple[str, str], ...] | None  # of a tokenizer, see `Checkpoint`
 
 SINGLE_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")  # what the names of files end in
 
@@ -27,6 +32,15 @@ def save(path: str | Path, checkpoint: Checkpoint, layout: KeyFormat = "ldm") ->
                          programs, look for
              diffusers   a folder
     """
+    path = checked(path, layout)
+    if not isinstance(checkpoint.vae, VAE):
+        raise ValueError("a tiny autoencoder cannot be saved in a model: load it without --vae")
+    tensors = renamed(checkpoint, layout)
+    write(path, checkpoint.family, checkpoint.merges, tensors, layout)
+
+
+def checked(path: str | Path, layout: str) -> Path:
+    """Where a model is to be written. ValueError: it cannot be."""
     path = Path(os.path.expanduser(path))
     if layout not in ("ldm", "compvis", "diffusers"):
         raise ValueError(f"layout {layout!r} is unknown: choose 'ldm', 'compvis' or 'diffusers'")
@@ -40,8 +54,6 @@ def save(path: str | Path, checkpoint: Checkpoint, layout: KeyFormat = "ldm") ->
             raise ValueError(
                 f"{path} is there and is no diffusers folder: give another name, or remove it first"
             )
-        with replacing(path) as temporary:
-            write_folder(temporary, checkpoint, renamed(checkpoint, layout))
     else:
         if path.suffix != ".safetensors":
             raise ValueError(f"{path} should end in .safetensors")
@@ -49,8 +61,30 @@ def save(path: str | Path, checkpoint: Checkpoint, layout: KeyFormat = "ldm") ->
             raise ValueError(
                 f"{path} is a folder, and would be lost: give another name, or remove it first"
             )
-        with replacing(path) as temporary:
-            write_safetensors(temporary, renamed(checkpoint, layout), header(checkpoint))
+    return path
+
+
+def write(
+    path: Path,
+    family: Family,
+    merges: Merges,
+    tensors: Mapping[str, Tensor | Planned],
+    layout: KeyFormat,
+    metadata: Mapping[str, str] | None = None,
+    sure: bool = True,
+) -> None:
+    """The file or the folder, once it is whole.
+
+    tensors    by the names of the layout
+    metadata   besides those that this library reads
+    sure       whether a file is to state the family; else that is left to be told by its names
+    """
+    told = {} if metadata is None else dict(metadata)
+    with replacing(path) as temporary:
+        if layout == "diffusers":
+            write_folder(temporary, family, merges, tensors, told)
+        else:
+            write_safetensors(temporary, tensors, header(family, merges, sure) | told)
 
 
 def is_empty_folder(path: Path) -> bool:
@@ -62,27 +96,36 @@ def renamed(checkpoint: Checkpoint, key_format: KeyFormat) -> dict[str, Tensor]:
     networks = nn.ModuleDict({"unet": checkpoint.unet, "vae": checkpoint.vae})
     for i, tower in enumerate(checkpoint.text):
         networks[f"text{i + 1 if i else ''}"] = tower
-    family = checkpoint.family
-    sources = table(family, key_format)
-    written = (
-        table(without_unread_layers(family), key_format) if key_format == "diffusers" else sources
-    )
-    parts: dict[str, dict[int, Tensor]] = {}
-    for ours, tensor in networks.state_dict().items():
-        source = sources[ours]
-        if ours not in written:
-            continue
-        theirs = tensor if source.operation is None else source.operation.theirs(tensor)
-        parts.setdefault(source.names[0], {})[source.part[0]] = theirs
+    state = networks.state_dict()
     return {
-        name: found[0] if len(found) == 1 else torch.cat([found[i] for i in sorted(found)])
-        for name, found in parts.items()
+        name: joined([theirs(source, state[ours]) for ours, source in parts])
+        for name, parts in written(checkpoint.family, key_format).items()
     }
 
 
-def header(checkpoint: Checkpoint) -> dict[str, str]:
+def written(family: Family, key_format: KeyFormat) -> dict[str, list[tuple[str, Source]]]:
+    """Each tensor that a key format has -> the parameters of ours that are its parts, in their
+    order."""
+    less = without_unread_layers(family) if key_format == "diffusers" else family
+    found: dict[str, list[tuple[str, Source]]] = {}
+    for ours, source in table(less, key_format).items():
+        found.setdefault(source.names[0], []).append((ours, source))
+    return {name: sorted(parts, key=lambda part: part[1].part) for name, parts in found.items()}
+
+
+def theirs(source: Source, tensor: Tensor) -> Tensor:
+    return tensor if source.operation is None else source.operation.theirs(tensor)
+
+
+def joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def header(family: Family, merges: Merges, sure: bool = True) -> dict[str, str]:
     """ "format" is for other programs."""
-    metadata = {"format": "pt", "ldm": "1", "family": json.dumps(checkpoint.family.to_dict())}
-    if checkpoint.merges is not None:
-        metadata["merges"] = "\n".join(map(" ".join, checkpoint.merges))
+    metadata = {"format": "pt"}
+    if sure:
+        metadata |= {"ldm": "1", "family": json.dumps(family.to_dict())}
+    if merges is not None:
+        metadata["merges"] = "\n".join(map(" ".join, merges))
     return metadata

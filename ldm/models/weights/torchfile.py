@@ -21,6 +21,7 @@ ROOTS = (
     "model",
     "module",
     "model_state_dict",
+    "params_ema",
     "params",
     "weights",
 )  # where trainers put the weights

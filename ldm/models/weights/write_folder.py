@@ -15,14 +15,19 @@ from ..keymaps import prefixes
 from ..unread import without_unread_layers
 from .folder import FAMILY, FIXED, PREDICTIONS, STATED
 from .folder_unet import write_unet
-from .loading import Checkpoint
 from .pipelines import Pipeline, pipeline_of
-from .write_safetensors import write_safetensors
+from .write_safetensors import Planned, write_safetensors
 
 
-def write_folder(path: Path, checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> None:
-    """tensors: all parameters under the names of diffusers."""
-    family, tokenizer = without_unread_layers(checkpoint.family), Tokenizer(checkpoint.merges)
+def write_folder(
+    path: Path,
+    family: Family,
+    merges: tuple[tuple[str, str], ...] | None,
+    tensors: Mapping[str, Tensor | Planned],
+    metadata: Mapping[str, str],
+) -> None:
+    """tensors: all parameters under the names of diffusers; metadata: of each file of them."""
+    family, tokenizer = without_unread_layers(family), Tokenizer(merges)
     try:
         configs = configs_of(family, list(tokenizer.vocabulary))
     except ValueError as error:
@@ -38,7 +43,7 @@ def write_folder(path: Path, checkpoint: Checkpoint, tensors: Mapping[str, Tenso
             for name, tensor in tensors.items()
             if name.startswith(prefix)
         }
-        write_safetensors(part / f"{stem}.safetensors", inside, {"format": "pt"})
+        write_safetensors(part / f"{stem}.safetensors", inside, {"format": "pt", **metadata})
     for part in (path / name for name in configs if name.startswith("tokenizer")):
         write_tokenizer(part, tokenizer, configs[part.name])
     for name in configs.keys() & {"scheduler", "low_res_scheduler"}:
