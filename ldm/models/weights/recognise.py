@@ -9,7 +9,7 @@ import torch
 from ..families import FAMILIES, Family
 from ..family import parameter_shapes
 from ..few_steps import few_steps
-from ..keymaps import KeyFormat, prefixes, table
+from ..keymaps import KeyFormat, Source, prefixes, table
 from ..keymaps.rows import GUIDANCE, unet_rows
 from ..unread import without_unread_layers
 from .folder import family_of
@@ -154,10 +154,17 @@ def fits(weights: Mapping[str, Weight], family: Family, key_format: KeyFormat) -
 @lru_cache(maxsize=16)
 def shapes(family: Family, key_format: KeyFormat) -> dict[str, tuple[int, ...]]:
     """The shape of the tensor that each parameter comes from, by our name."""
-    parameters, expected = parameter_shapes(family), {}
-    for name, source in table(family, key_format).items():
+    return shapes_of(table(family, key_format), parameter_shapes(family))
+
+
+def shapes_of(
+    sources: Mapping[str, Source], parameters: Mapping[str, torch.Size]
+) -> dict[str, tuple[int, ...]]:
+    """The same of any parameters, of these shapes."""
+    expected = {}
+    for name, source in sources.items():
         operation = source.operation
         tensor = torch.empty(parameters[name], device="meta")
-        first, *rest = (tensor if operation is None else operation.theirs(tensor)).shape
+        first, *rest = (tensor if operation is None else operation.theirs(tensor)).shape or (1,)
         expected[name] = (first * source.part[1], *rest)
     return expected
