@@ -19,7 +19,8 @@ import torch
 
 from ldm.models.weights import CheckpointError, UnsafePickle, inspect, read, save
 from ldm.models.weights.opening import open_checkpoint
-from ldm.models.weights.unpickle import MAX_INSTRUCTIONS, Stream, unpickle
+from ldm.models.weights.stream import Stream
+from ldm.models.weights.unpickle import MAX_INSTRUCTIONS, unpickle
 
 
 @pytest.fixture
