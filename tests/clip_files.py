@@ -92,29 +92,36 @@ class Visual(nn.Module):
 class OpenCLIP(nn.Module):
     """forward(pictures, ids) -> the vectors of the pictures, and of the texts; not normed."""
 
-    def __init__(self, act=QuickGELU):
+    def __init__(self, act=QuickGELU, text=TEXT, vocabulary=VOCABULARY, length=12):
         super().__init__()
-        width = TEXT["width"]
+        width = text["width"]
         self.visual = Visual(act)
-        self.token_embedding = nn.Embedding(VOCABULARY, width)
-        self.positional_embedding = nn.Parameter(torch.randn(12, width))
-        self.transformer = Transformer(TEXT, act)
+        self.token_embedding = nn.Embedding(vocabulary, width)
+        self.positional_embedding = nn.Parameter(torch.randn(length, width))
+        self.transformer = Transformer(text, act)
         self.ln_final = nn.LayerNorm(width)
         self.text_projection = nn.Parameter(torch.randn(width, WIDTH))
         self.logit_scale = nn.Parameter(torch.tensor(2.5))
 
     def forward(self, pictures, ids):
-        mask = torch.full((12, 12), -torch.inf, dtype=pictures.dtype).triu(1)
+        length = ids.shape[1]
+        mask = torch.full((length, length), -torch.inf, dtype=pictures.dtype).triu(1)
         x = self.token_embedding(ids) + self.positional_embedding
         x = self.ln_final(self.transformer(x, mask))
         texts = x[torch.arange(len(ids)), ids.argmax(dim=1)] @ self.text_projection
         return self.visual(pictures), texts
 
 
-def openclip(act=QuickGELU, dtype=torch.float64):
+def openclip(act=QuickGELU, dtype=torch.float64, **sizes):
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        return shaken(OpenCLIP(act)).to(dtype)
+        return shaken(OpenCLIP(act, **sizes)).to(dtype)
+
+
+def reads_words():
+    """One that knows CLIP's tokens, and so reads any text."""
+    text = {"width": 8, "layers": 1, "heads": 1}
+    return openclip(dtype=torch.float32, text=text, vocabulary=49408, length=77)
 
 
 def inputs(dtype=torch.float64):
