@@ -178,6 +178,8 @@ def job_of(
 ) -> Job:
     """The job of a request that has all its defaults."""
     profile = PROFILES[request.compat]
+    if family.edm and profile.program == "diffusers":
+        profile = replace(profile, initial_noise_scale=None)  # as its EDM schedulers start
     zero_snr = request.zero_snr or family.zero_snr
     schedule = family.noise_schedule(profile.linear_sigma, profile.round_t, zero_snr)
     alone = init is not None and from_noise(request, family, profile)

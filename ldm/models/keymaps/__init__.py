@@ -180,7 +180,10 @@ LEFT_OVERS = (
     (r"(denoiser|model\.denoiser)\..*", "levels of noise: those of the family are taken"),
     (r"low_scale_model\..*", "noise of the small picture: computed anew from the family's betas"),
     (r"depth_model\..*", "a network that estimates the depth of a picture"),
-    (r"v_pred|ztsnr", "says what the U-Net predicts, and with which noise"),
+    (
+        r"v_pred|ztsnr|edm_(mean|std)|edm_vpred\.sigma_(max|min)",
+        "says what the U-Net predicts, and with which noise",
+    ),
     (r"scale_factor|logvar", "of the training: the family says the scale of its VAE"),
     (r"(first_stage_model\.|vae\.)?loss\..*", "the loss of the VAE's training"),
 )
