@@ -180,8 +180,7 @@ def job_of(
     profile = PROFILES[request.compat]
     if family.edm and profile.program == "diffusers":
         profile = replace(profile, initial_noise_scale=None)  # as its EDM schedulers start
-    zero_snr = request.zero_snr or family.zero_snr
-    schedule = family.noise_schedule(profile.linear_sigma, profile.round_t, zero_snr)
+    schedule = family.noise_schedule(profile.linear_sigma, profile.round_t, request.zero_snr)
     alone = init is not None and from_noise(request, family, profile)
     walked = replace(request, strength=None) if alone else request
     walks = passes(walked, profile, schedule, family.vae.factor, family.distilled)
