@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from .images.saving import save_image
     from .models.families import FAMILIES
     from .pipeline import LatentDiffusion, load
+    from .pipeline.scoring import load_clip
     from .request import Request
     from .samplers import SAMPLERS, SCHEDULES
 
 __all__ = [
     "FAMILIES", "SAMPLERS", "SCHEDULES", "LatentDiffusion", "Request", "__version__",
-    "load", "save_image",
+    "load", "load_clip", "save_image",
 ]  # fmt: skip
 
 PLACES = {  # imported when they are first used: torch takes seconds, and the command sets it up
@@ -30,6 +31,7 @@ PLACES = {  # imported when they are first used: torch takes seconds, and the co
     "SAMPLERS": ".samplers",
     "SCHEDULES": ".samplers",
     "load": ".pipeline",
+    "load_clip": ".pipeline.scoring",
     "save_image": ".images.saving",
 }
 

@@ -103,10 +103,3 @@ def test_other_channels_are_refused(folder):
     edit(folder / "unet" / "config.json", in_channels=6)
     with pytest.raises(CheckpointError, match=r"configs that cannot be: .*2 channels beside"):
         read(folder)
-
-
-def test_a_folder_with_the_noise_of_edm_is_refused_by_name(folder):
-    name = "EDMDPMSolverMultistepScheduler"
-    edit(folder / "scheduler/scheduler_config.json", _class_name=name, sigma_data=0.5)
-    with pytest.raises(CheckpointError, match=rf"EDM's noise \({name}\), as Playground 2.5"):
-        read(folder)

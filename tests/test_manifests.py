@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from ldm.models.families import COSXL, PLAYGROUND
 from ldm.models.family import parameter_shapes
 from ldm.models.keymaps import ignored, table
-from ldm.models.weights import CheckpointError, inspect, read
+from ldm.models.weights import CheckpointError, inspect
 from ldm.models.weights.mapped import Weight, contiguous_stride
 from ldm.models.weights.matching import match
-from ldm.models.weights.opening import OpenedCheckpoint
+from ldm.models.weights.opening import OpenedCheckpoint, open_checkpoint
 from ldm.models.weights.recognise import recognise, shapes
 from ldm.models.weights.sizes import described, differences
 from manifests import MANIFESTS
@@ -118,17 +120,26 @@ def test_a_file_of_full_size_is_inspected_in_less_than_a_second(name, half, tmp_
     assert path.stat().st_blocks * 512 < 1e6
 
 
-@pytest.mark.parametrize(
-    ("mark", "model"), [("edm_mean", "Playground 2.5"), ("edm_vpred.sigma_max", "CosXL")]
-)
-def test_sdxl_with_the_noise_of_edm_is_refused_by_name(mark, model, tmp_path):
-    keys = MANIFESTS["sdxl-base"] | {mark: [[1, 4, 1, 1], "float32"]}
-    path = sparse(tmp_path / "some.safetensors", keys, True)
-    report = inspect(path)
-    assert not report.loadable
-    assert report.guess.startswith(model)
-    with pytest.raises(CheckpointError, match=f"it is {model}.* trained with EDM's noise"):
-        read(path)
+def test_sdxl_with_the_noise_of_edm_is_known_by_a_tensor(tmp_path):
+    path, keys = tmp_path / "some.safetensors", MANIFESTS["sdxl-base"]
+    marks = {"edm_mean": [[1, 4, 1, 1], "float32"], "edm_std": [[1, 4, 1, 1], "float32"]}
+    report = inspect(sparse(path, keys | marks, True))
+    assert report.loadable
+    assert report.family == PLAYGROUND
+    assert "edm_mean" in report.kind.prediction
+    mark = {"edm_vpred.sigma_max": [[], "float32"]}
+    with pytest.raises(CheckpointError, match=r"levels 0\.002 to 0"):  # sparse: it is 0
+        inspect(sparse(path, keys | mark, True))
+    file = opened(keys)
+    high = save_and_open({"edm_vpred.sigma_max": torch.tensor(90.0)}, path)
+    kind = recognise(replace(file, weights=file.weights | high))
+    assert kind.family == replace(COSXL, edm=(0.002, 90.0, 1.0))
+    assert "up to 90" in kind.prediction
+
+
+def save_and_open(tensors, path):
+    save_file(tensors, path)
+    return open_checkpoint(path).weights
 
 
 @pytest.mark.parametrize("name", FILES)

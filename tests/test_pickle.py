@@ -19,7 +19,8 @@ import torch
 
 from ldm.models.weights import CheckpointError, UnsafePickle, inspect, read, save
 from ldm.models.weights.opening import open_checkpoint
-from ldm.models.weights.unpickle import MAX_INSTRUCTIONS, Stream, unpickle
+from ldm.models.weights.stream import Stream
+from ldm.models.weights.unpickle import MAX_INSTRUCTIONS, unpickle
 
 
 @pytest.fixture
@@ -428,9 +429,39 @@ def test_large_tables_of_contents_are_refused(marker, monkeypatch):
         read("a.ckpt")
 
 
-def test_torchscript_is_named(marker):
-    torch.jit.script(torch.nn.Linear(2, 2)).save("a.pt")
-    with pytest.raises(CheckpointError, match="TorchScript"):
+def test_torchscript_is_read_for_its_tensors_alone(marker):
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Sequential(torch.nn.Linear(2, 3)))
+    torch.jit.script(network).save("a.pt")
+    weights = open_checkpoint("a.pt").weights
+    assert weights.keys() == network.state_dict().keys()
+    assert all(weights[name].read().equal(x) for name, x in network.state_dict().items())
+    with pytest.raises(CheckpointError, match="of no family"):
+        read("a.pt")
+
+
+def script(inside, count=1):
+    """A module of a TorchScript program, and `count` times its state: what is inside it."""
+    state = b"}(X\x01\0\0\0a" + inside + b"u"
+    return b"c__torch__.net\nNet\n)\x81q\0" + (state + b"b") * count
+
+
+def test_modules_within_themselves_end(marker):
+    archive(Path("a.pt"), b"\x80\x02" + script(b"h\0") + b".", {})
+    assert open_checkpoint("a.pt").weights == {}
+
+
+def test_modules_of_endless_depth_are_refused(marker):
+    deep = b"h\0"
+    for _ in range(400):
+        deep = script(deep).replace(b"q\0", b"")
+    archive(Path("a.pt"), b"\x80\x02" + deep.replace(b"h\0", b"N") + b".", {})
+    with pytest.raises(CheckpointError, match="names modules in"):
+        read("a.pt")
+
+
+def test_modules_run_nothing(marker):
+    archive(Path("a.pt"), b"\x80\x02" + script(b"cos\nsystem\n(X\x02\0\0\0ls\x85R") + b".", {})
+    with pytest.raises(UnsafePickle, match=r"os\.system"):
         read("a.pt")
 
 

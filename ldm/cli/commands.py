@@ -14,6 +14,7 @@ from .enlarge import add_enlarge, enlarge
 from .flags import Parser, add_model_flags, add_request_flags, argument, positive
 from .replay import replay
 from .resume import resume
+from .score import add_describe, add_score, describe, score
 from .show import marks, report, show
 from .tools import add_convert, add_merge, add_prune, converted, merged
 from .values import KINDS, family
@@ -79,6 +80,8 @@ COMMANDS = {
     "replay": Command(REPLAY, add_replay, replay),
     "show": Command("what the files of pictures say of their making", add_files, show),
     "watermark": Command("which invisible watermark pictures have", add_watermark, marks),
+    "score": Command("which texts fit pictures, and which pictures texts", add_score, score),
+    "describe": Command("a prompt for a picture, of the words that fit it", add_describe, describe),
     "inspect": Command("what a checkpoint is, without loading it", add_inspect, report),
     "enlarge": Command("pictures made larger without a prompt", add_enlarge, enlarge),
     "merge": Command("two models, or two and the one they come from, as one", add_merge, merged),

@@ -49,27 +49,27 @@ class SelfAttention(nn.Module):
     __call__: Callable[..., Tensor]
     out: Callable[[Tensor], Tensor]
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, causal: bool) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.causal = heads, causal
         self.q = nn.Linear(width, width)
         self.k = nn.Linear(width, width)
         self.v = nn.Linear(width, width)
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.out(attention(self.q(x), self.k(x), self.v(x), self.heads, causal=True))
+        return self.out(attention(self.q(x), self.k(x), self.v(x), self.heads, self.causal))
 
 
 class MLP(nn.Module):
     __call__: Callable[..., Tensor]
     down: Callable[[Tensor], Tensor]
 
-    def __init__(self, config: TextConfig) -> None:
+    def __init__(self, width: int, hidden: int, activation: str) -> None:
         super().__init__()
-        self.activation = config.activation
-        self.up = nn.Linear(config.width, config.mlp_width)
-        self.down = nn.Linear(config.mlp_width, config.width)
+        self.activation = activation
+        self.up = nn.Linear(width, hidden)
+        self.down = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.up(x)
@@ -80,12 +80,12 @@ class MLP(nn.Module):
 class Layer(nn.Module):
     """Self-attention, MLP; each pre-norm and residual."""
 
-    def __init__(self, config: TextConfig) -> None:
+    def __init__(self, width: int, heads: int, hidden: int, activation: str, causal: bool) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(config.width)
-        self.attn = SelfAttention(config.width, config.heads)
-        self.norm2 = nn.LayerNorm(config.width)
-        self.mlp = MLP(config)
+        self.norm1 = nn.LayerNorm(width)
+        self.attn = SelfAttention(width, heads, causal)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = MLP(width, hidden, activation)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attn(self.norm1(x))
@@ -100,7 +100,8 @@ class TextEncoder(nn.Module):
         self.config = config
         self.token = nn.Embedding(config.vocabulary, config.width)
         self.position = nn.Embedding(config.length, config.width)
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+        sizes = config.width, config.heads, config.mlp_width, config.activation
+        self.layers = nn.ModuleList(Layer(*sizes, causal=True) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
         self.projection = (
             nn.Linear(config.width, config.projection, bias=False) if config.projection else None

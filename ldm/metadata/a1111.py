@@ -41,17 +41,20 @@ def sides(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
+ENLARGED = {"Latent": "latent", "Lanczos": "pixels"}
+
+
 def hires_upscaler(text: str) -> Fields:
-    if text != "Latent":
-        raise ValueError(
-            "latents are enlarged in one way here"
-            if text.startswith("Latent")
-            else "pixels take its place: give the file with --hires_upscaler"
-        )
-    return {"hires_upscaler": "latent"}
+    if text in ENLARGED:
+        return {"hires_upscaler": ENLARGED[text]}
+    if text.startswith("Latent"):
+        raise ValueError("latents are enlarged in one way here")
+    raise ValueError("pixels take its place: give the file with --hires_upscaler")
 
 
 def another_vae(name: str) -> Fields:
+    if name in ("Default (model)", "Automatic", "None"):
+        return {}
     raise ValueError(ANOTHER_VAE)
 
 

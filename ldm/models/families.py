@@ -129,6 +129,20 @@ LCM_SDXL = replace(  # latent-consistency/lcm-sdxl
     LCM, name="lcm-sdxl", text=SDXL.text, unet=replace(SDXL.unet, guidance_width=256),
     vae=SDXL.vae, conditioning=SDXL.conditioning, size=SDXL.size,
 )  # fmt: skip
+# Li et al. 2024, "Playground v2.5: three insights towards enhancing aesthetic quality in
+# text-to-image generation": playgroundai/playground-v2.5-1024px-aesthetic.
+PLAYGROUND = replace(
+    SDXL, name="playground-2.5",
+    vae=replace(
+        SDXL.vae, scale=0.5, mean=(-1.6574, 1.886, -1.383, 2.5155),
+        std=(8.4927, 5.9022, 6.5498, 5.2299),
+    ),
+    edm=(0.002, 80.0, 0.5),
+    guidance_scale=3.0, sampler="dpmpp_2m", schedule="karras",
+)  # fmt: skip
+COSXL = replace(  # stabilityai/cosxl
+    SDXL, name="cosxl", prediction="v", edm=(0.002, 120.0, 1.0), schedule="karras",
+)  # fmt: skip
 # Distilled from SDXL by leaving out blocks: segmind/SSD-1B and segmind/Segmind-Vega, Gupta et al.
 # 2024, "Progressive knowledge distillation of Stable Diffusion XL using layer level loss".
 SSD_1B = replace(
@@ -153,7 +167,7 @@ FAMILIES = {
         *(SD1, SD1_INPAINTING, INSTRUCT, LCM, BK_BASE, BK_SMALL, BK_TINY),
         *(SD2, SD2_V, SD2_INPAINTING, SD2_DEPTH, UPSCALER),
         *(SDXL, SDXL_V, SDXL_REFINER, SDXL_INPAINTING, LCM_SDXL, SSD_1B, VEGA),
-        *(KOALA_1B, KOALA_700M),
+        *(KOALA_1B, KOALA_700M, PLAYGROUND, COSXL),
     )
 }
 

@@ -18,9 +18,11 @@ from torch.overrides import TorchFunctionMode
 
 from ..clip.model import TextConfig, TextEncoder
 from ..samplers import SAMPLERS, SCHEDULES, NoiseSchedule, scaled_linear_betas, zero_terminal_snr
-from ..samplers.denoiser import Prediction
+from ..samplers.denoiser import ModelDenoiser, Network, Prediction
+from ..samplers.edm import EDMDenoiser, EDMSchedule, check_edm
 from ..unet import UNet, UNetConfig
 from ..vae import VAE, VAEConfig
+from ..vae.scaling import check as check_scaling
 from .family_0_1 import upgraded
 
 Told = Literal["inpainting", "depth", "low_resolution", "instruction", "sizes", "sizes_and_score"]
@@ -40,6 +42,8 @@ class Family:
     conditioning             what the U-Net is told beside the text and the time, by the names of
                              its makers: see `pipeline.makers`
     zero_snr                 whether the noise of training ends in pure noise
+    edm                      where the noise was not that of betas, but EDM's: lowest and highest
+                             level, and the standard deviation of the latents: see `samplers.edm`
     strength, upscale_strength, hires_strength   by default: how far img2img, upscale and the second
                              pass of hires leave the picture that they start from
     img2img_scale            guidance of the command img2img, where its scripts have another
@@ -60,6 +64,7 @@ class Family:
     schedule: str
     conditioning: tuple[Told, ...] = ()
     zero_snr: bool = False
+    edm: tuple[float, ...] = ()
     strength: float = 0.75
     upscale_strength: float = 0.3
     hires_strength: float = 0.7
@@ -98,6 +103,10 @@ class Family:
                 f"{self.train_steps} betas from {self.beta_start} to {self.beta_end}: "
                 "they must rise within (0, 1), in 2 to 100000 steps"
             )
+        if self.vae.mean or self.vae.std:
+            check_scaling(self.vae)
+        if self.edm:
+            check_edm(self.edm, self.prediction)
         for strength in (self.strength, self.upscale_strength, self.hires_strength):
             if not 0 <= strength <= 1:
                 raise ValueError(f"a strength of {strength}: it must be from 0 to 1")
@@ -121,10 +130,17 @@ class Family:
     ) -> NoiseSchedule:
         """The levels of training; zero_snr: rescaled by `zero_terminal_snr`, as they are anyhow
         where the family was so trained. Others: see `NoiseSchedule`."""
+        if self.edm:
+            return EDMSchedule(*self.edm)
         betas = scaled_linear_betas(self.beta_start, self.beta_end, self.train_steps)
         return NoiseSchedule(
             zero_terminal_snr(betas) if zero_snr or self.zero_snr else betas, linear, whole
         )
+
+    def denoiser(self, network: Network, schedule: NoiseSchedule) -> ModelDenoiser:
+        """A network of this family as D(x, sigma, conditioning)."""
+        kind = EDMDenoiser if self.edm else ModelDenoiser
+        return kind(network, schedule, self.prediction)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that JSON can write."""
@@ -168,7 +184,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     return value
 
 
-MAY_BE_EMPTY = {"conditioning", "only_cross_attention", "up_depth"}
+MAY_BE_EMPTY = {"conditioning", "only_cross_attention", "up_depth", "edm", "mean", "std"}
 # All other whole numbers count something.
 MAY_BE_ZERO = {"pad", "depth", "mid_depth", "up_depth", "concat_channels", "only_cross_attention"}
 

@@ -95,7 +95,7 @@ def guided(
     """The network guided by the prompts, or by the conditioning that is given instead."""
     bare = job.request.seamless is None and job.request.tile is None
     network = model.unet if bare else network_of(model, job)
-    core = ModelDenoiser(network, job.noise_schedule, model.family.prediction)
+    core = model.family.denoiser(network, job.noise_schedule)
     if job.given.conditioning:
         ready = job.given.conditioning
         rows = [given.rows(job.request.total, model.dtype) for given in ready]

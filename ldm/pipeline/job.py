@@ -178,8 +178,9 @@ def job_of(
 ) -> Job:
     """The job of a request that has all its defaults."""
     profile = PROFILES[request.compat]
-    zero_snr = request.zero_snr or family.zero_snr
-    schedule = family.noise_schedule(profile.linear_sigma, profile.round_t, zero_snr)
+    if family.edm and profile.program == "diffusers":
+        profile = replace(profile, initial_noise_scale=None)  # as its EDM schedulers start
+    schedule = family.noise_schedule(profile.linear_sigma, profile.round_t, request.zero_snr)
     alone = init is not None and from_noise(request, family, profile)
     walked = replace(request, strength=None) if alone else request
     walks = passes(walked, profile, schedule, family.vae.factor, family.distilled)

@@ -44,11 +44,8 @@ def with_refiner(model: LatentDiffusion, job: Job) -> Job:
         model.refiners[name] = load(name, model.device, model.dtype)
     refiner = model.refiners[name]
     own = refiner.family.vae
-    if (own.latent_channels, own.scale, refiner.vae.factor) != (
-        base.latent_channels,
-        base.scale,
-        model.vae.factor,
-    ):
+    theirs, ours = ((vae.latent_channels, vae.scale, vae.mean, vae.factor) for vae in (own, base))
+    if theirs != ours:
         raise ValueError(
             f"{name} cannot go on with the latents of {model.name}: they are of families "
             f"{refiner.family.name} and {model.family.name}; give a refiner of the same VAE"

@@ -21,7 +21,7 @@ from ..conditioning import Conditioning
 from ..images.saving import to_pil
 from ..images.sheets import grid
 from ..models.families import Family
-from ..samplers import SAMPLERS, SCHEDULES, Guided, ModelDenoiser, Noise, cfg
+from ..samplers import SAMPLERS, SCHEDULES, Guided, Noise, cfg
 from ..vae import VAE
 from .data import Data, examples
 from .losses import kl_loss, pixel_losses
@@ -206,7 +206,7 @@ class DiffusionStage:
         drawn = draw_steps if self.logit_normal else draw
         t = drawn(batch, len(self.schedule), generator).to(device)
         noise = torch.randn(clean.shape, generator=generator).to(device)
-        denoiser = ModelDenoiser(module.unet, self.schedule, self.family.prediction)
+        denoiser = self.family.denoiser(module.unet, self.schedule)
         context = module.text(ids).last
         diffusion = denoiser.loss(clean, context, t, noise, self.gamma).mean()
         if module.head is None:
@@ -223,7 +223,7 @@ class DiffusionStage:
             module.text(self.tokenizer(texts).to(device)).last
             for texts in (self.prompts, [""] * count)
         )
-        denoiser = ModelDenoiser(module.unet, self.schedule, family.prediction)
+        denoiser = family.denoiser(module.unet, self.schedule)
         branches = [Conditioning(negative), Conditioning(positive)]
         denoise = Guided(denoiser, branches, cfg(family.guidance_scale))
         sigmas = SCHEDULES[family.schedule](self.schedule, family.steps)

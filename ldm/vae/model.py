@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..layers import Conv2d, GroupNorm, Linear, ResBlock, attention
 from ..runtime.seamless import pad
+from .scaling import normalised, restored
 
 EPS = 1e-6  # of every group norm
 
@@ -28,11 +29,10 @@ class VAEConfig:
     """image_channels, latent_channels   3 and 4 in Stable Diffusion
     channels                          of each level, finest first
     res_blocks                        a level of the encoder; the decoder has one more
-    groups                            of every group norm. Several channels each: the mean of a
-                                      group, which the norm removes, must not be all that tells one
-                                      flat colour from another
-    scale                             what the latent is multiplied with, so that its standard
-                                      deviation is about 1
+    groups                            of every group norm. Several channels each: what tells flat
+                                      colours apart must not be a group's mean, which is removed
+    scale                             what the latent is multiplied with: it then is about 1
+    mean, std                         of each of its channels, see `normalised`; (): not told
     """
 
     image_channels: int
@@ -41,6 +41,8 @@ class VAEConfig:
     res_blocks: int
     groups: int
     scale: float
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
     @property
     def factor(self) -> int:
@@ -202,15 +204,11 @@ class VAE(nn.Module):
 
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.factor = config, config.factor
         self.encoder = Encoder(config)
         self.quant = Conv2d(2 * config.latent_channels, 2 * config.latent_channels, 1)
         self.post_quant = Conv2d(config.latent_channels, config.latent_channels, 1)
         self.decoder = Decoder(config)
-
-    @property
-    def factor(self) -> int:
-        return self.config.factor
 
     def moments(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance of the unscaled latents. (B, 3, H, W) -> two of (B, Z, H/f, W/f)"""
@@ -231,9 +229,13 @@ class VAE(nn.Module):
         mean, log_variance = self.moments(images)
         if noise is not None:
             mean = mean + torch.exp(0.5 * log_variance) * noise.to(mean)
+        if scaled and self.config.mean:
+            return normalised(mean, self.config)
         return mean * self.config.scale if scaled else mean
 
     def decode(self, latents: Tensor, scaled: bool = True) -> Tensor:
         """Latents (B, Z, H/f, W/f) as `encode` gives them -> pictures (B, 3, H, W), in [-1, 1] but
         for small overshoots."""
+        if scaled and self.config.mean:
+            latents, scaled = restored(latents, self.config), False
         return self.decoder(self.post_quant(latents / self.config.scale if scaled else latents))

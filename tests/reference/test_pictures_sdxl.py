@@ -79,9 +79,8 @@ def ours(model, sampler, image=None, mask=None, negative="", **options):
 def theirs(pipe, negative=None, **options):
     known = {"num_inference_steps": 8, "guidance_scale": 3.0, "num_images_per_prompt": 3}
     known["generator"] = torch.Generator().manual_seed(7)
-    return pipe(
-        "cat do", negative_prompt=negative, output_type="latent", **(known | options)
-    ).images
+    known["output_type"] = "latent"
+    return pipe("cat do", negative_prompt=negative, **(known | options)).images
 
 
 def assert_near(got, expected):

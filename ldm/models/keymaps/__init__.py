@@ -10,16 +10,17 @@ of diffusers' folders:   unet.…   vae.…   text_encoder.…   text_encoder_2.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
 from ..family import Family
-from .rows import PLAIN, KeyFormat, Operation, Row, unet_rows, vae_rows, with_prefix
+from .rows import KeyFormat, Operation, Row, unet_rows, vae_rows, with_prefix
 from .text import TEXT_MODEL, openclip, openclip_rows, text_rows
 
 __all__ = ["Component", "Ignored", "KeyFormat", "Operation", "Row", "Source"]
-__all__ += ["components", "ema_name", "ignored", "left_over", "prefixes", "rows", "table"]
+__all__ += ["components", "ema_name", "ignored", "left_over", "prefixes", "rows", "sources"]
+__all__ += ["table"]
 
 
 class Component(NamedTuple):
@@ -83,20 +84,29 @@ def table(family: Family, key_format: KeyFormat, bare: bool = False) -> dict[str
     bare   without the beginning that tells the network, as in a file of one network alone
     """
     begins = prefixes(family, key_format)
-    sources = {}
+    found: dict[str, Source] = {}
     for component in components(family):
         begin = "" if bare else begins[component.name]
-        for layer in component.rows:
-            form = layer.form if key_format == "compvis" else PLAIN
-            for parameter in ("weight", "bias") if layer.bias else ("weight",):
-                end = form.suffix.format(parameter)
-                sources[f"{component.name}.{layer.ours}.{parameter}"] = Source(
-                    component.name,
-                    tuple(f"{begin}{name}{end}" for name in layer.names(key_format)),
-                    form.operation if parameter == "weight" else None,
-                    form.part,
-                )
-    return sources
+        found |= sources(component.name, component.rows, key_format, begin)
+    return found
+
+
+def sources(
+    component: str, layers: Iterable[Row], key_format: KeyFormat, begin: str = ""
+) -> dict[str, Source]:
+    """Each parameter of one network -> its source. begin: of all names in the file."""
+    found = {}
+    for layer in layers:
+        form = layer.form_in(key_format)
+        for parameter in ("weight", "bias") if layer.bias else ("weight",):
+            end = form.suffix.format(parameter)
+            found[f"{component}.{layer.ours}.{parameter}"] = Source(
+                component,
+                tuple(f"{begin}{name}{end}" for name in layer.names(key_format)),
+                form.operation if parameter == "weight" else None,
+                form.part,
+            )
+    return found
 
 
 def prefixes(family: Family, key_format: KeyFormat) -> dict[str, str]:
@@ -170,7 +180,10 @@ LEFT_OVERS = (
     (r"(denoiser|model\.denoiser)\..*", "levels of noise: those of the family are taken"),
     (r"low_scale_model\..*", "noise of the small picture: computed anew from the family's betas"),
     (r"depth_model\..*", "a network that estimates the depth of a picture"),
-    (r"v_pred|ztsnr", "says what the U-Net predicts, and with which noise"),
+    (
+        r"v_pred|ztsnr|edm_(mean|std)|edm_vpred\.sigma_(max|min)",
+        "says what the U-Net predicts, and with which noise",
+    ),
     (r"scale_factor|logvar", "of the training: the family says the scale of its VAE"),
     (r"(first_stage_model\.|vae\.)?loss\..*", "the loss of the VAE's training"),
 )

@@ -45,7 +45,8 @@ POINTWISE = Form(operation=Operation(lambda x: x.flatten(1), lambda x: x[:, :, N
 class Row(NamedTuple):
     """One layer under each of its names. Of several names the first is written, and all are read.
 
-    form   in CompVis's files; elsewhere it is PLAIN
+    form         in CompVis's files
+    of_folders   the same in diffusers'; in our own it is PLAIN
     """
 
     ours: str
@@ -53,11 +54,17 @@ class Row(NamedTuple):
     diffusers: tuple[str, ...]
     bias: bool = True
     form: Form = PLAIN
+    of_folders: Form = PLAIN
 
     def names(self, key_format: KeyFormat) -> tuple[str, ...]:
         if key_format == "ldm":
             return (self.ours,)
         return self.compvis if key_format == "compvis" else self.diffusers
+
+    def form_in(self, key_format: KeyFormat) -> Form:
+        if key_format == "ldm":
+            return PLAIN
+        return self.form if key_format == "compvis" else self.of_folders
 
 
 Names = str | tuple[str, ...]

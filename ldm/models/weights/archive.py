@@ -1,5 +1,9 @@
 """The zip archives of torch.save: where each member lies. None is compressed, so that all can be
-mapped; and nothing is read twice over, or under two names."""
+mapped; and nothing is read twice over, or under two names.
+
+The archive of a TorchScript program is one, too, with the program in the folder code/ beside the
+tensors: that is left alone.
+"""
 
 import zipfile
 import zlib
@@ -63,13 +67,20 @@ def contents(file: MappedFile) -> tuple[str, dict[str, Member]]:
             f"{file.path} is cut short or damaged: it {reason}; download it again"
         ) from error
     folder = folder_of(file, [info.filename for info in listed])
+    program = f"{folder}code/"
     members: dict[str, Member] = {}
     for info in listed:
-        if info.filename in members:
-            raise CheckpointError(f"{file.path} is damaged: it has {info.filename} twice")
-        members[info.filename] = member(file, info, end)
+        name = info.filename
+        if name in members:
+            raise CheckpointError(f"{file.path} is damaged: it has {name} twice")
+        if not name.startswith(program) and is_packed(info):
+            raise CheckpointError(
+                f"{file.path} has a compressed or encrypted {name}: torch.save writes no such"
+            )
+        members[name] = member(file, info, end)
     check_places(file, members, end)
-    return folder, members
+    read = {name: found for name, found in members.items() if not name.startswith(program)}
+    return folder, read
 
 
 def check_places(file: MappedFile, members: dict[str, Member], end: int) -> None:
@@ -93,29 +104,21 @@ def folder_of(file: MappedFile, names: list[str]) -> str:
         raise CheckpointError(
             f"{file.path} is a zip archive, but not of torch.save: it has {len(pickles)} data.pkl"
         )
-    folder = pickles.pop().removesuffix("data.pkl")
-    if f"{folder}constants.pkl" in names:
-        raise CheckpointError(
-            f"{file.path} is a TorchScript program, not a checkpoint: the weights alone are needed"
-        )
-    return folder
+    return pickles.pop().removesuffix("data.pkl")
+
+
+def is_packed(info: zipfile.ZipInfo) -> bool:
+    stored = info.compress_type == zipfile.ZIP_STORED and not info.flag_bits & 1
+    return not stored or info.compress_size != info.file_size
 
 
 def member(file: MappedFile, info: zipfile.ZipInfo, limit: int) -> Member:
     """Where a member is; it must end before `limit`, where the table of contents begins."""
-    if (
-        info.compress_type != zipfile.ZIP_STORED
-        or info.flag_bits & 1
-        or info.compress_size != info.file_size
-    ):
-        raise CheckpointError(
-            f"{file.path} has a compressed or encrypted {info.filename}: torch.save writes no such"
-        )
     at = info.header_offset
     header = file.bytes[at : at + 30] if at >= 0 else b""
     name, extra = int.from_bytes(header[26:28], "little"), int.from_bytes(header[28:30], "little")
     start = at + 30 + name + extra
-    if not header.startswith(b"PK\x03\x04") or start + info.file_size > limit:
+    if not header.startswith(b"PK\x03\x04") or start + info.compress_size > limit:
         raise CheckpointError(
             f"{file.path} is damaged: {info.filename} is not where its table of contents says"
         )
@@ -127,7 +130,7 @@ def member(file: MappedFile, info: zipfile.ZipInfo, limit: int) -> Member:
     behind = 0
     if info.flag_bits & 8:
         behind = 24 if info.file_size >= 2**32 - 1 else 16
-    return Member(at, start, start + info.file_size, info.CRC, behind)
+    return Member(at, start, start + info.compress_size, info.CRC, behind)
 
 
 def crc32(file: MappedFile, start: int, end: int, step: int = 2**24) -> int:

@@ -8,6 +8,7 @@ from ...clip.tokenizer import END, Tokenizer, parse_merges
 from ...runtime.text import one_line
 from ..families import FAMILIES, SD1, Family
 from ..unread import without_unread_layers
+from .edm import described_edm
 from .errors import CheckpointError
 from .folder_unet import FIXED_UNET, Config, read_unet
 from .opening import OpenedCheckpoint
@@ -17,7 +18,7 @@ from .pipelines import conditioning_of
 # must be stated.
 FIXED: dict[str, dict[str, Any]] = {
     "unet": FIXED_UNET,
-    "vae": {"act_fn": "silu", "shift_factor": None, "latents_mean": None},
+    "vae": {"act_fn": "silu", "shift_factor": None},
     "text_encoder": {"layer_norm_eps": 1e-5},
     "text_encoder_2": {"layer_norm_eps": 1e-5},
     "scheduler": {"beta_schedule": "scaled_linear", "trained_betas": None},
@@ -34,9 +35,6 @@ def family_of(opened: OpenedCheckpoint) -> Family:
     """The family that a folder's configs describe: that which we have written into it; one of
     FAMILIES, or one of its kind; or else a new one with the folder's name."""
     path, configs = opened.path, opened.configs
-    if str(kind := configs.get("scheduler", {}).get("_class_name")).startswith("EDM"):
-        what = f"it was trained with EDM's noise ({kind!s:.80}), as Playground 2.5 was"
-        raise CheckpointError(f"{path} is of a kind not supported: {what}")
     for part, fixed in FIXED.items():
         for name, only in fixed.items():
             found = configs.get(part, {}).get(name, only)
@@ -64,7 +62,7 @@ def like_known(family: Family) -> Family:
 
     def networks(one: Family) -> tuple[Any, ...]:
         read = without_unread_layers(one)
-        return read.text, read.unet, read.vae, read.conditioning
+        return read.text, read.unet, read.vae, read.conditioning, bool(read.edm)
 
     same = [entry for entry in FAMILIES.values() if networks(entry) == networks(family)]
     same.sort(key=lambda entry: entry.prediction != family.prediction)
@@ -85,7 +83,7 @@ def _described(name: str, configs: Mapping[str, Config], merges: str | None) -> 
         | {"layer": 2 if numbers else 1, "final_norm": not numbers}
         for tower in towers
     ]
-    described = read_unet(unet, vae["latent_channels"])
+    described, edm = read_unet(unet, vae["latent_channels"]), described_edm(scheduler)
     return {
         "name": name,
         "text": text,
@@ -97,15 +95,18 @@ def _described(name: str, configs: Mapping[str, Config], merges: str | None) -> 
             "res_blocks": vae["layers_per_block"],
             "groups": vae.get("norm_num_groups", 32),
             "scale": vae.get("scaling_factor", SD1.vae.scale),
+            "mean": vae.get("latents_mean") or (),
+            "std": vae.get("latents_std") or (),
         },
-        "beta_start": scheduler["beta_start"],
-        "beta_end": scheduler["beta_end"],
+        "beta_start": SD1.beta_start if edm else scheduler["beta_start"],
+        "beta_end": SD1.beta_end if edm else scheduler["beta_end"],
         "train_steps": scheduler["num_train_timesteps"],
         "prediction": PREDICTIONS.get(scheduler.get("prediction_type", "epsilon")),
         "size": _size(unet, vae),
         **{field: getattr(SD1, field) for field in USAGE},
         "conditioning": conditioning_of(described["concat_channels"], numbers),
         "zero_snr": bool(scheduler.get("rescale_betas_zero_snr")),
+        **edm,
     }
 
 

@@ -9,7 +9,6 @@ from ..families import FAMILIES, Family
 from ..keymaps import Source
 from .errors import CheckpointError
 from .folder_files import ADDED
-from .guess import other_noise
 from .matching import first, match, seems
 from .opening import OpenedCheckpoint
 from .recognise import Kind, recognise
@@ -42,8 +41,6 @@ def known_family(opened: OpenedCheckpoint, family: Family | None) -> Family:
 
 def other_sizes(opened: OpenedCheckpoint) -> str | None:
     """Which known family it is like, and what differs, if it is like one."""
-    if (noise := other_noise(opened.weights)) is not None:
-        return noise
     if (family := described(opened.weights)) is None:
         return None
     known, differs = nearest(family)

@@ -80,17 +80,3 @@ def guess_type(weights: Mapping[str, Weight], mapped: bool = False) -> str | Non
 
 
 NO_VAE = "Its VAE is missing: take the file with the VAE in it, or add the tensors of one"
-
-# SDXL's networks trained with other noise, by a tensor that tells it. EDM: Karras et al. 2022,
-# "Elucidating the design space of diffusion-based generative models".
-OTHER_NOISE = {
-    "edm_mean": "Playground 2.5, of SDXL's networks, but trained with EDM's noise, and on latents "
-    "shifted by a mean: neither is supported",
-    "edm_vpred.sigma_max": "CosXL or its like, of SDXL's networks, but trained with EDM's noise, "
-    "which is not supported",
-}
-
-
-def other_noise(weights: Mapping[str, Weight]) -> str | None:
-    """What a file is, if a tensor in it tells that no known family has its noise."""
-    return next((what for name, what in OTHER_NOISE.items() if name in weights), None)

@@ -28,6 +28,10 @@ class IgnoredObject:
     """In the place of an object that is of no use here."""
 
 
+class ScriptObject(dict[str, Any]):
+    """A module of a TorchScript program: its attributes, among them tensors and other modules."""
+
+
 @dataclass(frozen=True)
 class Storage:
     """A block of numbers that lies beside the pickle."""
@@ -86,12 +90,16 @@ BUILTINS = """
     unicode xrange
 """
 SAFE_BUILTINS = BUILTINS.split()
+SCRIPT = "__torch__"  # the classes of a TorchScript program, which are in its archive
+SCRIPT_LISTS = "torch.jit._pickle"  # how such a program marks its lists
 
 
 @lru_cache(maxsize=1024)
 def is_forbidden(name: Name) -> bool:
     whole = f"{name.module}.{name.name}"
     parts = name.name.split(".")
+    if name.module == SCRIPT_LISTS and len(parts) == 1:
+        return False
     return (
         name.module.split(".")[0] in UNSAFE_MODULES
         or (name.module in ("builtins", "__builtin__") and name.name not in SAFE_BUILTINS)

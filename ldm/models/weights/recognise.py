@@ -9,11 +9,11 @@ import torch
 from ..families import FAMILIES, Family
 from ..family import parameter_shapes
 from ..few_steps import few_steps
-from ..keymaps import KeyFormat, prefixes, table
+from ..keymaps import KeyFormat, Source, prefixes, table
 from ..keymaps.rows import GUIDANCE, unet_rows
 from ..unread import without_unread_layers
+from .edm import with_edm
 from .folder import family_of
-from .guess import other_noise
 from .mapped import Weight
 from .opening import OpenedCheckpoint, buildable, stated_family
 from .prediction import told_by_file, with_prediction
@@ -70,7 +70,11 @@ def recognised(opened: OpenedCheckpoint, key_format: KeyFormat, family: Family |
 def by_shapes(opened: OpenedCheckpoint, key_format: KeyFormat) -> Kind:
     """The known family that a single file has the keys and shapes of."""
     weights = opened.weights
-    for family in () if other_noise(weights) else FAMILIES.values():
+    if (edm := with_edm(weights)) is not None:
+        family, why = edm
+        fitting = has_widths(weights, family, key_format) and fits(weights, family, key_format)
+        return Kind(key_format, family if fitting else None, why)
+    for family in FAMILIES.values():
         if has_widths(weights, family, key_format) and fits(weights, family, key_format):
             if (told := told_by_file(opened, family)) is not None:
                 return Kind(key_format, *told)
@@ -154,10 +158,17 @@ def fits(weights: Mapping[str, Weight], family: Family, key_format: KeyFormat) -
 @lru_cache(maxsize=16)
 def shapes(family: Family, key_format: KeyFormat) -> dict[str, tuple[int, ...]]:
     """The shape of the tensor that each parameter comes from, by our name."""
-    parameters, expected = parameter_shapes(family), {}
-    for name, source in table(family, key_format).items():
+    return shapes_of(table(family, key_format), parameter_shapes(family))
+
+
+def shapes_of(
+    sources: Mapping[str, Source], parameters: Mapping[str, torch.Size]
+) -> dict[str, tuple[int, ...]]:
+    """The same of any parameters, of these shapes."""
+    expected = {}
+    for name, source in sources.items():
         operation = source.operation
         tensor = torch.empty(parameters[name], device="meta")
-        first, *rest = (tensor if operation is None else operation.theirs(tensor)).shape
+        first, *rest = (tensor if operation is None else operation.theirs(tensor)).shape or (1,)
         expected[name] = (first * source.part[1], *rest)
     return expected

@@ -11,8 +11,9 @@ from typing import Any
 from .archive import contents
 from .errors import CheckpointError, cut_short, gigabytes
 from .mapped import MappedFile, Weight
-from .names import Storage, Stored
-from .unpickle import MAX_PICKLE, Stream, unpickle
+from .names import ScriptObject, Storage, Stored
+from .stream import MAX_PICKLE, Stream
+from .unpickle import unpickle
 
 # The pickle of the number 0x1950a86a20f9469cfc6c, but for its heading.
 LEGACY = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -25,6 +26,8 @@ ROOTS = (
     "params",
     "weights",
 )  # where trainers put the weights
+
+MAX_NAME = 500  # letters of the name of a module within others; CLIP's have 50
 
 
 def is_zip(start: bytes) -> bool:
@@ -100,6 +103,8 @@ def read_legacy(file: MappedFile) -> dict[str, Weight]:
 
 def named_tensors(content: Any, path: Path) -> dict[str, Stored]:
     """A dictionary's tensors, or those of the dictionary within it that trainers put them into."""
+    if isinstance(content, ScriptObject):
+        return tensors_of_script(content, path)
     if not isinstance(content, dict):
         raise CheckpointError(
             f"{path} is not a checkpoint: its pickle is not a dictionary of tensors"
@@ -118,6 +123,22 @@ def named_tensors(content: Any, path: Path) -> dict[str, Stored]:
     raise CheckpointError(
         f"{path} is not a checkpoint: it has no named tensors, but {names or 'nothing'}"
     )
+
+
+def tensors_of_script(root: ScriptObject, path: Path) -> dict[str, Stored]:
+    """All tensors of a TorchScript program's modules, by their dotted names; each module once."""
+    found: dict[str, Stored] = {}
+    seen, left = {id(root)}, [("", root)]
+    for prefix, module in left:
+        if len(prefix) > MAX_NAME:
+            raise CheckpointError(f"{path} is damaged: it names modules in {len(prefix)} letters")
+        for name, value in module.items():
+            if isinstance(value, Stored):
+                found[prefix + name] = value
+            elif isinstance(value, ScriptObject) and id(value) not in seen:
+                seen.add(id(value))
+                left.append((f"{prefix}{name}.", value))
+    return found
 
 
 def holds_tensors(found: Any, depth: int = 3) -> bool:

@@ -10,46 +10,28 @@ with their textual keys, and is indifferent to the rest.
 import pickletools
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, NamedTuple, Protocol, cast
+from typing import IO, Any, NamedTuple, cast
 
 from .errors import CheckpointError
-from .names import BUILDERS, IgnoredObject, Name, Storage, is_forbidden, storage_of
+from .names import (
+    BUILDERS,
+    SCRIPT,
+    IgnoredObject,
+    Name,
+    ScriptObject,
+    Storage,
+    is_forbidden,
+    storage_of,
+)
+from .stream import Stream
 
 MAX_INSTRUCTIONS = 1_000_000  # three times what a training state of Stable Diffusion needs
 MAX_NAMES = 100_000  # of things in Python; honest files name each once
-MAX_PICKLE = 16_000_000  # bytes; that of Stable Diffusion 1 has 200,000
 MAX_MEMO = 2**32  # numbers in the memo are positions; hashes of greater ones may be made to collide
 
 
 class UnsafePickle(CheckpointError):
     """A pickle that tries to do more than to be data. Nothing of it has been run."""
-
-
-class Bytes(Protocol):
-    """bytes, or a mapped file."""
-
-    def find(self, part: bytes, start: int, end: int, /) -> int: ...
-    def __getitem__(self, part: slice, /) -> bytes: ...
-    def __len__(self) -> int: ...
-
-
-class Stream:
-    """Reads bytes from a position on, and no more than MAX_PICKLE of them."""
-
-    def __init__(self, data: Bytes, position: int = 0) -> None:
-        self.data, self.position = data, position
-        self.end = position + MAX_PICKLE
-
-    def read(self, size: int) -> bytes:
-        start, self.position = self.position, self.position + size
-        if self.position > self.end:
-            raise ValueError(f"it has more than {MAX_PICKLE} bytes beside its tensors")
-        return self.data[start : self.position]
-
-    def readline(self) -> bytes:
-        end = self.data.find(b"\n", self.position, self.end)
-        last = min(len(self.data), self.end + 1)
-        return self.read((last if end < 0 else end + 1) - self.position)
 
 
 CARRY_A_VALUE = """
@@ -93,16 +75,14 @@ def unpickle(stream: Stream, path: Path) -> Pickled:
         raise UnsafePickle(
             f"{path} is refused, and nothing of it was run: its pickle {forbidden}"
         ) from None
-    except (
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        OverflowError,
-        EOFError,
-        RecursionError,
-    ) as error:
+    except DAMAGE as error:
         raise CheckpointError(f"{path} has a damaged pickle: {error}") from error
+
+
+DAMAGE = (  # what reading a damaged pickle may raise
+    *(ValueError, LookupError, TypeError, AttributeError),
+    *(OverflowError, EOFError, RecursionError),
+)
 
 
 class Forbidden(Exception):
@@ -198,7 +178,9 @@ class Machine:
                 name, *arguments = self.since_mark()
                 self.push(self.made(name, tuple(arguments)))
             case "BUILD":
-                self.pop(1)  # the state of an object; no tensor needs one
+                (state,) = self.pop(1)  # of an object; no tensor needs one
+                if isinstance(self.stack[-1], ScriptObject) and isinstance(state, dict):
+                    self.stack[-1].update(state)
             case "BINPERSID":
                 storage = storage_of(*self.pop(1))
                 if self.storages.setdefault(storage.key, storage) != storage:
@@ -246,7 +228,8 @@ class Machine:
         if not isinstance(maker, Name | IgnoredObject) or not isinstance(arguments, tuple):
             raise TypeError("it calls what cannot be called")
         if maker not in BUILDERS:
-            return IgnoredObject()
+            script = isinstance(maker, Name) and maker.module.split(".")[0] == SCRIPT
+            return ScriptObject() if script else IgnoredObject()
         try:
             return BUILDERS[maker](*arguments)
         except (TypeError, ValueError) as error:

@@ -13,6 +13,7 @@ from ...vae import VAEConfig
 from ..family import Family
 from ..keymaps import prefixes
 from ..unread import without_unread_layers
+from .edm import SCHEDULERS, edm_scheduler
 from .folder import FAMILY, FIXED, PREDICTIONS, STATED
 from .folder_unet import write_unet
 from .pipelines import Pipeline, pipeline_of
@@ -103,10 +104,11 @@ def _model_index(family: Family, pipeline: Pipeline, configs: Iterable[str]) -> 
     give depth_estimator=None and feature_extractor=None to `from_pretrained`, and a depth_map to
     every call.
     """
+    scheduler = SCHEDULERS[family.prediction] if family.edm else pipeline.scheduler
     classes = {
         "unet": ["diffusers", "UNet2DConditionModel"],
         "vae": ["diffusers", "AutoencoderKL"],
-        "scheduler": ["diffusers", pipeline.scheduler],
+        "scheduler": ["diffusers", scheduler],
         "low_res_scheduler": ["diffusers", "DDPMScheduler"],
         "text_encoder": ["transformers", "CLIPTextModel"],
         "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
@@ -133,6 +135,8 @@ def _model_index(family: Family, pipeline: Pipeline, configs: Iterable[str]) -> 
 
 
 def _scheduler_config(family: Family, kind: str) -> dict[str, Any]:
+    if family.edm:
+        return edm_scheduler(family)
     prediction = {ours: theirs for theirs, ours in PREDICTIONS.items()}
     config = {
         "_class_name": kind,
@@ -184,6 +188,8 @@ def _vae_config(vae: VAEConfig, size: int) -> dict[str, Any]:
         "down_block_types": ["DownEncoderBlock2D"] * len(vae.channels),
         "up_block_types": ["UpDecoderBlock2D"] * len(vae.channels),
         "scaling_factor": vae.scale,
+        "latents_mean": vae.mean or None,
+        "latents_std": vae.std or None,
         "sample_size": size,
     }
 
