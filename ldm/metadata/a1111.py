@@ -41,14 +41,12 @@ def sides(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-ENLARGED = {"Latent": "latent", "Lanczos": "pixels"}
-
-
 def hires_upscaler(text: str) -> Fields:
-    if text in ENLARGED:
-        return {"hires_upscaler": ENLARGED[text]}
-    if text.startswith("Latent"):
-        raise ValueError("latents are enlarged in one way here")
+    if text == "Latent":
+        return {"hires_upscaler": "latent"}
+    if text.startswith("Latent") or text in ("Lanczos", "Nearest", "None"):
+        what = "latents" if text.startswith("Latent") else "pixels"
+        raise ValueError(f"{what} are enlarged in one way here")
     raise ValueError("pixels take its place: give the file with --hires_upscaler")
 
 

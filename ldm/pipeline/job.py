@@ -185,8 +185,7 @@ def job_of(
     walked = replace(request, strength=None) if alone else request
     walks = passes(walked, profile, schedule, family.vae.factor, family.distilled)
     assert request.guidance_scale is not None
-    assert request.prompt_syntax is not None
-    scale, syntax = request.guidance_scale, request.prompt_syntax
+    scale, syntax = request.guidance_scale, str(request.prompt_syntax)
     if family.distilled or scale <= profile.unguided_to:
         scale = 1.0
     return Job(request, profile, schedule, walks, scale, syntax, alone, init, depth, given)
@@ -235,7 +234,7 @@ def with_texts(request: Request) -> Request:
 
 def of_picture(request: Request) -> bool:
     """Whether something is asked for that only a picture can have."""
-    enlarged = request.upscale is not None or request.upscaler is not None
+    enlarged = (request.upscale, request.upscaler) != (None, None)
     return request.inpaint_only_masked or request.colourise or enlarged
 
 
