@@ -4,8 +4,8 @@ python scripts/build_pictures.py                      data/things64.safetensors
 python scripts/build_pictures.py --size 128 --out data/things128.safetensors
 python scripts/build_pictures.py --sheet sheet.png    and a sheet of examples with their captions
 
-Needs npm and Node.js, the network the first time, and `pip install 'ldm[data]'`. DATA.md names every
-source and its licence.
+Needs npm and Node.js, the network the first time, and `pip install 'ldm[data]'`. DATA.md names
+every source and its licence.
 """
 
 import argparse

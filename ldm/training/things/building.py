@@ -12,7 +12,7 @@ from . import faces
 from .collection import Entry, Pixels
 from .names import Name, all_names, code_of
 from .packages import read
-from .rendering import fitted, pixel_art, rendered, silhouette
+from .rendering import fill, fitted, pixel_art, rendered, silhouette
 
 ICONS = {  # styles whose drawings are in a package of iconify
     "cartoon": "noto",
@@ -24,6 +24,7 @@ DERIVED: dict[str, tuple[str, Callable[[Pixels], Pixels], float]] = {  # of whic
     "pixel art": ("flat", pixel_art, 0.7),
     "silhouette": ("flat", silhouette, 0.4),
 }
+DISC = 0.74  # a silhouette that fills more of its box might be anything
 FACE_NAMES = ("person", "face", "portrait", "portrait of a person", "avatar")
 FACE_CHINESE = ("人脸", "头像")
 FACE_WEIGHT = 0.3
@@ -51,11 +52,16 @@ def things(modules: Path, size: int) -> Iterator[Drawn]:
 def _entries(name: Name, pictures: dict[str, Pixels]) -> Iterator[Drawn]:
     made = {style: (pixels, 1.0) for style, pixels in pictures.items()}
     for style, (source, derive, weight) in DERIVED.items():
-        if source in pictures:
+        if source in pictures and (style != "silhouette" or tells_by_shape(pictures[source])):
             made[style] = derive(pictures[source]), weight
     for style, (pixels, weight) in made.items():
         words = name.english, name.tags, name.chinese
         yield Entry(name.code, style, name.group, *words, weight=weight * name.weight), pixels
+
+
+def tells_by_shape(pixels: Pixels) -> bool:
+    """Whether the outline alone tells what it is: not where that is all but a disc or a square."""
+    return fill(pixels) < DISC
 
 
 def _icons(package: Path) -> dict[str, str]:

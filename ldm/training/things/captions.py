@@ -37,40 +37,48 @@ SIZED = {"small": ("small", "little", "tiny"), "large": ("large", "big", "close-
 
 @dataclass(frozen=True)
 class Said:
-    """What a caption tells. spoken: in "english" or "chinese"; the others: whether it is named."""
+    """What a caption tells.
+
+    spoken    in "english" or "chinese"
+    usual     things by their usual names, and all parts of a face
+    the others: whether it is named
+    """
 
     spoken: str
+    usual: bool
     style: bool
     ground: bool
     placed: bool
     filler: bool
 
 
-EVERYTHING = Said("english", style=True, ground=True, placed=True, filler=False)
+EVERYTHING = Said("english", usual=True, style=True, ground=True, placed=True, filler=False)
 
 
 def draw_said(rng: np.random.Generator) -> Said:
     """How often captions name what."""
-    style, ground, placed, filler = (rng.random(4) < (0.65, 0.65, 0.9, 0.2)).tolist()
-    return Said("chinese" if rng.random() < 0.1 else "english", style, ground, placed, filler)
+    often = (0.1, 0.6, 0.65, 0.65, 0.9, 0.2)
+    chinese, *others = (rng.random(len(often)) < often).tolist()
+    return Said("chinese" if chinese else "english", *others)
 
 
 def _pick(rng: np.random.Generator, names: Sequence[str]) -> str:
-    return names[rng.integers(len(names))]
+    return names[int(rng.integers(len(names)))]
 
 
-def name_of(entry: Entry, rng: np.random.Generator) -> str:
-    """Its usual name, mostly; another one; or one of its tags."""
+def name_of(entry: Entry, usual: bool, rng: np.random.Generator) -> str:
+    """Its usual name, or any of its names; seldom, one of its tags."""
     if entry.parts:
-        return _face(entry, rng)
-    if entry.tags and rng.random() < 0.05:
-        return _pick(rng, entry.tags)
-    return entry.names[0] if rng.random() < 0.65 else _pick(rng, entry.names)
+        return _face(entry, usual, rng)
+    if usual:
+        return entry.names[0]
+    tagged = entry.tags and rng.random() < 0.12
+    return _pick(rng, entry.tags if tagged else entry.names)
 
 
-def _face(entry: Entry, rng: np.random.Generator) -> str:
-    """A face's name and some of its parts, those with an article as what the person has."""
-    named = [part for part in entry.parts if rng.random() < 0.8]
+def _face(entry: Entry, every: bool, rng: np.random.Generator) -> str:
+    """A face's name and some of its parts, or every one."""
+    named = [part for part in entry.parts if every or rng.random() < 0.8]
     moods = [part[1:] for part in named if part.startswith("~")]
     having = [part for part in named if not part.startswith("~")]
     who = " ".join([*moods[:1], _pick(rng, entry.names)])
@@ -85,15 +93,13 @@ def _noun(
     entry: Entry, scene: Composition, said: Said, adjective: str, rng: np.random.Generator
 ) -> str:
     """ "two small flat cats" """
-    name = name_of(entry, rng)
+    name = name_of(entry, said.usual or scene.count > 1, rng)
     size = _pick(rng, SIZED[scene.size]) if said.placed and scene.size else ""
     close = size.endswith(" of")
     words = " ".join(word for word in ("" if close else size, adjective, name) if word)
     if scene.count > 1:
         many = plural(words)
         number = _pick(rng, (NUMBERS[scene.count], str(scene.count))) if said.placed else ""
-        if many is None:
-            return f"{NUMBERS[scene.count]} times {with_article(words)}"
         return f"{number} {many}".strip()
     noun = with_article(words) if rng.random() < 0.75 else words
     return f"{size} {noun}" if close else noun
@@ -118,7 +124,9 @@ def _english(entries: list[Entry], scene: Composition, said: Said, rng: np.rando
     adjective = _pick(rng, before) if in_front else ""
     text = _noun(entries[0], scene, said, adjective, rng)
     if len(entries) == 2:
-        joint = _relation(scene.relation or "", rng) if said.placed else _pick(rng, ("and", "next to"))
+        joint = (
+            _relation(scene.relation or "", rng) if said.placed else _pick(rng, ("and", "next to"))
+        )
         text = f"{text} {joint} {_noun(entries[1], scene, said, '', rng)}"
     if scene.place and said.placed:
         corner = " corner" if " " in scene.place else ""
@@ -161,9 +169,7 @@ def _chinese(entries: list[Entry], scene: Composition, said: Said, rng: np.rando
     return text
 
 
-def caption(
-    entries: list[Entry], scene: Composition, said: Said, rng: np.random.Generator
-) -> str:
+def caption(entries: list[Entry], scene: Composition, said: Said, rng: np.random.Generator) -> str:
     """What the scene of these entries shows; in English where one has no Chinese name."""
     known = said.spoken == "chinese" and all(entry.chinese for entry in entries)
     return (_chinese if known else _english)(entries, scene, said, rng)

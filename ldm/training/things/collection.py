@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,6 +70,14 @@ def _set_aside(entry: Entry) -> bool:
     return int.from_bytes(digest[:4], "big") < HELD_OUT * 2**32
 
 
+def _entry(row: dict[str, Any]) -> Entry:
+    """The inverse of `asdict`, whose tuples JSON has as lists."""
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in row.items()
+    }
+    return Entry(**values)
+
+
 def save(path: Path, pictures: Sequence[Pixels], entries: Sequence[Entry]) -> None:
     """Writes a collection. ValueError unless every picture has an entry, and there is one."""
     if len(pictures) != len(entries) or not entries:
@@ -89,10 +98,7 @@ def load(path: str | Path) -> Collection:
             pictures = file.get_tensor("pictures").numpy()
             rows = json.loads(kept["entries"])
             digest = kept["digest"]
-        entries = [
-            Entry(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()})
-            for row in rows
-        ]
+        entries = [_entry(row) for row in rows]
         count, height, width, channels = pictures.shape
         if (count, height, channels) != (len(entries), width, 4) or pictures.dtype != np.uint8:
             raise ValueError(f"its pictures are {pictures.shape} {pictures.dtype}")

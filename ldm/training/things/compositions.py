@@ -48,7 +48,11 @@ class Composition:
 
 
 def compose(
-    collection: Collection, things: tuple[int, ...], kind: str, plain: bool, rng: np.random.Generator
+    collection: Collection,
+    things: tuple[int, ...],
+    kind: str,
+    plain: bool,
+    rng: np.random.Generator,
 ) -> Composition:
     """An arrangement of a kind of KINDS of these things, two for a pair. plain: of one colour."""
     ground = draw_ground([collection.pictures[i] for i in things], plain, rng)

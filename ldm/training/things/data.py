@@ -7,6 +7,7 @@ from ..shapes.scenes import example as shapes_example
 from .captions import EVERYTHING, caption, draw_said
 from .collection import Collection
 from .compositions import KINDS, Composition, compose, render
+from .words import plural
 
 SHAPES = 0.2  # this part of the examples are procedural scenes
 
@@ -21,12 +22,7 @@ class Things:
     """
 
     def __init__(
-        self,
-        collection: Collection,
-        count: int,
-        size: int,
-        seed: int = 0,
-        evaluation: bool = False,
+        self, collection: Collection, count: int, size: int, seed: int = 0, evaluation: bool = False
     ) -> None:
         self.collection, self.count, self.size = collection, count, size
         self.seed, self.evaluation = seed, evaluation
@@ -66,6 +62,7 @@ class Things:
                 other = self.collection.entries[second]
                 if other.style == entry.style and other.thing != entry.thing and not other.parts:
                     return compose(self.collection, (first, second), kind, plain, rng)
+        if kind == "pair" or (kind == "some" and plural(entry.names[0]) is None):
             kind = "alone"
         return compose(self.collection, (first,), kind, plain, rng)
 

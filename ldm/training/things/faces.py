@@ -118,10 +118,7 @@ def drawings(modules: Path, style: str, count: int) -> Iterator[tuple[str, tuple
     """`count` faces of a key of STYLES: a drawing and its parts. ValueError if Node.js fails."""
     command = ["node", "--input-type=module", "-e", PROGRAM, "--", style, str(count)]
     done = subprocess.run(
-        [*command, json.dumps(OFTEN[style])],
-        cwd=modules.parent,
-        capture_output=True,
-        text=True,
+        [*command, json.dumps(OFTEN[style])], cwd=modules.parent, capture_output=True, text=True
     )
     if done.returncode:
         what = " ".join(done.stderr.split())[:200]

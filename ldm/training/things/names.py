@@ -9,13 +9,46 @@ from typing import Any
 
 from .packages import read
 
-LEFT_OUT = {  # subgroups of signs rather than things, or of very many that look alike
-    "skin-tone hair-style family person-symbol transport-sign arrow religion zodiac av-symbol",
-    "gender math punctuation currency other-symbol keycap alphanum geometric",
-    "country-flag subdivision-flag",
+LEFT_OUT = (  # subgroups of signs rather than things, or of very many that look alike
+    "skin-tone hair-style family person-symbol transport-sign arrow religion zodiac av-symbol "
+    "gender math punctuation currency other-symbol keycap alphanum geometric "
+    "country-flag subdivision-flag"
+).split()
+SIGNS = re.compile(r"o.clock$|-thirty$|^no |^non-")  # 24 faces of a clock; what is forbidden
+UNWANTED = {"middle finger", "hankey", "shit", "wtf", "facepunch", "iphone", "android", "hocho"}
+SYNONYMS = {  # everyday words that emojibase-data has not, or only as tags
+    "airplane": "plane",
+    "motorcycle": "motorbike",
+    "deciduous tree": "tree",
+    "evergreen tree": "pine tree",
+    "television": "tv",
+    "hamburger": "burger",
+    "doughnut": "donut",
+    "eggplant": "aubergine",
+    "fire engine": "fire truck",
+    "lady beetle": "ladybug",
+    "t rex": "dinosaur",
+    "mobile phone": "smartphone",
+    "wrapped gift": "present",
+    "taxi": "cab",
+    "metro": "subway",
+    "old man": "grandfather",
+    "old woman": "grandmother",
+    "jeans": "trousers",
+    "rabbit": "bunny",
+    "baby chick": "chick",
+    "flashlight": "torch",
+    "laptop": "computer",
+    "potted plant": "plant",
+    "blossom": "flower",
+    "wastebasket": "bin",
+    "child": "kid",
+    "cook": "chef",
+    "health worker": "doctor",
+    "mage": "wizard",
+    "woman mage": "witch",
+    "gem stone": "diamond",
 }
-SUBGROUPS_LEFT_OUT = frozenset(" ".join(sorted(LEFT_OUT)).split())
-CLOCK = re.compile(r"o.clock$|-thirty$")  # 24 faces of a clock
 TONED = ("baby", "boy", "girl", "man", "woman", "old man", "old woman")
 TONES = {1: "light", 3: "medium", 5: "dark"}  # kept of five, of the people above alone
 HALVES = ("man ", "woman ", "men ", "women ")  # people that are there without a sex, too
@@ -62,17 +95,17 @@ def all_names(package: Path) -> list[Name]:
     chinese = {row["hexcode"]: row for row in read(package / "zh" / "data.json")}
     british = {row["hexcode"]: row["label"] for row in read(package / "en-gb" / "data.json")}
     rows = [row for row in read(package / "en" / "data.json") if "group" in row]
-    rows = [row for row in rows if parts[str(row["subgroup"])] not in SUBGROUPS_LEFT_OUT]
-    rows = [row for row in rows if not CLOCK.search(row["label"])]
+    rows = [row for row in rows if parts[str(row["subgroup"])] not in LEFT_OUT]
+    rows = [row for row in rows if not SIGNS.search(row["label"])]
     labels = {tidy(row["label"]) for row in rows}
     spoken = _short_names(package, labels)
     named = []
     for row in rows:
         usual = tidy(row["label"])
-        if usual is None:
+        if usual is None or usual in UNWANTED or usual.endswith("facing right"):
             continue
         code, group = row["hexcode"], kinds[str(row["group"])]
-        others = [tidy(british.get(code, "")), *spoken.get(code, [])]
+        others = [SYNONYMS.get(usual), tidy(british.get(code, "")), *spoken.get(code, [])]
         english = tuple(dict.fromkeys(name for name in (usual, *others) if name))
         tags = tuple(tag for tag in map(tidy, row.get("tags", ())) if tag and tag not in labels)
         word = _chinese(chinese.get(code))
@@ -83,13 +116,17 @@ def all_names(package: Path) -> list[Name]:
 
 
 def _short_names(package: Path, labels: set[str | None]) -> dict[str, list[str]]:
-    """Names that chat programs know an emoji by; those that one alone has, and that are no label."""
+    """Names that chat programs know an emoji by: those that it alone has, and that are no label."""
     found: dict[str, list[str]] = {}
     for program in ("github", "emojibase"):
         for code, names in read(package / "en" / "shortcodes" / f"{program}.json").items():
             for name in [names] if isinstance(names, str) else names:
                 words = name.replace("_", " ")
-                if re.fullmatch(r"[a-z]{3,}( [a-z]+){0,2}", words) and words not in labels:
+                if (
+                    words not in UNWANTED
+                    and re.fullmatch(r"[a-z]{3,}( [a-z]+){0,2}", words)
+                    and words not in labels
+                ):
                     found.setdefault(code, []).append(words)
     owners = Counter(word for words in found.values() for word in set(words))
     return {code: [word for word in words if owners[word] == 1] for code, words in found.items()}

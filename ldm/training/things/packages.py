@@ -35,9 +35,7 @@ def fetch(folder: Path) -> Path:
     wanted = [f"{name}@{version}" for name, version in PACKAGES.items()]
     flags = ["--no-save", "--ignore-scripts", "--no-audit", "--no-fund", "--legacy-peer-deps"]
     done = subprocess.run(
-        ["npm", "install", "--prefix", str(folder), *flags, *wanted],
-        capture_output=True,
-        text=True,
+        ["npm", "install", "--prefix", str(folder), *flags, *wanted], capture_output=True, text=True
     )
     if done.returncode:
         what = " ".join(done.stderr.split())[-200:]

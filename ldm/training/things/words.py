@@ -87,16 +87,16 @@ NUMBERS = {2: "two", 3: "three", 4: "four"}
 
 
 def with_article(words: str) -> str:
-    """ "an apple", "a cat"; what is plural, or has an article, stays as it is. """
+    """ "an apple", "a cat"; what is plural, or has an article, stays as it is."""
     first, last = words.split()[0], words.split()[-1]
     if first in ("a", "an", "the") or (last.endswith("s") and not last.endswith("ss")):
         return words
-    vowel = words[0] in "aeiou" and not words.startswith(("uni", "euro", "one", "ufo", "use"))
+    vowel = words[0] in "aeiou8" and not words.startswith(("uni", "euro", "one", "ufo", "use"))
     return f"an {words}" if vowel else f"a {words}"
 
 
 def plural(name: str) -> str | None:
-    """ "cats"; None for a name whose plural simple rules do not tell. """
+    """ "cats"; None for a name whose plural simple rules do not tell."""
     words = name.split()
     if any(word in ("of", "with", "in", "on", "without", "and", "the") for word in words):
         return None
