@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from ldm.training.things.captions import EVERYTHING, Said, caption, draw_said
+from ldm.training.things.captions import EVERYTHING, Said, caption, draw_said, name_of
+from ldm.training.things.collection import Entry
 from ldm.training.things.compositions import GRIDS, Composition, compose
 from ldm.training.things.grounds import PATTERNS, Ground
 from ldm.training.things.words import GROUNDS, STYLES, plural, with_article
@@ -63,6 +64,13 @@ def test_some_things_alike_are_named_in_the_plural(count):
     assert "apples" in words
 
 
+def test_a_thing_is_called_by_its_names_or_its_kind_and_by_no_other_tag():
+    entry = Entry("x", "flat", "food", ("apple", "red apple"), ("fruit", "omg"))
+    called = {name_of(entry, False, rng_of(i)) for i in range(200)}
+    assert called == {"apple", "red apple", "fruit"}
+    assert {name_of(entry, True, rng_of(i)) for i in range(200)} == {"apple"}
+
+
 def test_captions_differ():
     rng = rng_of(0)
     scene = Composition((0,), Ground("plain", ("gray",)))
@@ -88,6 +96,7 @@ def test_plurals(name, many):
     ("words", "whole"),
     [
         ("apple", "an apple"), ("cat", "a cat"), ("8-bit cat", "an 8-bit cat"),
+        ("hourglass", "an hourglass"), ("x ray", "an x ray"),
         ("unicorn", "a unicorn"), ("glasses", "glasses"), ("glass", "a glass"), ("a cat", "a cat"),
     ],
 )  # fmt: skip

@@ -47,11 +47,19 @@ def test_a_collection_needs_an_entry_for_each_picture(tmp_path):
         save(tmp_path / "x", list(ALL.pictures), ALL.entries[1:])
 
 
-def test_a_twentieth_of_the_pairs_is_held_out_but_of_things_of_few_styles():
+def test_a_twentieth_of_the_pairs_is_held_out_but_of_things_of_few_styles_or_parts():
     names = [f"thing {i}" for i in range(2000)]
     pairs = [Entry(name, style, "", (name,)) for name in names for style in ("flat", "3d", "x")]
     held = Collection(np.zeros((len(pairs), 1, 1, 4), np.uint8), pairs, "").held_out
     assert 0.04 < np.mean(held) < 0.06
+    faces = [
+        Entry(name, "3d", "faces", ("face",), parts=("a hat", "a beard", "glasses")[:count])
+        for name in names
+        for count in (2, 3)
+    ]
+    held = Collection(np.zeros((len(faces), 1, 1, 4), np.uint8), faces, "").held_out
+    assert not any(held[::2])
+    assert 0.04 < np.mean(held[1::2]) < 0.06
     few = [entry for entry in pairs if entry.style != "x"]
     assert not any(Collection(np.zeros((len(few), 1, 1, 4), np.uint8), few, "").held_out)
 

@@ -10,6 +10,7 @@ from .collection import Entry
 from .compositions import Composition
 from .grounds import Ground
 from .words import (
+    CATEGORIES,
     CHINESE,
     CHINESE_GROUNDS,
     GROUNDS,
@@ -67,13 +68,13 @@ def _pick(rng: np.random.Generator, names: Sequence[str]) -> str:
 
 
 def name_of(entry: Entry, usual: bool, rng: np.random.Generator) -> str:
-    """Its usual name, or any of its names; seldom, one of its tags."""
+    """Its usual name, or any of its names; seldom, what kind of thing it is."""
     if entry.parts:
         return _face(entry, usual, rng)
     if usual:
         return entry.names[0]
-    tagged = entry.tags and rng.random() < 0.12
-    return _pick(rng, entry.tags if tagged else entry.names)
+    kinds = [tag for tag in entry.tags if tag in CATEGORIES]
+    return _pick(rng, kinds if kinds and rng.random() < 0.15 else entry.names)
 
 
 def _face(entry: Entry, every: bool, rng: np.random.Generator) -> str:

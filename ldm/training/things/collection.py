@@ -24,6 +24,7 @@ Pixels = NDArray[np.uint8]  # (S, S, 4): red, green, blue, alpha
 
 HELD_OUT = 0.05  # this part of all pairs of thing and style is never trained on
 STYLES_TO_HOLD_OUT = 3  # a thing of fewer styles is trained on in all of them
+PARTS_TO_HOLD_OUT = 3  # a face of fewer parts, too: many others have the same
 
 
 @dataclass(frozen=True)
@@ -55,14 +56,20 @@ class Collection:
 
     def __init__(self, pictures: Pixels, entries: Sequence[Entry], digest: str) -> None:
         self.pictures, self.entries, self.digest = pictures, tuple(entries), digest
-        styles = Counter(entry.thing for entry in self.entries)
+        pairs = {(entry.thing, entry.style) for entry in self.entries}
+        styles = Counter(thing for thing, _ in pairs)
         self.held_out = tuple(
-            styles[entry.thing] >= STYLES_TO_HOLD_OUT and _set_aside(entry)
+            enough_is_left(entry, styles[entry.thing]) and _set_aside(entry)
             for entry in self.entries
         )
 
     def __len__(self) -> int:
         return len(self.entries)
+
+
+def enough_is_left(entry: Entry, styles: int) -> bool:
+    """Whether a thing that is there in so many styles is known without this one."""
+    return len(entry.parts) >= PARTS_TO_HOLD_OUT if entry.parts else styles >= STYLES_TO_HOLD_OUT
 
 
 def _set_aside(entry: Entry) -> bool:

@@ -144,7 +144,8 @@ def parts_of(style: str, extra: dict[str, Any]) -> tuple[str, ...]:
         colour = HAIR.get(said.get("hairColor", "").lstrip("#"), "")
         length = said.get("hair", "")
         shirt = CLOTHES.get(said.get("clothingColor", "").lstrip("#"))
-        found += [f"{length} {colour} hair".strip() if "hat" not in said else "a hat"]
+        hair = " ".join(word for word in (length, colour, "hair") if word)
+        found += [hair if "hat" not in said else "a hat"]
         found += [f"a {shirt} shirt" if shirt else None]
         found += [{"light": "glasses", "dark": "sunglasses"}.get(said.get("glasses", ""))]
     elif "glasses" in said:

@@ -20,7 +20,7 @@ COLOURS = SCENE_COLOURS | {
     "lavender": (202, 184, 238),
 }
 
-APART = 72.0  # distance of two colours, in levels of red, green and blue, that an eye tells apart
+APART = 84.0  # distance of two colours, in levels of red, green and blue, that an eye tells apart
 CLEAR = 0.85  # this part of a thing's rim must be that far from its ground
 
 

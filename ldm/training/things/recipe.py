@@ -21,7 +21,7 @@ THINGS64 = replace(
     merges=3000,
     vae=replace(SHAPES64.vae, steps=8000, save_every=500),
     text=replace(SHAPES64.text, steps=6000),
-    unet=replace(SHAPES64.unet, steps=40_000, lr=8e-4, ema=0.9995, save_every=500),
-    joint=replace(SHAPES64.joint, steps=6000, lr=4e-4, ema=0.999),
+    unet=replace(SHAPES64.unet, steps=24_000, lr=8e-4, ema=0.9995, save_every=500),
+    joint=replace(SHAPES64.joint, steps=5000, lr=4e-4, ema=0.999),
     decoder=replace(SHAPES64.decoder, steps=5000),
 )

@@ -6,7 +6,7 @@ from .grounds import Ground
 STYLES: dict[str, tuple[tuple[str, ...], tuple[str, ...], str]] = {
     "flat": (("flat",), ("flat design", "flat style", "in flat style", "flat icon"), "扁平"),
     "gradient": (
-        ("gradient", "soft"),
+        ("gradient", "shaded"),
         ("with soft gradients", "gradient style", "soft shading"),
         "渐变",
     ),
@@ -65,6 +65,12 @@ CHINESE_GROUNDS = {
     "halves": "一半{0}一半{1}的背景",
 }
 
+CATEGORIES = frozenset(  # the tags that may stand for a thing: "a fruit"
+    "animal bird insect fish dinosaur pet fruit vegetable food drink dessert flower plant tree "
+    "vehicle train boat building house tool weapon clothing clothes shoe hat sport ball game "
+    "instrument music weather face emotion hand heart moon star book money clock".split()
+)
+
 IRREGULAR = {
     "man": "men",
     "woman": "women",
@@ -92,6 +98,7 @@ def with_article(words: str) -> str:
     if first in ("a", "an", "the") or (last.endswith("s") and not last.endswith("ss")):
         return words
     vowel = words[0] in "aeiou8" and not words.startswith(("uni", "euro", "one", "ufo", "use"))
+    vowel = vowel or words.startswith(("hour", "x "))
     return f"an {words}" if vowel else f"a {words}"
 
 
