@@ -10,7 +10,7 @@ from ..shapes.recipe import SHAPES64
 TEXT = replace(
     SHAPES64.family.text[0], vocabulary=8192, length=40, width=256, heads=8, mlp_width=1024
 )
-UNET = replace(SHAPES64.family.unet, channels=(64, 128, 256), context_width=256)
+UNET = replace(SHAPES64.family.unet, channels=(64, 128, 224), context_width=256)
 VAE = replace(SHAPES64.family.vae, channels=(32, 64, 96))
 FAMILY = replace(SHAPES64.family, name="things64", text=(TEXT,), unet=UNET, vae=VAE)
 
