@@ -2,6 +2,8 @@
 
 python scripts/train.py --outdir runs/shapes64                     the model of the library
 python scripts/train.py --outdir runs/mine --data pictures/        on pictures with captions
+python scripts/train.py --outdir runs/things64 --recipe things64   on the pictures of things that
+                                         scripts/build_pictures.py makes
 python scripts/train.py --outdir runs/mine --data pictures/ --init built-in
                                          teach a model one's own pictures, in minutes
 python scripts/train.py --outdir runs/quick --set unet.steps=500 --set scenes=2000
@@ -25,8 +27,9 @@ def arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--outdir", type=Path, required=True, help="where everything is written")
-    add("--recipe", default="shapes64", choices=["shapes64"], help="(default: %(default)s)")
-    add("--data", help="x.png + x.txt, or metadata.jsonl (default: procedural scenes)")
+    add("--recipe", default="shapes64", choices=["shapes64", "things64"], help="(%(default)s)")
+    add("--data", help="a folder of x.png + x.txt, or metadata.jsonl (default: the recipe's own)")
+    add("--things", default="data/things64.safetensors", help="of things64 (%(default)s)")
     add("--init", metavar="MODEL", help='a checkpoint, or "built-in", that is taught --data')
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="change the recipe")
     add("--device", help="cpu, cuda or mps (default: the best there is)")
@@ -50,6 +53,9 @@ def train(options: argparse.Namespace) -> Path:
     from ldm.training.shapes.evaluation import held_out_prompts
     from ldm.training.shapes.recipe import SHAPES64
     from ldm.training.shapes.scenes import Scenes
+    from ldm.training.things.collection import load
+    from ldm.training.things.data import Things
+    from ldm.training.things.recipe import THINGS64
 
     device = choose_device(options.device)
     where = options.outdir, device, options.autocast, options.compile
@@ -57,10 +63,17 @@ def train(options: argparse.Namespace) -> Path:
         tuning = changed(FINE_TUNING, options.set)
         init = read(built_in() if options.init == "built-in" else options.init)
         return fine_tune(init, Folder(options.data, init.family.size), tuning, *where)
-    recipe = changed(SHAPES64, options.set)
+    recipes = {"shapes64": SHAPES64, "things64": THINGS64}
+    recipe = changed(recipes[options.recipe], options.set)
     size = recipe.family.size
     if options.data:
         return run(recipe, Folder(options.data, size), *where)
+    if options.recipe == "things64":
+        things = load(options.things)
+        held_out = Things(things, 32, size, evaluation=True)
+        prompts = [held_out[i][1] for i in range(32)]
+        data = Things(things, recipe.scenes, size, recipe.vae.seed)
+        return run(recipe, data, *where, sample_prompts=prompts)
     prompts = [prompt for _, prompt in held_out_prompts(32)]
     return run(recipe, Scenes(recipe.scenes, size, recipe.vae.seed), *where, sample_prompts=prompts)
 

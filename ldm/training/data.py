@@ -2,6 +2,7 @@
 
 Folder(path, size)                  pictures with captions: x.png beside x.txt, or a metadata.jsonl
 shapes.scenes.Scenes(count, size)   drawn when asked for, nothing to download
+things.data.Things(collection, ...) pictures of things that scripts/build_pictures.py renders
 """
 
 import json

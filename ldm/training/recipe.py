@@ -24,8 +24,8 @@ STAGES = {  # in their order: a recipe's fields and a training's folders, and th
 class Recipe:
     """family                      what is trained; its VAE's scale and its vocabulary are found on
                                 the way
-    scenes                      how many procedural scenes to train on, where no folder of pictures
-                                is given
+    scenes                      how many examples to train on, where no folder of pictures is given
+    merges                      how many may be learnt from the captions, beside CLIP's
     crop, crops                 see AutoencoderStage, as gradient_difference and kl
     noise                       see DecoderStage
     vae, text, unet, joint, decoder             how each of the STAGES is trained
@@ -34,6 +34,7 @@ class Recipe:
 
     family: Family
     scenes: int
+    merges: int
     crop: int
     crops: int
     gradient_difference: float

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from ..clip.tokenizer import Tokenizer
-from ..clip.vocabulary import tokenizer_for_words
 from ..models.families import Family
 from ..models.weights import Checkpoint, save
 from ..runtime.warn import warn
@@ -22,6 +21,7 @@ from .modules import TextAndHead, TextAndUNet
 from .recipe import STAGES, Recipe
 from .record import begin
 from .stages import AutoencoderStage, DecoderStage, DiffusionStage, TextStage
+from .vocabulary import tokenizer_for_captions
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -52,7 +52,8 @@ def run(
     latents, captions = scaled_latents(vae, data, folder / "latents.safetensors", autocast)
     prompts = first_prompts(captions, sample_prompts)
 
-    tokenizer = tokenizer_for_words(captions, recipe.family.text[0].length)
+    length = recipe.family.text[0].length
+    tokenizer = tokenizer_for_captions(captions, length, most=recipe.merges)
     warn_of_cut(tokenizer, captions, data)
     ids = tokenizer(captions)
     text_config = replace(recipe.family.text[0], vocabulary=len(tokenizer))

@@ -79,6 +79,7 @@ DECODER = replace(VAE, steps=2500, batch=8, lr=1e-3, ema=0.995, save_every=500)
 SHAPES64 = Recipe(
     family=FAMILY,
     scenes=50_000,
+    merges=0,
     crop=32,
     crops=4,
     gradient_difference=1.0,
