@@ -151,7 +151,9 @@ def inspect(
     kind = recognise(opened, given, prediction)
     sums = verify(opened) if verified else None
     if kind.family is None:
-        guess = other_sizes(opened) or guess_type(opened.weights)
+        from ..control import what_control  # which reads checkpoints, too
+
+        guess = what_control(opened.weights) or other_sizes(opened) or guess_type(opened.weights)
         return Report(opened, kind, None, guess, verified=sums)
     found, problem = match(opened, kind.family, kind.key_format, ema), None
     guess = None if found.complete else guess_type(opened.weights, bool(found.sources))
