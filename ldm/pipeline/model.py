@@ -35,6 +35,7 @@ from .refining import with_refiner
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from ..models.control import ControlNetwork
     from ..models.keymaps import KeyFormat
     from .init_image import Picture
 
@@ -50,6 +51,7 @@ class LatentDiffusion:
     name                      what a picture's metadata call the model
     prediction_reason, dtype_reason   what the U-Net predicts, in what numbers; and why
     refiners    models by what requests call them, which may do the last steps
+    controls    ControlNets and T2I-Adapters by their files, kept once a request has named them
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class LatentDiffusion:
         self.prediction_reason = f"{family.prediction}, as its family says"
         self.dtype_reason = f"{self.dtype}, as it was built"
         self.refiners: dict[str, LatentDiffusion] = {}
+        self.controls: dict[str, ControlNetwork] = {}
 
     @property
     def text(self) -> TextEncoder:
@@ -132,6 +135,10 @@ class LatentDiffusion:
         nothing = latents is None and noise is None and told is None
         given = None if nothing else Given(latents, noise, told)
         job = resolve(request, self.family, image, mask, given, depth)
+        if request.control is not None:
+            from .controls import with_controls
+
+            job = with_controls(self, job)
         return job if request.refiner is None else with_refiner(self, job)
 
     @torch.no_grad()
