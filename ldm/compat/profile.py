@@ -64,6 +64,8 @@ class Profile:
     hires_side   of a side of the first pass, the factor, and the VAE's: the side of the second
     slerp_dims   along which dimensions of the noise a variation goes, see `slerp`
     one_stream   whether all batches of a run draw from one stream, which the first one seeds
+    guess_scales  what so many residuals of a ControlNet are multiplied with in guess mode; None:
+                 see `pipeline.controlled`
     unguided_to  the guidance scale up to which there is no guidance; else 1 is without
     truncate     whether 8 bits are made by cutting off the fraction; else by rounding
     """
@@ -91,5 +93,6 @@ class Profile:
     hires_side: HiresSide = nearest
     slerp_dims: tuple[int, ...] = (1, 2, 3)
     one_stream: bool = False
+    guess_scales: Callable[[int], list[float]] | None = None
     unguided_to: float = -math.inf
     truncate: bool = False

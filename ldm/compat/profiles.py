@@ -30,6 +30,11 @@ def diffusers_noise_scale(sampler: Sampler, schedule: str, sigma: float, sigma_m
     return sigma if in_sigma else math.sqrt(1 + sigma**2)
 
 
+def diffusers_guess_scales(count: int) -> list[float]:
+    """From 0.1 to 1, evenly in their logarithm."""
+    return [10 ** (i / (count - 1) - 1) for i in range(count)]
+
+
 def truncated(steps: int, strength: float) -> int:
     return int(steps * strength)
 
@@ -99,6 +104,7 @@ DIFFUSERS = Profile(
     prompt_syntax="off",
     cuts_prompts=True,
     img2img_steps=truncated,
+    guess_scales=diffusers_guess_scales,
     unguided_to=1.0,
 )
 COMPVIS = Profile(

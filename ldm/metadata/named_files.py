@@ -34,7 +34,7 @@ def refuse_files(
     """
     named = {name: getattr(request, name) for name in FILES if name not in {*given, *held}}
     lacking = {name: value for name, value in named.items() if value not in WORDS[name]}
-    hints = [f"it names '{shortened(value)}': give {FILES[n]}" for n, value in lacking.items()]
+    hints = [f"it names '{shortened(str(value))}': give {FILES[n]}" for n, value in lacking.items()]
     if otherwise and "image" in lacking and "mask" not in given:
         hints[0] += f", or {otherwise}"
     if hints:

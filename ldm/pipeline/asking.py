@@ -16,13 +16,17 @@ RANDOM = -1  # the seed that stands for a random one, as in the web UIs
 
 def asked(model: LatentDiffusion, **options: Any) -> Request:
     """The request of these options, see `Request.of`. Its seed is a number, so that it says which
-    picture is wanted; a refiner that is a model, and no file, is kept by its name."""
+    picture is wanted; a refiner that is a model, and no file, is kept by its name; so are hints."""
     if options.get("seed") == RANDOM:
         options["seed"] = random_seed()
     refiner = options.get("refiner")
     if refiner is not None and not isinstance(refiner, str | Path):
         model.refiners[refiner.name] = refiner
         options["refiner"] = refiner.name
+    if options.get("control_image") is not None:
+        from .controls import named_pictures
+
+        options = named_pictures(options)
     return Request.of(**options)
 
 

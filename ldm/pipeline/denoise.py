@@ -81,8 +81,9 @@ def denoiser(
     clean (B, Z, h, w): the latents it starts from."""
     denoise = guided(model, job, part, told, clock)
     if (refiner := job.refiner) is not None and part is job.passes[-1]:
-        its = completed(refiner.model, job, part, job.noise(part, model.dtype))
-        refine = guided(refiner.model, refiner.job(job), part, its, clock)
+        onward = refiner.job(job)
+        its = completed(refiner.model, onward, part, job.noise(part, model.dtype))
+        refine = guided(refiner.model, onward, part, its, clock)
         denoise = switched(denoise, refine, refiner.below)
     if job.request.tile is None and job.init is None:
         return denoise
@@ -93,8 +94,8 @@ def guided(
     model: LatentDiffusion, job: Job, part: Pass, told: Complete | None, clock: Clock
 ) -> Denoiser:
     """The network guided by the prompts, or by the conditioning that is given instead."""
-    bare = job.request.seamless is None and job.request.tile is None
-    network = model.unet if bare else network_of(model, job)
+    bare = job.request.seamless is None and job.request.tile is None and not job.controls
+    network = model.unet if bare else network_of(model, job, part, clock)
     core = model.family.denoiser(network, job.noise_schedule)
     if job.given.conditioning:
         ready = job.given.conditioning

@@ -1,5 +1,4 @@
-"""A request that has met a model: nothing that is needed is None, every file is open, every size
-known.
+"""A request that has met a model: all that is needed is there, every file open, every size known.
 
 `resolve` is the only place that fills defaults, opens files and checks.
 """
@@ -29,6 +28,7 @@ from .passes import Pass, automatic_schedule, check, named_as_here, passes
 from .told import OPTIONS, check_told, from_noise, opened_depth
 
 if TYPE_CHECKING:
+    from .controls import Control
     from .init_image import Picture
     from .refining import Refiner
 
@@ -42,12 +42,12 @@ class Job:
     guidance_scale   of the branches: the request's; 1, which is a single branch, where the program
                      guides by greater ones only, or the network is told the request's
     prompt_syntax    the request's
-    from_noise       whether sampling starts from noise alone, though there is a picture: at
-                     strength 1, by networks that are told the picture
+    from_noise       whether a picture is told to the network alone, and sampling starts from noise
     init             the picture to start from, if any
     depth            the depth map (1, 1, H, W), if one is given; greater is nearer
     given            what the caller brings instead of pictures, seeds and prompts, if anything
     refiner          the model that draws the last steps, if another one does
+    controls         ControlNets and T2I-Adapters, with their hints
     """
 
     request: Request
@@ -61,6 +61,7 @@ class Job:
     depth: Tensor | None = None
     given: Given = field(default_factory=Given)
     refiner: Refiner | None = None
+    controls: tuple[Control, ...] = ()
 
     @property
     def seeds(self) -> range:

@@ -38,6 +38,7 @@ from .refining import with_refiner
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from ..models.control import ControlNetwork
     from ..models.keymaps import KeyFormat
     from .about import Files
     from .init_image import Picture
@@ -55,6 +56,7 @@ class LatentDiffusion:
     prediction_reason, dtype_reason   what the U-Net predicts, in what numbers; and why
     refiners    models by what requests call them, which may do the last steps
     about       what a picture's metadata call it: its name, or that and its files, see `Files`
+    controls    ControlNets and T2I-Adapters by their files, kept once a request has named them
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class LatentDiffusion:
         self.dtype_reason = f"{self.dtype}, as it was built"
         self.refiners: dict[str, LatentDiffusion] = {}
         self.about: str | Files = self.name
+        self.controls: dict[str, ControlNetwork] = {}
 
     @property
     def text(self) -> TextEncoder:
@@ -138,6 +141,10 @@ class LatentDiffusion:
         nothing = latents is None and noise is None and told is None
         given = None if nothing else Given(latents, noise, told)
         job = resolve(request, self.family, image, mask, given, depth)
+        if request.control is not None:
+            from .controls import with_controls
+
+            job = with_controls(self, job)
         return job if request.refiner is None else with_refiner(self, job)
 
     @torch.no_grad()

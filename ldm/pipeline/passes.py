@@ -18,6 +18,7 @@ from .hires import second_pass
 from .strength import ending_at, from_picture
 
 SAMPLER_OPTIONS = ("eta", "s_churn", "s_tmin", "s_tmax", "s_noise")  # fields that samplers take
+CONTROL_OPTIONS = ("control", "control_image", "hint", "control_kind", "guess_mode")
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,10 @@ def check(request: Request) -> None:
         raise ValueError(
             "noise_offset and ensd are about the noise of another program: say with --compat which"
         )
+    if any(getattr(request, name) for name in CONTROL_OPTIONS):
+        from .controls import asked_controls
+
+        asked_controls(request)
     if request.seamless is not None and request.tile is not None:
         raise ValueError("a picture drawn in tiles cannot be seamless: give one of the two")
     if request.sampler is not None:

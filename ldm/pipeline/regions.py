@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..conditioning import Conditioning
 from ..images.colour import with_luminance
@@ -19,9 +19,10 @@ from ..samplers import Denoiser, Network
 from ..samplers.wrappers import masked_denoiser, project_denoised, tiled
 
 if TYPE_CHECKING:
-    from ..unet import UNet
+    from .denoise import Clock
     from .job import Job
     from .model import LatentDiffusion
+    from .passes import Pass
 
 
 def within_regions(
@@ -30,7 +31,7 @@ def within_regions(
     """D in the tiles of the request; and made to agree with the luminance, or outside the mask, of
     the picture that is started from. clean (B, Z, h, w): its latents."""
     request, init = job.request, job.init
-    if request.tile is not None and not model.unet.config.concat_channels:
+    if request.tile is not None and not beside(model, job):
         tile = request.tile // model.vae.factor
         denoise = tiled(denoise, tile, overlap_of(tile))
     if init is None:
@@ -54,24 +55,35 @@ def latent_mask(mask: Tensor, clean: Tensor) -> Tensor:
     return F.adaptive_max_pool2d(mask.to(clean), clean.shape[-2:])
 
 
-def network_of(model: LatentDiffusion, job: Job) -> Network:
-    """The U-Net; around its edges, where the pictures are to join themselves; in tiles, where it is
-    told channels beside the latent."""
-    request = job.request
-    network = model.unet if request.seamless is None else around(model.unet, request.seamless)
-    if request.tile is not None and model.unet.config.concat_channels:
+def network_of(model: LatentDiffusion, job: Job, part: Pass, clock: Clock) -> Network:
+    """The U-Net; under its controls; around its edges, where the pictures are to join themselves;
+    in tiles, where it is told channels beside the latent."""
+    request, network = job.request, cast(Network, model.unet)
+    if job.controls:
+        from .controlled import Controlled
+
+        network = Controlled(model, job, part, clock)
+    if request.seamless is not None:
+        parts = [model.unet, *(control.network for control in job.controls)]
+        network = around(network, nn.ModuleList(parts), request.seamless)
+    if request.tile is not None and beside(model, job):
         network = by_tiles(network, request.tile // model.vae.factor)
     return network
 
 
-def around(unet: UNet, axes: str) -> Network:
-    """The U-Net with maps that join themselves along the axes."""
+def beside(model: LatentDiffusion, job: Job) -> bool:
+    """Whether the network is told channels beside the latent."""
+    return bool(model.unet.config.concat_channels or job.controls)
 
-    def network(x: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
-        with seamless(unet, axes):
-            return unet(x, t, conditioning)
 
-    return network
+def around(network: Network, modules: nn.Module, axes: str) -> Network:
+    """The network with maps that join themselves along the axes. modules: all that it calls."""
+
+    def joined(x: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
+        with seamless(modules, axes):
+            return network(x, t, conditioning)
+
+    return joined
 
 
 def by_tiles(network: Network, tile: int) -> Network:

@@ -33,11 +33,12 @@ def run(model: LatentDiffusion, job: Job, record: list[Tensor] | None = None) ->
     again.
     """
     done, latents, clock = 0, job.given.latents, Clock()
-    networks = [model.unet] if job.refiner is None else [model.unet, job.refiner.model.unet]
+    networks = [model.unet, *(control.network for control in job.controls)]
+    networks += [] if job.refiner is None else [job.refiner.model.unet]
     with packed(*networks):
         for part in job.passes:
             noise = job.noise(part, model.dtype)
-            told = completed(model, job, part, noise) if model.family.told else None
+            told = completed(model, job, part, noise) if model.family.told or job.controls else None
             clean, x = start(model, job, part, noise, latents)
             clock = Clock(earlier=clock.earlier + clock.calls)
             denoise = Watched(

@@ -7,7 +7,7 @@ B batch, C channels of the latent, H x W its size, c_i channels of level i, T = 
 embedded time.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
@@ -201,11 +201,14 @@ class UNet(nn.Module):
         self.norm = GroupNorm(config.groups, channels[0], eps=1e-5)
         self.out = Conv2d(channels[0], config.out_channels, 3, padding=1)
 
-    def forward(self, x: Tensor, t: Tensor, cond: Conditioning | Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, t: Tensor, cond: Conditioning | Tensor, residuals: Sequence[Tensor] = ()
+    ) -> Tensor:
         """The network's raw prediction.
 
         x (B, C, H, W) noisy latent of any size; t (B,) training step, possibly fractional, or (1,)
         for all; cond: see Conditioning, or its context (B, M, D) alone -> (B, out_channels, H, W).
+        residuals: of a ControlNet, added to the skips and the middle.
         ValueError: cond has not what this network is conditioned on, or more.
         """
         cond = Conditioning.of(cond)
@@ -222,6 +225,8 @@ class UNet(nn.Module):
         for down in self.down:
             skips += down(skips[-1], t_emb, cond.context)                # (B, c_i, H/2^i, W/2^i)
         h = self.mid(skips[-1], t_emb, cond.context)                     # the same, i the last
+        if residuals:
+            *skips, h = (own + more for own, more in zip([*skips, h], residuals))
         for up in self.up:
             own = [skips.pop() for _ in range(self.config.res_blocks + 1)]
             size = (skips or own)[-1].shape[-2:]

@@ -25,8 +25,11 @@ def beside(weights: Mapping[str, Weight]) -> Beside | None:
         factor = 2 ** (len(sizes.channels) - 1)
         latents = f"latents of {sizes.latent_channels} channels, {factor} times smaller"
         return Beside(f"a VAE with {sizes.names}: {latents} than a picture", "--vae")
-    from ..upscalers.opening import known_as  # which reads files by this package
+    from ..control import what_control  # these read files by this package
+    from ..upscalers.opening import known_as
 
+    if (control := what_control(weights)) is not None:
+        return Beside(control, "--control")
     if (upscaler := known_as(weights)) is not None:
         network = upscaler[0]
         kind = f"{type(network).__name__}, {network.scale:g} times as large"

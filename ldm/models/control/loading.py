@@ -1,0 +1,172 @@
+"""From the file of a control to its network."""
+
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ...runtime.text import one_line
+from ...unet import UNet, UNetConfig
+from ...unet.adapter import T2IAdapter
+from ...unet.controlnet import ControlNet
+from ...unet.union import UnionControlNet
+from ..family import Family, NoInitialisation
+from ..keymaps import KeyFormat
+from ..keymaps.control import adapter_rows
+from ..keymaps.rows import Row
+from ..weights.errors import CheckpointError
+from ..weights.guess import guess_type
+from ..weights.loading import check_finite
+from ..weights.mapped import Weight
+from ..weights.matching import first, trimmed
+from ..weights.opening import open_checkpoint
+from .adapters import adapter_config
+from .recognise import Found, described, recognised
+
+ControlNetwork = ControlNet | T2IAdapter
+
+
+def read_control(
+    path: str | Path,
+    family: Family,
+    unet: UNet,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> ControlNetwork:
+    """The ControlNet or T2I-Adapter in a file, or in the folder of one, for a U-Net.
+
+    CheckpointError: it is none, or it is damaged, or for models of another family, which is named.
+    """
+    opened = open_checkpoint(path, alone=True)
+    found = recognised(opened.weights)
+    if found is None:
+        guess = guess_type(opened.weights)
+        what = "a ControlNet, a T2I-Adapter" + (f"; it seems to be {guess}" if guess else "")
+        raise CheckpointError(f"{path} is no control: none of its names is one of {what}")
+    try:
+        network, rows = built(found, unet.config, family.vae.factor)
+    except ValueError as error:
+        raise refused(path, found, family, str(error)) from None
+    state = Reader(str(path), found, family, unet).state(network, rows)
+    own = {name: tensor.to(device, dtype) for name, tensor in state.items()}
+    network.load_state_dict(own, assign=True)
+    return network.eval().requires_grad_(False)
+
+
+def built(found: Found, config: UNetConfig, factor: int) -> tuple[ControlNetwork, list[Row]]:
+    """The network, without memory, and its layers. ValueError: the file has not all it takes to
+    know its sizes."""
+    with torch.device("meta"), NoInitialisation():
+        if found.kind == "adapter":
+            adapter = adapter_config(found, config, factor)
+            return T2IAdapter(adapter), [*adapter_rows(adapter)]
+        channels, _, widths = found.hint_widths()
+        config = found.fitted(config)
+        if found.kind != "union":
+            plain = ControlNet(config, widths, channels)
+            return plain, found.rows(plain.config)
+        kinds = found.shape("task_embedding")[0]
+        told = found.shape("control_add_embedding.linear_1.weight")[1]
+        layers = found.count("transformer_layes.{}.")
+        union = UnionControlNet(config, widths, channels, kinds, told // kinds, layers)
+        return union, found.rows(union.config)
+
+
+def expected(
+    network: nn.Module, rows: Iterable[Row], key_format: KeyFormat
+) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor of a complete file, by its name there."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    return {name: shapes[ours] for ours, name in names_of(rows, key_format).items()}
+
+
+def names_of(rows: Iterable[Row], key_format: KeyFormat) -> dict[str, str]:
+    """Each parameter of ours -> the name of its tensor."""
+    return {
+        f"{layer.ours}.{parameter}": layer.names(key_format)[0]
+        + layer.form.suffix.format(parameter)
+        for layer in rows
+        for parameter in (("weight", "bias") if layer.bias else ("weight",))
+    }
+
+
+class Reader:
+    """Finds the parameters of a control, in its file and, where the file is a change of the U-Net,
+    there."""
+
+    def __init__(self, path: str, found: Found, family: Family, unet: UNet) -> None:
+        self.path, self.found, self.family = path, found, family
+        changes = found.kind in ("difference", "control-lora")
+        self.base: Mapping[str, Tensor] = unet.state_dict() if changes else {}
+        self.unused = dict(found.weights)
+
+    def state(self, network: nn.Module, rows: Iterable[Row]) -> dict[str, Tensor]:
+        """All parameters; CheckpointError says which are missing or of another shape."""
+        names = names_of(rows, self.found.key_format)
+        shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+        missing, wrong, state = [], [], {}
+        for ours, name in names.items():
+            try:
+                tensor = self.parameter(ours, name)
+            except ValueError as error:
+                wrong.append(str(error))
+                continue
+            if tensor is None:
+                missing.append(name)
+            elif trimmed(tuple(tensor.shape)) != trimmed(shapes[ours]):
+                wrong.append(f"{name} has shape {tuple(tensor.shape)}, not {shapes[ours]}")
+            else:
+                state[ours] = tensor.reshape(shapes[ours])
+                check_finite(state[ours], f"{name} in {self.path}")
+        self.check(missing, wrong)
+        return state
+
+    def parameter(self, ours: str, name: str) -> Tensor | None:
+        """float32. The U-Net's W, where the file changes it: W + its tensor, or W + up down."""
+        tensor = self.taken(name)
+        base = self.base.get(ours)
+        if self.found.kind == "difference" and tensor is not None and base is not None:
+            return plus(base, tensor, name)
+        if tensor is not None or base is None:
+            return tensor
+        layer = name.removesuffix(".weight")
+        up, down = self.taken(f"{layer}.up"), self.taken(f"{layer}.down")
+        if up is None or down is None:
+            return base.float().cpu()
+        up, down = up.flatten(1), down.flatten(1)
+        if up.ndim != 2 or down.ndim != 2 or up.shape[1] != down.shape[0]:
+            raise ValueError(f"{layer}.up and .down are of {tuple(up.shape)}, {tuple(down.shape)}")
+        return plus(base, up @ down, f"{layer}.up")
+
+    def taken(self, name: str) -> Tensor | None:
+        weight: Weight | None = self.unused.pop(name, None)
+        if weight is None:
+            return None
+        if not weight.dtype.is_floating_point or 0 in weight.shape:
+            raise ValueError(f"{name} is of {weight.dtype}, {weight.shape}")
+        return weight.read(torch.float32)
+
+    def check(self, missing: list[str], wrong: list[str]) -> None:
+        if not missing and not wrong:
+            left = [name for name in self.unused if name not in ("lora_controlnet", "difference")]
+            if left:
+                what = f"{self.path}: {len(left)} tensors are no part of the control"
+                warnings.warn(one_line(f"{what} and are left out ({first(left)})"), stacklevel=6)
+            return
+        kinds = ((missing, "missing"), (wrong, "of the wrong kind"))
+        told = "; ".join(f"{len(names)} {what} ({first(names)})" for names, what in kinds if names)
+        raise refused(self.path, self.found, self.family, told)
+
+
+def refused(path: str | Path, found: Found, family: Family, why: str) -> CheckpointError:
+    """The error of a control that is for another family, or damaged."""
+    meant = f"it is {described(found)}, and this model is of {family.name}"
+    return CheckpointError(one_line(f"{path} cannot be used: {meant}; {why}", 500))
+
+
+def plus(base: Tensor, change: Tensor, name: str) -> Tensor:
+    if base.numel() != change.numel() or base.shape[0] != change.shape[0]:
+        raise ValueError(f"{name} does not fit the U-Net's {tuple(base.shape)}")
+    return base.float().cpu() + change.reshape(base.shape)

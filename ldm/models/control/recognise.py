@@ -1,0 +1,136 @@
+"""Which control a file holds, told from the names and shapes of its tensors."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from ...unet import UNetConfig
+from ..families import FAMILIES
+from ..keymaps import KeyFormat
+from ..keymaps.control import controlnet_rows
+from ..keymaps.rows import Row
+from ..weights.mapped import Weight
+
+Kind = Literal["controlnet", "difference", "control-lora", "union", "adapter"]
+TITLES: dict[Kind, str] = {
+    "controlnet": "a ControlNet",
+    "difference": "a ControlNet, as the difference from a U-Net",
+    "control-lora": "a control-LoRA",
+    "union": "a ControlNet for several kinds of hints (union)",
+    "adapter": "a T2I-Adapter",
+}
+WHOLE = "control_model."  # what the names of a ControlNet begin with in the original's files
+DEEPEST = 16  # transformer blocks in a row; SDXL has 10
+
+
+@dataclass(frozen=True)
+class Found:
+    """weights  those of the control, without the beginning of their names"""
+
+    kind: Kind
+    key_format: KeyFormat
+    weights: Mapping[str, Weight]
+
+    @property
+    def title(self) -> str:
+        names = "diffusers'" if self.key_format == "diffusers" else "the original's"
+        return f"{TITLES[self.kind]}, with {names} names"
+
+    def count(self, pattern: str) -> int:
+        """How many there are of a name that is numbered: from 0, without a gap."""
+        number = 0
+        while any(name.startswith(pattern.format(number)) for name in self.weights):
+            number += 1
+        return number
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of a tensor of two axes or more; ValueError: it is not there, or has fewer."""
+        if name not in self.weights or len(shape := self.weights[name].shape) < 2 or 0 in shape:
+            raise ValueError(f"{name} is missing, or has not the shape of a layer")
+        return shape
+
+    def hint_widths(self) -> tuple[int, int, tuple[int, ...]]:
+        """Of a ControlNet's hint: channels of the picture, convolutions between the first and the
+        last, and the widths of its resolutions. ValueError: as `shape`."""
+        original = self.key_format == "compvis"
+        stem = "input_hint_block.0" if original else "controlnet_cond_embedding.conv_in"
+        block = "controlnet_cond_embedding.blocks.{}."
+        blocks = self.count(block)
+        if original:
+            block = "input_hint_block.{}."
+            convs = {
+                int(name.split(".")[1]) for name in self.weights if name.startswith(block[:17])
+            }
+            blocks = len(convs) - 2
+        width, channels = self.shape(f"{stem}.weight")[:2]
+        numbers = [2 * i + 2 if original else i for i in range(1, blocks, 2)]
+        coarser = [self.shape(f"{block.format(i)}weight")[0] for i in numbers]
+        return channels, blocks, (width, *coarser)
+
+    def rows(self, config: UNetConfig) -> list[Row]:
+        """The layers of a ControlNet for a U-Net."""
+        layers = self.count("transformer_layes.{}.") if self.kind == "union" else None
+        return [*controlnet_rows(config, self.hint_widths()[1], layers)]
+
+    def fitted(self, config: UNetConfig) -> UNetConfig:
+        """The config of a ControlNet whose transformers may be fewer than those of the U-Net (the
+        small ones of diffusers for SDXL). What takes weights from the U-Net has all of them."""
+        if self.kind in ("difference", "control-lora"):
+            return config
+        levels = range(len(config.channels))
+        deep = replace(config, depth=tuple(DEEPEST for _ in levels), mid_depth=DEEPEST, up_depth=())
+        there = {
+            layer.ours
+            for layer in controlnet_rows(deep, 0)
+            if any(f"{name}.weight" in self.weights for name in layer.names(self.key_format))
+        }
+
+        def depth(attn: str) -> int:
+            return sum(f"{attn}.blocks.{i}.norm1" in there for i in range(DEEPEST))
+
+        found = tuple(depth(f"down.{level}.attn.0") for level in levels)
+        return replace(config, depth=found, mid_depth=depth("mid.attn"), up_depth=())
+
+
+def recognised(weights: Mapping[str, Weight]) -> Found | None:
+    """What control it is; None: it is none. A whole checkpoint may lie beside a ControlNet."""
+    own = {name.removeprefix(WHOLE): weight for name, weight in weights.items() if WHOLE in name}
+    inner = own or weights
+    if "lora_controlnet" in inner:
+        return Found("control-lora", "compvis", inner)
+    if "controlnet_cond_embedding.conv_in.weight" in inner:
+        kind: Kind = "union" if "task_embedding" in inner else "controlnet"
+        return Found(kind, "diffusers", inner)
+    if "input_hint_block.0.weight" in inner:
+        return Found("difference" if "difference" in weights else "controlnet", "compvis", inner)
+    if any(name.startswith("adapter.body.0.resnets.0.block1.") for name in inner):
+        return Found("adapter", "diffusers", inner)
+    if "body.0.in_conv.weight" in inner or {"conv_in.weight", "body.0.block1.weight"} <= {*inner}:
+        return Found("adapter", "compvis", inner)
+    return None
+
+
+def what_control(weights: Mapping[str, Weight]) -> str | None:
+    """What control a file holds, in words; None: it holds none."""
+    found = recognised(weights)
+    return None if found is None else described(found)
+
+
+def described(found: Found) -> str:
+    """Its title, and the families that it is for."""
+    families = [name for name in FAMILIES if suits(found, FAMILIES[name].unet)]
+    return f"{found.title}, for {', '.join(families)}" if families else found.title
+
+
+def suits(found: Found, config: UNetConfig) -> bool:
+    """Whether the tensors of a control that are there have the shapes of one for a U-Net."""
+    from .loading import built, expected
+
+    try:
+        network, rows = built(found, config, 8)
+        shapes = expected(network, rows, found.key_format)
+    except ValueError:
+        return False
+    there = {name: shape for name, shape in shapes.items() if name in found.weights}
+    least = 1 if found.kind in ("difference", "control-lora") else len(shapes)
+    return len(there) >= least and all(found.weights[n].shape == s for n, s in there.items())

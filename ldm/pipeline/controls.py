@@ -1,0 +1,242 @@
+"""What a request says of ControlNets and T2I-Adapters: read, checked and opened."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakValueDictionary
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..images.files import open_image, rgb, to_tensor
+from ..images.hints import HINTS
+from ..images.saving import to_pil
+from ..models.control import ControlNetwork, read_control
+from ..request import Request
+from ..unet.union import KINDS, UnionControlNet
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from .init_image import Picture
+    from .job import Job
+    from .model import LatentDiffusion
+    from .passes import Pass
+
+GIVEN = "picture "  # what a picture that is no file is called begins with
+GIVEN_NOW: WeakValueDictionary[str, Any] = WeakValueDictionary()  # such pictures, while they live
+KIND_OF_HINT = {"edges": "canny", "depth": "depth", "tile": "tile", "blur": "tile"}
+
+
+class Asked(NamedTuple):
+    """A control as a request says it.
+
+    strength    what its residuals are multiplied with
+    start, end  the part of the steps in which it controls
+    picture     file or name of the picture; None: the one that is started from
+    kind        of the hint, for a union; None: it is not told
+    """
+
+    file: str
+    strength: float
+    start: float
+    end: float
+    picture: str | None
+    hint: str
+    kind: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class Control:
+    """network   the ControlNet or T2I-Adapter
+    picture   that the hint is made from, PIL's
+    spares    whether the branch of the negative prompt is not controlled
+    """
+
+    asked: Asked
+    network: ControlNetwork
+    picture: Image
+    spares: bool
+
+    @property
+    def kinds(self) -> tuple[int, ...]:
+        """The number of the hint's kind, for a union that is told it."""
+        if not isinstance(self.network, UnionControlNet) or self.asked.kind is None:
+            return ()
+        return (kind_number(self.asked.kind),)
+
+    def hint(self, model: LatentDiffusion, job: Job, part: Pass) -> Tensor:
+        """At the size of a pass; where a part of a picture is drawn alone, that part of it.
+        (1, 3, H, W) in [0, 1]"""
+        from PIL.Image import Resampling
+
+        picture, size = self.picture, (part.width, part.height)
+        if job.init is not None and (overlay := job.init.overlay) is not None:
+            if picture.size != overlay.picture.size:
+                picture = picture.resize(overlay.picture.size, Resampling.LANCZOS)
+            picture = picture.crop(overlay.box)
+        if picture.size != size:
+            picture = picture.resize(size, Resampling.LANCZOS)
+        if self.asked.hint == "depth":
+            return depth_of(picture, model)
+        return HINTS[self.asked.hint]((to_tensor(picture) + 1) / 2)
+
+
+def depth_of(picture: Image, model: LatentDiffusion) -> Tensor:
+    """Estimated, from 0, the farthest, to 1, the nearest."""
+    from .makers.depth import scaled
+    from .makers.depth_estimate import ESTIMATOR, estimate
+
+    near = estimate(to_tensor(picture), ESTIMATOR, model.device)
+    near = F.interpolate(near, (picture.height, picture.width), mode="bicubic")
+    return ((scaled(near) + 1) / 2).expand(1, 3, -1, -1)
+
+
+def asked_controls(request: Request) -> list[Asked]:
+    """ValueError says what is wrong with how the controls are asked for."""
+    files = listed(request.control)
+    if not files:
+        names = "control_image", "hint", "control_kind", "guess_mode"
+        if given := [name for name in names if getattr(request, name)]:
+            raise ValueError(f"{given[0]} goes with a control: give control")
+        return []
+    pictures = of_each(request.control_image, len(files), "control_image")
+    hints = of_each(request.hint, len(files), "hint")
+    kinds = of_each(request.control_kind, len(files), "control_kind")
+    asked = []
+    for file, picture, hint, kind in zip(files, pictures, hints, kinds):
+        kind = KIND_OF_HINT.get(hint or "") if kind is None else kind
+        if kind is not None:
+            kind_number(kind)
+        asked.append(Asked(*parts(file), picture, hint or "none", kind))
+        if not Path(asked[-1].file).exists():
+            raise ValueError(f"there is no control {asked[-1].file!r}")
+        if picture is not None and not picture.startswith(GIVEN) and not Path(picture).is_file():
+            raise ValueError(f"there is no picture {picture!r}")
+    if any(one.hint == "depth" for one in asked):
+        from .makers.depth_estimate import ESTIMATOR, check_estimator
+
+        check_estimator(ESTIMATOR)
+    return asked
+
+
+def listed(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return () if value is None else (value,) if isinstance(value, str) else value
+
+
+def of_each(value: str | tuple[str, ...] | None, count: int, name: str) -> list[str | None]:
+    """One for each control; a single one is for all."""
+    found = listed(value)
+    if len(found) in (0, 1):
+        return [found[0] if found else None] * count
+    if len(found) != count:
+        raise ValueError(f"{len(found)} {name}s for {count} controls: give one, or as many")
+    return [*found]
+
+
+def parts(text: str) -> tuple[str, float, float, float]:
+    """
+    >>> parts("canny.safetensors:0.8")
+    ('canny.safetensors', 0.8, 0.0, 1.0)
+    """
+    file = re.sub(r"(:[\d.]+){1,3}$", "", text)
+    numbers = text[len(file) + 1 :].split(":") if file != text else []
+    try:
+        given = [float(number) for number in numbers]
+    except ValueError:
+        given = [-1.0]
+    strength, start, end = [*given, *(1.0, 0.0, 1.0)[len(given) :]]
+    if not file or not 0 <= strength <= 100 or not 0 <= start < end <= 1:
+        raise ValueError(
+            f"control {text!r}: write FILE:STRENGTH:START:END, with a strength from 0 to 100, and "
+            "a start before an end, both from 0 to 1"
+        )
+    return file, strength, start, end
+
+
+def kind_number(name: str) -> int:
+    for number, names in enumerate(KINDS):
+        if name in names:
+            return number
+    known = ", ".join(name for names in KINDS for name in names)
+    raise ValueError(f"control_kind {name!r} is unknown: choose one of {known}")
+
+
+def with_controls(model: LatentDiffusion, job: Job) -> Job:
+    """The job with the controls that its request names: those that the model has at hand, or that
+    are loaded now, and kept. ValueError: a file is not there, or no control of this model."""
+    opened = [(one, picture_of(model, job, one)) for one in asked_controls(job.request)]
+    controls = []
+    for asked, picture in opened:
+        if asked.file not in model.controls:
+            read = read_control(asked.file, model.family, model.unet, model.dtype, model.device)
+            model.controls[asked.file] = read
+        network = model.controls[asked.file].to(model.device, model.dtype)
+        if isinstance(network, UnionControlNet):
+            check_kind(asked, len(network.kind.weight))
+        controls.append(Control(asked, network, picture, job.request.guess_mode))
+    unions = any(isinstance(control.network, UnionControlNet) for control in controls)
+    if job.request.control_kind is not None and not unions:
+        raise ValueError("control_kind is for union ControlNets: leave it out")
+    return replace(job, controls=tuple(controls))
+
+
+def check_kind(asked: Asked, known: int) -> None:
+    """ValueError, if a union that knows so many kinds of hints does not know this one."""
+    if asked.kind is not None and kind_number(asked.kind) >= known:
+        names = ", ".join(name for names in KINDS[:known] for name in names)
+        raise ValueError(f"{asked.file} knows no hints of kind {asked.kind}: only {names}")
+
+
+def picture_of(model: LatentDiffusion, job: Job, asked: Asked) -> Image:
+    """The picture that a hint is made from. ValueError: there is none. A warning: it will be
+    stretched."""
+    if asked.picture is not None and asked.picture.startswith(GIVEN):
+        if (found := GIVEN_NOW.get(asked.picture)) is None:
+            raise ValueError(f"the control_image {asked.picture!r} is gone: give it again")
+        picture = as_picture(found)
+    elif asked.picture is not None:
+        picture = open_image(asked.picture)
+    elif job.init is None:
+        raise ValueError(f"control {asked.file} needs a picture: give control_image")
+    else:
+        return to_pil(job.init.image)[0] if job.init.overlay is None else job.init.overlay.picture
+    width, height = job.size
+    if abs(picture.width * height / (picture.height * width) - 1) > 0.1:
+        shapes = f"{picture.width} x {picture.height} is stretched to {width} x {height}"
+        warnings.warn(f"the control_image of {shapes}", stacklevel=4)
+    return picture
+
+
+def as_picture(given: Picture) -> Image:
+    """PIL's, of a file or a tensor (1, 3, H, W) in [-1, 1]."""
+    from .init_image import checked
+
+    if isinstance(given, Tensor):
+        checked(given)
+        return to_pil(given)[0]
+    return open_image(given) if isinstance(given, str | Path) else rgb(given)
+
+
+def named_pictures(options: dict[str, Any]) -> dict[str, Any]:
+    """Options of a request in which pictures that are no files are called by a name, under which
+    they are known for as long as the caller keeps them."""
+    given = options["control_image"]
+    several = isinstance(given, list | tuple)
+    named = [name_of(one) for one in (given if several else [given])]
+    return {**options, "control_image": named if several else named[0]}
+
+
+def name_of(given: Picture) -> str:
+    if isinstance(given, str | Path):
+        return str(given)
+    picture = as_picture(given)
+    digest = hashlib.sha256(picture.tobytes() + bytes(str(picture.size), "ascii"))
+    name = GIVEN + digest.hexdigest()[:16]
+    GIVEN_NOW[name] = given
+    return name
