@@ -3,12 +3,12 @@
 import argparse
 import csv
 import os
-import secrets
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, NamedTuple
 
 from ..models.families import family_named
+from ..pipeline import asking
 from ..request import Request
 from ..runtime.checks import kinds, known
 from ..runtime.text import one_line
@@ -98,4 +98,4 @@ def random_seed() -> int:
     """The seed for -1: one below 2^32, as the web UIs draw it."""
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise argparse.ArgumentTypeError("-1 is another seed in each process: give a number")
-    return secrets.randbelow(2**32)
+    return asking.random_seed()
