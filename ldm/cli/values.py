@@ -11,6 +11,7 @@ from ..models.families import family_named
 from ..pipeline import asking
 from ..request import Request
 from ..runtime.checks import kinds, known
+from ..runtime.options import names_of
 from ..runtime.text import one_line
 
 KINDS = ("png", "webp", "jpg")  # of files of pictures
@@ -57,19 +58,17 @@ class Axis(NamedTuple):
 def axis(text: str) -> Axis:
     """
     >>> axis("scale=5,7.5")
-    Axis(field='scale', values=(5.0, 7.5))
+    Axis(field='guidance_scale', values=(5.0, 7.5))
     >>> axis('prompt="a red star, shaded",a heart').values
     ('a red star, shaded', 'a heart')
     """
     names = {
-        flag.lstrip("-"): f.name for f in fields(Request) for flag in (f.name, *f.metadata["flags"])
-    }
-    names = {
         name: field
-        for name, field in names.items()
+        for name, field in names_of(Request).items()
         if kinds(Request)[field] not in (bool, tuple) and field != "count"
     }
     name, _, values = text.partition("=")
+    name = name.replace("-", "_")
     try:
         known(name, names, "field to vary")
         read = axis_reader(names[name])
