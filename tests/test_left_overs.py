@@ -121,7 +121,7 @@ def test_a_text_encoder_under_both_of_its_names(tiny_checkpoint, tiny_compvis, t
     "name", ["lora_te_text_model_encoder_layers_0.lora_down.weight", "note", "x.text_projection"]
 )
 def test_any_other_tensor_is_left_out_with_a_warning(tiny_checkpoint, tmp_path, layout, name):
-    path = file = tmp_path / "a.safetensors"
+    path = file = tmp_path / ("a" if layout == "diffusers" else "a.safetensors")
     save(path, tiny_checkpoint, layout)
     if layout == "diffusers":
         file = path / "text_encoder" / "model.safetensors"

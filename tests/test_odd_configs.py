@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from helpers import TIMES
 from ldm.models.families import family_named
-from ldm.models.weights import inspect, read, save
+from ldm.models.weights import CheckpointError, inspect, read, save
 from ldm.models.weights.saving import renamed
 
 ODD_VALUES = [
@@ -88,7 +88,18 @@ def test_odd_values_in_configs(ends, tiny_checkpoint):
         shutil.copy("good" / name, "a" / name)
 
 
-def test_every_flipped_bit_of_our_own_files_is_seen(tiny_checkpoint, tmp_path):
+def test_a_number_of_blocks_asks_for_no_memory(door, tiny_checkpoint):
+    """Each of them is a place in a list, before any is compared with what is there."""
+    save("a", tiny_checkpoint, "diffusers")
+    config = Path("a/unet/config.json")
+    good = json.loads(config.read_text())
+    for blocks in (10**9, 10**18, [10**9] * 2, [10**9] * 3, 1.5, "2", None):
+        config.write_text(json.dumps(good | {"layers_per_block": blocks}))
+        assert door.ends(read, Path("a"), errors=CheckpointError) is None
+    assert door.longest < 1
+
+
+def test_every_flipped_bit_of_our_own_files_is_seen(door, tiny_checkpoint, tmp_path):
     path = tmp_path / "a.safetensors"
     save(path, tiny_checkpoint)
     assert inspect(path, verified=True).loadable
@@ -98,7 +109,7 @@ def test_every_flipped_bit_of_our_own_files_is_seen(tiny_checkpoint, tmp_path):
         data = bytearray(good)
         data[random.Random(seed).randrange(start, len(data))] ^= 1 << seed % 8
         path.write_bytes(data)
-        report = inspect(path, verified=True)
+        report = door.ends(inspect, path, verified=True)
         assert not report.loadable
         assert len(report.verified.damaged) == 1
     old = load_file(path)

@@ -3,14 +3,15 @@
 import argparse
 import csv
 import os
-import secrets
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, NamedTuple
 
 from ..models.families import family_named
+from ..pipeline import asking
 from ..request import Request
 from ..runtime.checks import kinds, known
+from ..runtime.options import names_of
 from ..runtime.text import one_line
 
 KINDS = ("png", "webp", "jpg")  # of files of pictures
@@ -57,19 +58,17 @@ class Axis(NamedTuple):
 def axis(text: str) -> Axis:
     """
     >>> axis("scale=5,7.5")
-    Axis(field='scale', values=(5.0, 7.5))
+    Axis(field='guidance_scale', values=(5.0, 7.5))
     >>> axis('prompt="a red star, shaded",a heart').values
     ('a red star, shaded', 'a heart')
     """
     names = {
-        flag.lstrip("-"): f.name for f in fields(Request) for flag in (f.name, *f.metadata["flags"])
-    }
-    names = {
         name: field
-        for name, field in names.items()
+        for name, field in names_of(Request).items()
         if kinds(Request)[field] not in (bool, tuple) and field != "count"
     }
     name, _, values = text.partition("=")
+    name = name.replace("-", "_")
     try:
         known(name, names, "field to vary")
         read = axis_reader(names[name])
@@ -98,4 +97,4 @@ def random_seed() -> int:
     """The seed for -1: one below 2^32, as the web UIs draw it."""
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise argparse.ArgumentTypeError("-1 is another seed in each process: give a number")
-    return secrets.randbelow(2**32)
+    return asking.random_seed()

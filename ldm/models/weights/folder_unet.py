@@ -30,6 +30,7 @@ FIXED_UNET: dict[str, Any] = {
     "resnet_time_scale_shift": "default",
     "time_embedding_type": "positional",
 }
+MOST_BLOCKS = 1000  # of a level; published ones have 1 to 3
 # The middle: with a transformer; SSD-1B's one residual block; none.
 MID_BLOCKS = ("UNetMidBlock2DCrossAttn", "UNetMidBlock2D", None)
 
@@ -44,6 +45,8 @@ def read_unet(unet: Config, latent_channels: int) -> dict[str, Any]:
         for depth, block in zip(depths, unet["down_block_types"], strict=True)
     ]
     blocks = _one(unet["layers_per_block"], "layers_per_block")
+    if not isinstance(blocks, int) or blocks > MOST_BLOCKS:
+        raise ValueError(f"layers_per_block {blocks!r} must be a number up to {MOST_BLOCKS}")
     mid = unet.get("mid_block_type", MID_BLOCKS[0])
     if mid not in MID_BLOCKS:
         raise ValueError(f"mid_block_type {mid!r} is none of {MID_BLOCKS}")
