@@ -1,0 +1,134 @@
+"""LoRAs on the weights of networks: merged into them, and taken back to the last bit.
+
+The weights as they were are kept, and nothing is copied but those that change; every state is
+computed from them anew. So the order in which LoRAs come and go leaves no trace.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .dora import decomposed
+from .file import Layer
+from .matching import Matched
+
+
+class Use(NamedTuple):
+    """A LoRA with its strength for the U-Net and for the text encoders."""
+
+    matched: Matched
+    unet: float = 1.0
+    text: float = 1.0
+
+
+class Change(NamedTuple):
+    """What a layer of a file does to a parameter of ours: of its change the i-th of n parts."""
+
+    layer: Layer
+    ours: tuple[str, ...]
+    part: int
+    strength: float
+
+
+class Applied:
+    """networks   unet, text and text2, whose weights change
+    originals  of the parameters that are changed, as they were
+    uses       what is in them
+    program    whose rule for DoRA at a strength other than 1, see `dora`
+    """
+
+    def __init__(self, networks: Mapping[str, nn.Module]) -> None:
+        self.parameters = {
+            f"{network}.{name}": parameter
+            for network, module in networks.items()
+            for name, parameter in module.named_parameters()
+        }
+        self.originals: dict[str, Tensor] = {}
+        self.program: str | None = None
+        self.uses: list[Use] = []
+        self._plan: dict[str, list[Change]] = {}
+
+    @torch.no_grad()
+    def use(self, uses: list[Use], program: str | None = None) -> None:
+        """From now on these LoRAs, and no others, are in the weights: W + sum of s dW, each dW of
+        W as it was. A state that is there already costs nothing."""
+        if uses == self.uses and program == self.program:
+            return
+        plan = planned(uses)
+        stale = {
+            name
+            for name in {*plan, *self._plan}
+            if plan.get(name) != self._plan.get(name) or program != self.program
+        }
+        self.uses, self._plan, self.program = list(uses), plan, program
+        made: dict[tuple[int, float], Tensor] = {}
+        for name in sorted(stale):
+            original = self.originals.setdefault(name, self.parameters[name].data)
+            if name in plan:
+                self.parameters[name].data = self.merged(name, plan[name], made)
+            else:  # moved meanwhile, perhaps, and then rounded as it was
+                self.parameters[name].data = original.to(self.parameters[name])
+                del self.originals[name]
+
+    def original(self, name: str) -> Tensor:
+        """A parameter without LoRAs."""
+        return self.originals.get(name, self.parameters[name].data)
+
+    def merged(
+        self, name: str, changes: list[Change], made: dict[tuple[int, float], Tensor]
+    ) -> Tensor:
+        """A parameter with its changes, computed in float32 or better."""
+        now = self.parameters[name]
+        wide = torch.promote_types(now.dtype, torch.float32)
+        total = None
+        for change in changes:
+            delta = self.change(change, name.rpartition(".")[2], wide, made)
+            total = delta if total is None else total.add_(delta)
+        assert total is not None
+        return total.reshape(now.shape).add_(self.original(name).to(total)).to(now.dtype)
+
+    def change(
+        self,
+        change: Change,
+        parameter: str,
+        wide: torch.dtype,
+        made: dict[tuple[int, float], Tensor],
+    ) -> Tensor:
+        """s dW of one parameter: a tensor of its own."""
+        layer, ours, part, strength = change
+        device = self.parameters[f"{ours[0]}.weight"].device
+        if parameter == "bias":
+            return (strength * layer.parts["bias"].read(wide, device)).chunk(len(ours))[part]
+        key = id(layer), strength
+        if key not in made:
+            w = torch.cat([self.original(f"{one}.weight") for one in ours]).to(device, wide)
+            made[key] = change_of(layer, w, strength, self.program)
+        whole = made[key] if part + 1 < len(ours) else made.pop(key)
+        return whole if len(ours) == 1 else whole.chunk(len(ours))[part].clone()
+
+
+def planned(uses: Sequence[Use]) -> dict[str, list[Change]]:
+    """The changes of each parameter."""
+    plan: dict[str, list[Change]] = {}
+    for matched, unet, text in uses:
+        for layer, ours in matched.changed:
+            strength = unet if layer.network == "unet" else text
+            kinds = ("weight",) * (layer.kind is not None) + ("bias",) * ("bias" in layer.parts)
+            for i, name in enumerate(ours) if strength else ():
+                for kind in kinds:
+                    plan.setdefault(f"{name}.{kind}", []).append(Change(layer, ours, i, strength))
+    return plan
+
+
+def change_of(layer: Layer, w: Tensor, strength: float, program: str | None = None) -> Tensor:
+    """s dW (O, I, ...) of a layer at a strength, or what `dora` makes of it."""
+    assert layer.kind is not None
+    parts = layer.read(w.dtype, w.device)
+    delta = layer.kind.change(w, parts, layer.alpha).reshape(w.shape)
+    if "magnitude" in parts:
+        return decomposed(w, delta, parts["magnitude"].flatten(), strength, program)
+    if "dora_scale" in parts:
+        return decomposed(w, delta, parts["dora_scale"], strength, program)
+    return delta.mul_(strength)
