@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import loras
-from ldm.models.lora.applying import change_of
+from ldm.models.lora import applying
 from ldm.models.lora.dora import decomposed
 from ldm.models.lora.file import lora_of
 from ldm.models.weights.opening import open_checkpoint
@@ -31,6 +31,11 @@ def layer(tmp_path, kind, shape):
 
 def weight(shape):
     return loras.draw(99, *shape, dtype=torch.float64)
+
+
+def change_of(found, w, strength):
+    delta, factor = applying.change_of(found, w, strength)
+    return factor * delta
 
 
 def by_hand(kind, w, parts):

@@ -82,6 +82,8 @@ def argument(f: Field[Any]) -> dict[str, Any]:
     value: dict[str, Any] = {"type": reader, "help": told, "metavar": metavar}
     if choices is not None:
         value["metavar"] = "{" + ",".join(choices) + "}"
+    if f.metadata["several"] and f.default is None:
+        value["action"] = "append"
     if f.metadata["bare"] is not None:
         value |= {"nargs": "?", "const": f.metadata["bare"]}
     return value

@@ -95,6 +95,8 @@ def guided(
     """The network guided by the prompts, or by the conditioning that is given instead."""
     bare = job.request.seamless is None and job.request.tile is None
     network = model.unet if bare else network_of(model, job)
+    if model.loras is not None:
+        network = model.loras.around(network, job, part, clock)
     core = ModelDenoiser(network, job.noise_schedule, model.family.prediction)
     if job.given.conditioning:
         ready = job.given.conditioning

@@ -30,6 +30,7 @@ from .told import OPTIONS, check_told, from_noise, opened_depth
 
 if TYPE_CHECKING:
     from .init_image import Picture
+    from .loras import Loras
     from .refining import Refiner
 
 
@@ -48,6 +49,7 @@ class Job:
     depth            the depth map (1, 1, H, W), if one is given; greater is nearer
     given            what the caller brings instead of pictures, seeds and prompts, if anything
     refiner          the model that draws the last steps, if another one does
+    loras            that change the model's weights while it is drawn, if any do
     """
 
     request: Request
@@ -61,6 +63,7 @@ class Job:
     depth: Tensor | None = None
     given: Given = field(default_factory=Given)
     refiner: Refiner | None = None
+    loras: Loras | None = None
 
     @property
     def seeds(self) -> range:
@@ -120,7 +123,8 @@ class Job:
         return self.passes[-1].width, self.passes[-1].height
 
     def split(self, size: int) -> list[Job]:
-        """The same pictures in jobs of at most `size` pictures."""
+        """The same pictures in jobs of at most `size` pictures; of one, if their LoRAs differ."""
+        size = 1 if self.loras is not None and self.loras.mixed(self) else size
         parts = self.request.split(size)
         if len(parts) == 1:
             return [self]
@@ -227,7 +231,7 @@ def with_texts(request: Request) -> Request:
     if request.wildcards is not None or "{" in texts or "__" in texts:
         request = expanded(request)
     if "<" in texts:
-        for what in networks_in(request.prompts, str(request.prompt_syntax)):
+        for what in networks_in(request):
             warn(what)
     return request
 

@@ -6,6 +6,7 @@ B pictures of H x W pixels, their latents (B, Z, H/f, W/f).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ..models.keymaps import KeyFormat
+    from ..models.lora import Matched
     from .init_image import Picture
+    from .loras import ModelLoras
 
 
 class LatentDiffusion:
@@ -50,6 +53,7 @@ class LatentDiffusion:
     name                      what a picture's metadata call the model
     prediction_reason, dtype_reason   what the U-Net predicts, in what numbers; and why
     refiners    models by what requests call them, which may do the last steps
+    loras       those that change its weights; None: none ever did
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class LatentDiffusion:
         self.prediction_reason = f"{family.prediction}, as its family says"
         self.dtype_reason = f"{self.dtype}, as it was built"
         self.refiners: dict[str, LatentDiffusion] = {}
+        self.loras: ModelLoras | None = None
 
     @property
     def text(self) -> TextEncoder:
@@ -132,7 +137,24 @@ class LatentDiffusion:
         nothing = latents is None and noise is None and told is None
         given = None if nothing else Given(latents, noise, told)
         job = resolve(request, self.family, image, mask, given, depth)
+        if any((request.lora, request.lora_dir)):
+            from .loras import with_loras
+
+            job = with_loras(self, job)
         return job if request.refiner is None else with_refiner(self, job)
+
+    def lora(
+        self, path: str | Path, strength: float = 1.0, text: float | None = None
+    ) -> AbstractContextManager[Matched]:
+        """Within the block the weights are those of a LoRA, too, at a strength, and for the text
+        encoders at another if it is given; afterwards they are the same bits as before.
+
+            with model.lora("fur.safetensors", 0.8):
+                images = model.txt2img("a red star")
+        """
+        from .loras import held
+
+        return held(self, path, strength, text)
 
     @torch.no_grad()
     def conditioning(

@@ -32,6 +32,9 @@ class Change(NamedTuple):
     strength: float
 
 
+Made = dict[tuple[int, float], tuple[Tensor, float]]
+
+
 class Applied:
     """networks   unet, text and text2, whose weights change
     originals  of the parameters that are changed, as they were
@@ -63,7 +66,7 @@ class Applied:
             if plan.get(name) != self._plan.get(name) or program != self.program
         }
         self.uses, self._plan, self.program = list(uses), plan, program
-        made: dict[tuple[int, float], Tensor] = {}
+        made: Made = {}
         for name in sorted(stale):
             original = self.originals.setdefault(name, self.parameters[name].data)
             if name in plan:
@@ -76,37 +79,34 @@ class Applied:
         """A parameter without LoRAs."""
         return self.originals.get(name, self.parameters[name].data)
 
-    def merged(
-        self, name: str, changes: list[Change], made: dict[tuple[int, float], Tensor]
-    ) -> Tensor:
+    def merged(self, name: str, changes: list[Change], made: Made) -> Tensor:
         """A parameter with its changes, computed in float32 or better."""
         now = self.parameters[name]
         wide = torch.promote_types(now.dtype, torch.float32)
-        total = None
+        total = self.original(name).to(now.device, wide)
         for change in changes:
-            delta = self.change(change, name.rpartition(".")[2], wide, made)
-            total = delta if total is None else total.add_(delta)
-        assert total is not None
-        return total.reshape(now.shape).add_(self.original(name).to(total)).to(now.dtype)
+            if name.endswith(".bias"):
+                bias = change.layer.parts["bias"].read(wide, now.device).clone()
+                delta, factor = bias.chunk(len(change.ours))[change.part], change.strength
+            else:
+                delta, factor = self.change(change, wide, made)
+            delta = delta.reshape(now.shape)
+            total = torch.add(total, delta, alpha=factor, out=delta)
+        return total.to(now.dtype)
 
-    def change(
-        self,
-        change: Change,
-        parameter: str,
-        wide: torch.dtype,
-        made: dict[tuple[int, float], Tensor],
-    ) -> Tensor:
-        """s dW of one parameter: a tensor of its own."""
+    def change(self, change: Change, wide: torch.dtype, made: Made) -> tuple[Tensor, float]:
+        """See `change_of`; of several parameters together it is computed once."""
         layer, ours, part, strength = change
+        weights = [self.original(f"{one}.weight") for one in ours]
         device = self.parameters[f"{ours[0]}.weight"].device
-        if parameter == "bias":
-            return (strength * layer.parts["bias"].read(wide, device)).chunk(len(ours))[part]
+        if len(ours) == 1:
+            return change_of(layer, weights[0].to(device, wide), strength, self.program)
         key = id(layer), strength
         if key not in made:
-            w = torch.cat([self.original(f"{one}.weight") for one in ours]).to(device, wide)
+            w = torch.cat([weight.to(device, wide) for weight in weights])
             made[key] = change_of(layer, w, strength, self.program)
-        whole = made[key] if part + 1 < len(ours) else made.pop(key)
-        return whole if len(ours) == 1 else whole.chunk(len(ours))[part].clone()
+        delta, factor = made[key]
+        return delta.chunk(len(ours))[part].clone(), factor
 
 
 def planned(uses: Sequence[Use]) -> dict[str, list[Change]]:
@@ -122,13 +122,14 @@ def planned(uses: Sequence[Use]) -> dict[str, list[Change]]:
     return plan
 
 
-def change_of(layer: Layer, w: Tensor, strength: float, program: str | None = None) -> Tensor:
-    """s dW (O, I, ...) of a layer at a strength, or what `dora` makes of it."""
+def change_of(
+    layer: Layer, w: Tensor, strength: float, program: str | None = None
+) -> tuple[Tensor, float]:
+    """What a layer at a strength adds to W (O, I, ...): a tensor of its own, and a factor."""
     assert layer.kind is not None
     parts = layer.read(w.dtype, w.device)
     delta = layer.kind.change(w, parts, layer.alpha).reshape(w.shape)
-    if "magnitude" in parts:
-        return decomposed(w, delta, parts["magnitude"].flatten(), strength, program)
-    if "dora_scale" in parts:
-        return decomposed(w, delta, parts["dora_scale"], strength, program)
-    return delta.mul_(strength)
+    length = parts["magnitude"].flatten() if "magnitude" in parts else parts.get("dora_scale")
+    if length is None:
+        return delta, strength
+    return decomposed(w, delta, length, strength, program), 1.0

@@ -88,8 +88,8 @@ def fitting(layer: Layer, ours: tuple[str, ...], family: Family) -> bool:
 
 
 def match_lora(lora: Lora, family: Family) -> Matched:
-    """Where the layers of a LoRA are in a family's networks. CheckpointError: none of them is
-    there, or one has another shape; it names the family that the file is for."""
+    """Where the layers of a LoRA are in a family's networks. CheckpointError: less than half of
+    them are there, or one has another shape; it names the family that the file is for."""
     changed, absent, wrong = [], list[str](), list[str]()
     twice = set[tuple[tuple[str, ...], str | None]]()
     in_order = sorted(places(lora, family), key=lambda found: bool(COMPVIS.match(found[0].name)))
@@ -105,9 +105,10 @@ def match_lora(lora: Lora, family: Family) -> Matched:
             absent.append(layer.key)
         else:
             wrong.append(layer.key)
-    if wrong or not changed:
+    if wrong or 2 * len(changed) < len(lora.layers):
         meant = meant_for(lora)
-        fault = f"{first(wrong, 2)} do not fit it" if wrong else "it has none of its layers"
+        some = f"it has {len(changed)} of {len(lora.layers)} layers"
+        fault = f"{first(wrong, 2)} do not fit it" if wrong else some
         if meant == family.name or (meant is None and wrong):
             raise CheckpointError(f"{lora.path} is damaged, or not for {family.name}: {fault}")
         whose = f"for {meant}" if meant else f"of no family that is known; {first(absent, 2)}"
