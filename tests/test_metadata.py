@@ -3,7 +3,7 @@ say."""
 
 import doctest
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import pytest

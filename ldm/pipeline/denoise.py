@@ -23,6 +23,7 @@ from ..runtime.finite import broken
 from ..samplers import Denoiser, ModelDenoiser
 from ..samplers.guidance import Guided, cfg, unguided
 from ..samplers.wrappers import recorded, switched
+from .adding import reading
 from .changing import changing, side_by_side
 from .combined import combined
 from .makers import Complete, completed
@@ -93,6 +94,7 @@ def guided(
     model: LatentDiffusion, job: Job, part: Pass, told: Complete | None, clock: Clock
 ) -> Denoiser:
     """The network guided by the prompts, or by the conditioning that is given instead."""
+    model = model if job.added is None else reading(model, job)
     bare = job.request.seamless is None and job.request.tile is None
     network = model.unet if bare else network_of(model, job)
     if model.loras is not None:

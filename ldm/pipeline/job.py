@@ -29,8 +29,8 @@ from .passes import Pass, automatic_schedule, check, named_as_here, passes
 from .told import OPTIONS, check_told, from_noise, opened_depth
 
 if TYPE_CHECKING:
+    from .adding import Added
     from .init_image import Picture
-    from .loras import Loras
     from .refining import Refiner
 
 
@@ -49,7 +49,7 @@ class Job:
     depth            the depth map (1, 1, H, W), if one is given; greater is nearer
     given            what the caller brings instead of pictures, seeds and prompts, if anything
     refiner          the model that draws the last steps, if another one does
-    loras            that change the model's weights while it is drawn, if any do
+    added            to the model while it draws, if anything is
     """
 
     request: Request
@@ -63,7 +63,7 @@ class Job:
     depth: Tensor | None = None
     given: Given = field(default_factory=Given)
     refiner: Refiner | None = None
-    loras: Loras | None = None
+    added: Added | None = None
 
     @property
     def seeds(self) -> range:
@@ -124,7 +124,7 @@ class Job:
 
     def split(self, size: int) -> list[Job]:
         """The same pictures in jobs of at most `size` pictures; of one, if their LoRAs differ."""
-        size = 1 if self.loras is not None and self.loras.mixed(self) else size
+        size = 1 if self.added is not None and self.added.mixed(self) else size
         parts = self.request.split(size)
         if len(parts) == 1:
             return [self]

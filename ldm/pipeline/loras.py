@@ -4,9 +4,9 @@ back afterwards."""
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from torch import Tensor
 from ..conditioning import Conditioning
 from ..models.lora import Applied, Matched, Use, match_lora, read_lora
 from ..models.lora.foreign import hint
+from ..models.weights.mapped import Weight
 from ..prompts.a1111 import Lora, extract_loras
 from ..prompts.extra_networks import lora_schedule
 from ..request.additions import ENDINGS, file_and_strengths, is_file
@@ -41,6 +42,11 @@ class Loras:
     always: tuple[Use, ...]
     named: dict[str, Matched]
     program: str | None
+
+    def bundled(self) -> dict[str, tuple[Mapping[str, Weight], Path]]:
+        """The embeddings that they bring, by name: the tensors of each, and the file."""
+        every = [*(use.matched.lora for use in self.always), *(m.lora for m in self.named.values())]
+        return {n: (tensors, x.path) for x in every for n, tensors in x.embeddings.items()}
 
     def of_prompt(self, prompt: str, part: Pass) -> list[tuple[int, list[Use]]]:
         """Until which moment of a pass which are asked for. The text is read once, before the first
@@ -77,7 +83,7 @@ class Loras:
 class ModelLoras:
     """Those of one model.
 
-    held   by whoever called `LatentDiffusion.lora`, until they are given back
+    held   by whoever called `drawing.lora`, until they are given back
     """
 
     def __init__(self, model: LatentDiffusion) -> None:
@@ -115,8 +121,9 @@ class ModelLoras:
         """The network, which at every call has the weights of its step: also where another run of
         the same model goes on between two steps. From now on the weights are those of the first, so
         that the prompts can be read."""
-        moments = [(1, list[Use]())] if job.loras is None else job.loras.of_job(job, part)
-        program = None if job.loras is None else job.loras.program
+        loras = None if job.added is None else job.added.loras
+        moments = [(1, list[Use]())] if loras is None else loras.of_job(job, part)
+        program = None if loras is None else loras.program
 
         def use(step: int) -> None:
             own = next((uses for last, uses in moments if step <= last), moments[-1][1])
@@ -136,9 +143,9 @@ def loras_of(model: LatentDiffusion) -> ModelLoras:
     return model.loras
 
 
-def with_loras(model: LatentDiffusion, job: Job) -> Job:
-    """The job with the LoRAs that its request asks for, opened and matched. ValueError: one is not
-    there, or is for another family."""
+def asked_for(model: LatentDiffusion, job: Job) -> Loras | None:
+    """The LoRAs that a request asks for, opened and matched; None: it names none. ValueError: one
+    is not there, or is for another family."""
     request = job.request
     folder = None if request.lora_dir is None else found_in(Path(request.lora_dir))
     mine = loras_of(model)
@@ -161,27 +168,27 @@ def with_loras(model: LatentDiffusion, job: Job) -> Job:
     names = {lora.name for prompt in asking for lora in extract_loras(prompt)[1]}
     named = {name: looked_up(name) for name in sorted(names)}
     if not always and not named:
-        return job
+        return None
     program = DORA.get(str(request.compat), request.compat)
-    return replace(job, loras=Loras(tuple(always), named, program))
+    return Loras(tuple(always), named, program)
 
 
-def found_in(folder: Path) -> dict[str, Path]:
+def found_in(folder: Path, endings: tuple[str, ...] = ENDINGS) -> dict[str, Path]:
     """The files of a folder, and of those within it, by their names without endings."""
     if not folder.expanduser().is_dir():
         raise ValueError(f"{one_line(str(folder), 300)} is no folder: give one with files in it")
     files = sorted(folder.expanduser().rglob("*"))
-    return {path.stem: path for path in reversed(files) if path.suffix in ENDINGS}
+    return {path.stem: path for path in reversed(files) if path.suffix in endings}
 
 
 @contextmanager
 def held(
-    model: LatentDiffusion, path: str | Path, strength: float, text: float | None
+    model: LatentDiffusion, path: str | Path, strength: float, text: float
 ) -> Iterator[Matched]:
-    """See `LatentDiffusion.lora`."""
+    """See `drawing.lora`."""
     mine = loras_of(model)
     matched = mine.opened(Path(path).expanduser())
-    use = Use(matched, strength, strength if text is None else text)
+    use = Use(matched, strength, text)
     mine.held = [*mine.held, use]
     mine.applied.use(mine.held)
     try:

@@ -6,7 +6,6 @@ B pictures of H x W pixels, their latents (B, Z, H/f, W/f).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +27,7 @@ from ..unet import UNet
 from ..vae import VAE
 from ..vae.tiled import tiled_decode, tiled_encode
 from . import drawing
+from .adding import added
 from .caveats import tell_unlearnt
 from .given import Given, pictures
 from .job import Job, resolve
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ..models.keymaps import KeyFormat
-    from ..models.lora import Matched
     from .init_image import Picture
     from .loras import ModelLoras
 
@@ -117,7 +116,7 @@ class LatentDiffusion:
     # What a model is asked for, see `drawing`
     txt2img, img2img = drawing.txt2img, drawing.img2img
     inpaint, outpaint = drawing.inpaint, drawing.outpaint
-    generate, steps = drawing.generate, drawing.steps
+    generate, steps, lora = drawing.generate, drawing.steps, drawing.lora
 
     def resolve(
         self,
@@ -137,24 +136,9 @@ class LatentDiffusion:
         nothing = latents is None and noise is None and told is None
         given = None if nothing else Given(latents, noise, told)
         job = resolve(request, self.family, image, mask, given, depth)
-        if any((request.lora, request.lora_dir)):
-            from .loras import with_loras
-
-            job = with_loras(self, job)
+        if any((request.lora, request.lora_dir, request.embedding_dir)):
+            job = added(self, job)
         return job if request.refiner is None else with_refiner(self, job)
-
-    def lora(
-        self, path: str | Path, strength: float = 1.0, text: float | None = None
-    ) -> AbstractContextManager[Matched]:
-        """Within the block the weights are those of a LoRA, too, at a strength, and for the text
-        encoders at another if it is given; afterwards they are the same bits as before.
-
-            with model.lora("fur.safetensors", 0.8):
-                images = model.txt2img("a red star")
-        """
-        from .loras import held
-
-        return held(self, path, strength, text)
 
     @torch.no_grad()
     def conditioning(

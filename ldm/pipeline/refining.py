@@ -27,8 +27,8 @@ class Refiner:
     below: float
 
     def job(self, base: Job) -> Job:
-        """The base's job for this model, which has none of its LoRAs."""
-        return replace(base, noise_schedule=self.noise_schedule, loras=None)
+        """The base's job for this model, which has none of its additions."""
+        return replace(base, noise_schedule=self.noise_schedule, added=None)
 
 
 def with_refiner(model: LatentDiffusion, job: Job) -> Job:

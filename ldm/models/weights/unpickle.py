@@ -198,7 +198,9 @@ class Machine:
                 name, *arguments = self.since_mark()
                 self.push(self.made(name, tuple(arguments)))
             case "BUILD":
-                self.pop(1)  # the state of an object; no tensor needs one
+                (state,) = self.pop(1)  # of an object; no tensor needs it, but a ParameterDict
+                if isinstance(self.stack[-1], dict) and isinstance(state, dict):
+                    self.stack[-1].update(state.get("_parameters") or {})
             case "BINPERSID":
                 storage = storage_of(*self.pop(1))
                 if self.storages.setdefault(storage.key, storage) != storage:
