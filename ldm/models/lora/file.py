@@ -87,18 +87,28 @@ def read_lora(path: str | Path) -> Lora:
     CheckpointError: there is none, or it is damaged. UnsafePickle: it is a pickle that does more.
     """
     path = Path(os.path.expanduser(path))
-    inside = next((path / name for name in FOLDERS if (path / name).is_file()), path)
-    opened = open_checkpoint(inside)
-    lora = lora_of(opened, path.name if path.is_dir() else path.stem)
-    if lora is None:
+    opened = open_checkpoint(file_of(path))
+    if (lora := lora_in(opened, path)) is None:
         what = guess_type(opened.weights)
         told = f": it seems to be {what}" if what else ""
         keys = first(list(opened.weights), 3)
         raise CheckpointError(f"{path} is not a LoRA{told}; it has {keys}")
-    config = inside.with_name("adapter_config.json")
-    if inside != path and config.is_file():
+    return lora
+
+
+def file_of(path: Path) -> Path:
+    """The file itself, or that in a folder of a LoRA."""
+    return next((path / name for name in FOLDERS if (path / name).is_file()), path)
+
+
+def lora_in(opened: OpenedCheckpoint, path: Path) -> Lora | None:
+    """The LoRA that was opened, with the alphas of its configs; None: it is something else. path:
+    of its folder, if it lies in one."""
+    lora = lora_of(opened, path.name if path.is_dir() else path.stem)
+    config = opened.path.with_name("adapter_config.json")
+    if lora is not None and opened.path != path and config.is_file():
         return with_config(lora, {"": read_config(config.read_text("utf-8", "replace"), config)})
-    if ADAPTER in lora.metadata:
+    if lora is not None and ADAPTER in lora.metadata:
         return with_config(lora, by_network(read_config(lora.metadata[ADAPTER], path)))
     return lora
 

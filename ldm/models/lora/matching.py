@@ -17,6 +17,7 @@ from .file import Layer, Lora
 from .foreign import foreign, stated
 
 TOLERATED = "unet.stem"  # of another shape in inpainting models: what a file says of it is left out
+BASES = "sd1", "sd2", "sdxl", "sdxl-refiner"  # of which the others have some of the layers
 # Of a file that has a layer under both names, as some converters make, diffusers' is read.
 COMPVIS = re.compile(r"(input_blocks|middle_block|output_blocks|time_embed|label_emb|out)_")
 
@@ -117,11 +118,11 @@ def match_lora(lora: Lora, family: Family) -> Matched:
 
 
 def meant_for(lora: Lora) -> str | None:
-    """The name of the first known family that every layer fits; or what the names of the layers, or
+    """The name of the first of BASES that every layer fits; or what the names of the layers, or
     the header, tell else. None: nothing tells it."""
     if (told := foreign(lora)) is not None:
         return told
-    for family in FAMILIES.values():
+    for family in (FAMILIES[name] for name in BASES):
         found = list(places(lora, family))
         if all(ours for _, ours in found) and all(fitting(*pair, family) for pair in found):
             return family.name
