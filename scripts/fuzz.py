@@ -33,6 +33,9 @@ DOORS = {
     "texts in pictures": "test_metadata_fuzz.py::test_damaged_texts",
     "damaged pictures": "test_metadata_fuzz.py::test_damaged_files",
     "prompts": "test_metadata_fuzz.py::test_damaged_prompts",
+    "damaged LoRAs, words": "test_additions_fuzz.py::test_damaged_additions",
+    "odd parts of LoRAs": "test_additions_fuzz.py::test_odd_parts_of_loras",
+    "hostile words": "test_additions_fuzz.py::test_hostile_pickles_of_embeddings",
     "word lists": "test_metadata_fuzz.py::test_damaged_word_lists",
     "training folders": "test_training_folders_fuzz.py::"
     "test_a_folder_is_read_or_refused_in_one_line",

@@ -85,7 +85,7 @@ KINDS = (
     *("LoKr, whole", "LoKr", "LoKr, both", "OFT", "BOFT", "GLoRA", "GLoRA, old"),
     *("IA3, inputs", "IA3, outputs", "full", "set"),
 )
-OF_CONVOLUTIONS = ("LoCon, Tucker", "LoHa, Tucker")
+OF_CONVOLUTIONS = {"LoCon, Tucker": "LoRA", "LoHa, Tucker": "LoHa"}  # and of linear layers
 PREFIX = {"unet": "lora_unet_", "text": "lora_te1_", "text2": "lora_te2_"}
 
 
@@ -121,9 +121,9 @@ def tensors(family, kind, layers=None, column="diffusers", dtype=torch.float32):
     found = {}
     for seed, layer in enumerate(layers or some_layers(family)):
         shape = shapes[f"{layer}.weight"]
-        if kind in OF_CONVOLUTIONS and len(shape) < 4:
-            continue
-        for end, tensor in parts_of(kind, shape, 100 * seed, dtype).items():
+        linear = kind in OF_CONVOLUTIONS and len(shape) < 4
+        own = OF_CONVOLUTIONS[kind] if linear else kind
+        for end, tensor in parts_of(own, shape, 100 * seed, dtype).items():
             if end == "diff_b" and f"{layer}.bias" not in shapes:
                 continue
             found[f"{names[layer]}.{end}"] = tensor.contiguous()

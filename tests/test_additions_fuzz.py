@@ -15,6 +15,7 @@ from ldm.models.embeddings import read_embedding
 from ldm.models.lora import Applied, Use, match_lora, read_lora
 from ldm.models.lora.spelling import spelt
 from ldm.models.weights import CheckpointError
+from test_weights_fuzz import odd_object
 from tiny_families import SMALL, random_model
 
 FAMILY = SMALL["sd1"]
@@ -38,7 +39,7 @@ def read(path):
     applied = Applied(NETWORKS)
     try:
         applied.use([Use(match_lora(read_lora(path), FAMILY), 0.5)])
-        return dict(applied.parameters)
+        return NETWORKS
     finally:
         applied.use([])
 
@@ -118,3 +119,18 @@ def test_keys_are_read_in_linear_time(door):
     for piece in ("lora_", ".lora_A", "_lora.up", ".weight", ".processor", "a.", ".default"):
         door.ends(spelt, piece * 20_000)
         door.ends(spelt, piece * 20_000 + "\n")
+
+
+def test_hostile_pickles_of_embeddings(door, tmp_path):
+    """Objects of anything in the places of an embedding's parts."""
+    for seed in range(100 * TIMES):
+        draw, path = random.Random(seed), tmp_path / "x.pt"
+        content = {"string_to_param": {"*": normal(2, 16)}, "name": "x", "step": 1}
+        content[draw.choice([*content])] = odd_object(draw)
+        try:
+            torch.save(content, path, _use_new_zipfile_serialization=draw.random() < 0.5)
+        except UnicodeEncodeError:
+            continue
+        door.ends(read_embedding, path, errors=CheckpointError)
+    assert door.refused > 20
+    assert door.read > 20

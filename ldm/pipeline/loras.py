@@ -109,31 +109,34 @@ class ModelLoras:
                 warnings.warn(one_line(line), stacklevel=5)
         return matched
 
+    def use(self, job: Job, part: Pass, step: int) -> None:
+        """From now on the weights are those of a step of a pass, counted from 1."""
+        if (loras := None if job.added is None else job.added.loras) is None:
+            self.applied.use(self.held)
+            return
+        moments = loras.of_job(job, part)
+        own = next((uses for last, uses in moments if step <= last), moments[-1][1])
+        self.applied.use([*self.held, *own], loras.program)
+
     @contextmanager
-    def lent(self) -> Iterator[None]:
-        """Afterwards the weights are as before."""
+    def lent(self, job: Job) -> Iterator[None]:
+        """The weights are those of a job's first step, so that its prompts can be read; afterwards
+        they are as before."""
         try:
+            self.use(job, job.passes[0], 1)
             yield
         finally:
             self.applied.use(self.held)
 
     def around(self, network: Network, job: Job, part: Pass, clock: Clock) -> Network:
         """The network, which at every call has the weights of its step: also where another run of
-        the same model goes on between two steps. From now on the weights are those of the first, so
-        that the prompts can be read."""
-        loras = None if job.added is None else job.added.loras
-        moments = [(1, list[Use]())] if loras is None else loras.of_job(job, part)
-        program = None if loras is None else loras.program
-
-        def use(step: int) -> None:
-            own = next((uses for last, uses in moments if step <= last), moments[-1][1])
-            self.applied.use([*self.held, *own], program)
+        the same model goes on between two steps."""
 
         def with_loras(x: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
-            use(clock.step)
+            self.use(job, part, clock.step)
             return network(x, t, conditioning)
 
-        use(1)
+        self.use(job, part, 1)
         return with_loras
 
 
@@ -190,8 +193,8 @@ def held(
     matched = mine.opened(Path(path).expanduser())
     use = Use(matched, strength, text)
     mine.held = [*mine.held, use]
-    mine.applied.use(mine.held)
     try:
+        mine.applied.use(mine.held)
         yield matched
     finally:
         mine.held = [other for other in mine.held if other is not use]

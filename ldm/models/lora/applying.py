@@ -5,7 +5,7 @@ computed from them anew. So the order in which LoRAs come and go leaves no trace
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -43,10 +43,10 @@ class Applied:
     """
 
     def __init__(self, networks: Mapping[str, nn.Module]) -> None:
-        self.parameters = {
-            f"{network}.{name}": parameter
+        self.layers = {
+            f"{network}.{name}": layer
             for network, module in networks.items()
-            for name, parameter in module.named_parameters()
+            for name, layer in module.named_modules()
         }
         self.originals: dict[str, Tensor] = {}
         self.program: str | None = None
@@ -68,20 +68,35 @@ class Applied:
         self.uses, self._plan, self.program = list(uses), plan, program
         made: Made = {}
         for name in sorted(stale):
-            original = self.originals.setdefault(name, self.parameters[name].data)
+            original, now = self.originals.setdefault(name, self.now(name)), self.now(name)
             if name in plan:
-                self.parameters[name].data = self.merged(name, plan[name], made)
+                self.set(name, self.merged(name, now, plan[name], made))
             else:  # moved meanwhile, perhaps, and then rounded as it was
-                self.parameters[name].data = original.to(self.parameters[name])
+                self.set(name, original.to(now))
                 del self.originals[name]
+
+    def now(self, name: str) -> Tensor:
+        """The tensor of a parameter, whether it is packed (`layers.packed`) or not."""
+        layer, _, parameter = name.rpartition(".")
+        tensor: Tensor = getattr(self.layers[layer], parameter).data
+        return tensor.to_dense() if tensor.is_mkldnn else tensor
+
+    def set(self, name: str, tensor: Tensor) -> None:
+        """Put a tensor in the place of a parameter's, packed where that is."""
+        name, _, parameter = name.rpartition(".")
+        layer: Any = self.layers[name]
+        if not getattr(layer, parameter).is_mkldnn:
+            getattr(layer, parameter).data = tensor
+            return
+        layer.weight = nn.Parameter(tensor, requires_grad=False)
+        layer.weight = nn.Parameter(layer.pack(), requires_grad=False)
 
     def original(self, name: str) -> Tensor:
         """A parameter without LoRAs."""
-        return self.originals.get(name, self.parameters[name].data)
+        return self.originals[name] if name in self.originals else self.now(name)
 
-    def merged(self, name: str, changes: list[Change], made: Made) -> Tensor:
-        """A parameter with its changes, computed in float32 or better."""
-        now = self.parameters[name]
+    def merged(self, name: str, now: Tensor, changes: list[Change], made: Made) -> Tensor:
+        """A parameter with its changes, computed in float32 or better. now: as it is."""
         wide = torch.promote_types(now.dtype, torch.float32)
         total = self.original(name).to(now.device, wide)
         for change in changes:
@@ -89,16 +104,17 @@ class Applied:
                 bias = change.layer.parts["bias"].read(wide, now.device).clone()
                 delta, factor = bias.chunk(len(change.ours))[change.part], change.strength
             else:
-                delta, factor = self.change(change, wide, made)
+                delta, factor = self.change(change, now.device, wide, made)
             delta = delta.reshape(now.shape)
             total = torch.add(total, delta, alpha=factor, out=delta)
         return total.to(now.dtype)
 
-    def change(self, change: Change, wide: torch.dtype, made: Made) -> tuple[Tensor, float]:
+    def change(
+        self, change: Change, device: torch.device, wide: torch.dtype, made: Made
+    ) -> tuple[Tensor, float]:
         """See `change_of`; of several parameters together it is computed once."""
         layer, ours, part, strength = change
         weights = [self.original(f"{one}.weight") for one in ours]
-        device = self.parameters[f"{ours[0]}.weight"].device
         if len(ours) == 1:
             return change_of(layer, weights[0].to(device, wide), strength, self.program)
         key = id(layer), strength

@@ -90,7 +90,8 @@ def fitting(layer: Layer, ours: tuple[str, ...], family: Family) -> bool:
 
 def match_lora(lora: Lora, family: Family) -> Matched:
     """Where the layers of a LoRA are in a family's networks. CheckpointError: less than half of
-    them are there, or one has another shape; it names the family that the file is for."""
+    them are there, or none of a network's, or one has another shape; it names the family that the
+    file is for."""
     changed, absent, wrong = [], list[str](), list[str]()
     twice = set[tuple[tuple[str, ...], str | None]]()
     in_order = sorted(places(lora, family), key=lambda found: bool(COMPVIS.match(found[0].name)))
@@ -106,7 +107,8 @@ def match_lora(lora: Lora, family: Family) -> Matched:
             absent.append(layer.key)
         else:
             wrong.append(layer.key)
-    if wrong or 2 * len(changed) < len(lora.layers):
+    lacking = {layer.network for layer in lora.layers} - {layer.network for layer, _ in changed}
+    if wrong or lacking or 2 * len(changed) < len(lora.layers):
         meant = meant_for(lora)
         some = f"it has {len(changed)} of {len(lora.layers)} layers"
         fault = f"{first(wrong, 2)} do not fit it" if wrong else some
