@@ -11,6 +11,7 @@ from typing import NamedTuple
 from ..metadata.named_files import FILES
 from ..request import Request
 from .flags import Parser, add_model_flags, add_request_flags, argument, positive
+from .lora_tools import add_extract, add_merge, extract, merge
 from .replay import replay
 from .resume import resume
 from .show import marks, report, show
@@ -78,4 +79,6 @@ COMMANDS = {
     "show": Command("what the files of pictures say of their making", add_files, show),
     "watermark": Command("which invisible watermark pictures have", add_watermark, marks),
     "inspect": Command("what a checkpoint is, without loading it", add_inspect, report),
+    "extract-lora": Command("what a fine-tuned model has learnt, as a LoRA", add_extract, extract),
+    "lora-merge": Command("several LoRAs in one, or in a checkpoint", add_merge, merge),
 }

@@ -4,7 +4,7 @@ The weights as they were are kept, and nothing is copied but those that change; 
 computed from them anew. So the order in which LoRAs come and go leaves no trace.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -70,7 +70,7 @@ class Applied:
         for name in sorted(stale):
             original, now = self.originals.setdefault(name, self.now(name)), self.now(name)
             if name in plan:
-                self.set(name, self.merged(name, now, plan[name], made))
+                self.set(name, merged(name, now, plan[name], self.original, program, made))
             else:  # moved meanwhile, perhaps, and then rounded as it was
                 self.set(name, original.to(now))
                 del self.originals[name]
@@ -95,35 +95,6 @@ class Applied:
         """A parameter without LoRAs."""
         return self.originals[name] if name in self.originals else self.now(name)
 
-    def merged(self, name: str, now: Tensor, changes: list[Change], made: Made) -> Tensor:
-        """A parameter with its changes, computed in float32 or better. now: as it is."""
-        wide = torch.promote_types(now.dtype, torch.float32)
-        total = self.original(name).to(now.device, wide)
-        for change in changes:
-            if name.endswith(".bias"):
-                bias = change.layer.parts["bias"].read(wide, now.device).clone()
-                delta, factor = bias.chunk(len(change.ours))[change.part], change.strength
-            else:
-                delta, factor = self.change(change, now.device, wide, made)
-            delta = delta.reshape(now.shape)
-            total = torch.add(total, delta, alpha=factor, out=delta)
-        return total.to(now.dtype)
-
-    def change(
-        self, change: Change, device: torch.device, wide: torch.dtype, made: Made
-    ) -> tuple[Tensor, float]:
-        """See `change_of`; of several parameters together it is computed once."""
-        layer, ours, part, strength = change
-        weights = [self.original(f"{one}.weight") for one in ours]
-        if len(ours) == 1:
-            return change_of(layer, weights[0].to(device, wide), strength, self.program)
-        key = id(layer), strength
-        if key not in made:
-            w = torch.cat([weight.to(device, wide) for weight in weights])
-            made[key] = change_of(layer, w, strength, self.program)
-        delta, factor = made[key]
-        return delta.chunk(len(ours))[part].clone(), factor
-
 
 def planned(uses: Sequence[Use]) -> dict[str, list[Change]]:
     """The changes of each parameter."""
@@ -136,6 +107,37 @@ def planned(uses: Sequence[Use]) -> dict[str, list[Change]]:
                 for kind in kinds:
                     plan.setdefault(f"{name}.{kind}", []).append(Change(layer, ours, i, strength))
     return plan
+
+
+def merged(
+    name: str,
+    now: Tensor,
+    changes: Sequence[Change],
+    original: Callable[[str], Tensor],
+    program: str | None,
+    made: Made,
+) -> Tensor:
+    """A parameter with its changes, computed in float32 or better. now: as it is; original: gives
+    any parameter as it was; made: what has been computed of several parameters together."""
+    wide = torch.promote_types(now.dtype, torch.float32)
+    total = original(name).to(now.device, wide)
+    for change in changes:
+        layer, ours, part, strength = change
+        key = id(layer), strength
+        if name.endswith(".bias"):
+            found = layer.parts["bias"].read(wide, now.device).clone(), strength
+        elif key in made:
+            found = made[key]
+        else:
+            w = [original(f"{one}.weight").to(now.device, wide) for one in ours]
+            found = change_of(layer, w[0] if len(w) == 1 else torch.cat(w), strength, program)
+            if len(w) > 1:
+                made[key] = found
+        delta, factor = found
+        delta = delta if len(ours) == 1 else delta.chunk(len(ours))[part].clone()
+        delta = delta.reshape(now.shape)
+        total = torch.add(total, delta, alpha=factor, out=delta)
+    return total.to(now.dtype)
 
 
 def change_of(
