@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +22,7 @@ from ..models.embeddings import (
 from ..models.weights.mapped import Weight
 from ..prompts.conditioner import Tower
 from ..runtime.text import one_line
+from ..runtime.warn import warn
 from .loras import found_in
 
 Bundled = tuple[Mapping[str, Weight], Path]  # the tensors of one, and the file that they are in
@@ -77,7 +77,7 @@ def tell_lacking(texts: list[str], known: set[str]) -> None:
 
 
 def tell(line: str) -> None:
-    warnings.warn(one_line(line), stacklevel=5)
+    warn(one_line(line))
 
 
 def towers_with(

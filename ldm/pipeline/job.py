@@ -25,7 +25,7 @@ from ..samplers import SAMPLERS, Noise, NoiseSchedule
 from .caveats import tell_small
 from .given import Given
 from .init_image import InitImage, opened, started
-from .passes import Pass, automatic_schedule, check, named_as_here, passes
+from .passes import Pass, automatic_schedule, check, named_as_here, of_picture, passes
 from .told import OPTIONS, check_told, from_noise, opened_depth
 
 if TYPE_CHECKING:
@@ -234,11 +234,6 @@ def with_texts(request: Request) -> Request:
         for what in networks_in(request):
             warn(what)
     return request
-
-
-def of_picture(request: Request) -> bool:
-    """Whether something is asked for that only a picture can have."""
-    return request.inpaint_only_masked or request.colourise or request.upscale is not None
 
 
 def multiple(family: Family) -> int:

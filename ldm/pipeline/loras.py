@@ -3,7 +3,6 @@ back afterwards."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from ..prompts.a1111 import Lora, extract_loras
 from ..prompts.extra_networks import lora_schedule
 from ..request.additions import ENDINGS, file_and_strengths, is_file
 from ..runtime.text import one_line
+from ..runtime.warn import warn
 from ..samplers import Network
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class ModelLoras:
         how = hint(matched.lora, self.model.family)
         for line in (matched.told, how and f"{matched.lora.name} is {how}: ask for it"):
             if line:
-                warnings.warn(one_line(line), stacklevel=5)
+                warn(one_line(line))
         return matched
 
     def use(self, job: Job, part: Pass, step: int) -> None:

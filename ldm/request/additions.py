@@ -15,13 +15,13 @@ class Additions:
 
     lora: str | tuple[str, ...] | None = option(None,
         "a LoRA and its strength, FILE:0.8, or FILE:0.8:0.5 with another for the text encoder; "
-        "may be given several times", "--lora", several=True, left_open="none")
+        "may be given several times", "--lora", several=True, left_open="none", file=True)
     lora_dir: str | None = option(None,
         "folder of LoRAs, for <lora:NAME:0.8> in a prompt and --lora NAME:0.8", "--lora_dir",
-        left_open="none")
+        left_open="none", file=True)
     embedding_dir: str | None = option(None,
         "folder of embeddings (textual inversion): NAME.pt, NAME.safetensors for NAME in a prompt",
-        "--embedding_dir", left_open="none")
+        "--embedding_dir", left_open="none", file=True)
 
     @property
     def loras(self) -> tuple[str, ...]:
