@@ -245,9 +245,9 @@ def test_the_command_line(files, tiny_file, tmp_path, monkeypatch, capsys):
 
 
 def test_inspect_says_what_a_control_is(files, capsys):
-    assert main(["inspect", files["net"]]) == 1
+    assert main(["inspect", files["net"]]) == 0
     assert "a ControlNet, with the original's names" in capsys.readouterr().out
-    assert main(["inspect", files["adapter"]]) == 1
+    assert main(["inspect", files["adapter"]]) == 0
     assert "T2I-Adapter" in capsys.readouterr().out
 
 

@@ -247,7 +247,7 @@ def test_choices_are_drawn_from_the_seed_of_each_picture(tiny, tmp_path):
 
 
 def test_lora_is_taken_out_with_a_warning(tiny):
-    with pytest.warns(UserWarning, match="LoRA, which this version cannot add: fur, ink"):
+    with pytest.warns(UserWarning, match="LoRAs, and there is no --lora_dir"):
         picture = drawn(tiny, "a cat<lora:ink:0.5><lora:fur>")
     assert_same(picture, drawn(tiny, "a cat"))
     with warnings.catch_warnings():

@@ -3,7 +3,7 @@ say."""
 
 import doctest
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from ldm.images.exif import to_exif
 from ldm.metadata import a1111, comfyui, infotext, programs, read_metadata, texts, writing
 from ldm.request import Request
+from ldm.request.additions import Additions
 
 DATA = Path(__file__).parent / "data/metadata"
 
@@ -205,6 +206,7 @@ def test_pictures_of_version_0_1_are_read_under_the_names_of_today(tmp_path):
     """The file has each of the 53 fields that a request had, none of them at its default."""
     new = {"original_size", "crop", "target_size", "aesthetic_score", "refiner", "refiner_start"}
     new |= {"noise_level", "image_guidance_scale", "depth", "depth_model", "upscaler"}
+    new |= {field.name for field in fields(Additions)}
     text = (Path(__file__).parent / "data/request-0.1-full.json").read_text(encoding="utf-8")
     assert len(json.loads(text)) == 53
     request = read_metadata(saved(tmp_path / "old.png", {"ldm": text})).request

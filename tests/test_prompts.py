@@ -140,12 +140,12 @@ def test_each_text_is_tokenized_once(monkeypatch):
 def test_loras_are_taken_out_of_prompts_where_the_syntax_has_them():
     prompts = ["a cat<lora:ink:0.5><lyco:fur:1>", "<lora:ink><hypernet:brush:1>"]
     assert [b.schedule.texts for b in batches(prompts)] == [["a cat", ""]]
-    assert networks_in(prompts, "a1111") == [
-        "the prompt asks for LoRA, which this version cannot add: fur, ink",
+    assert networks_in(Request(prompts, prompt_syntax="a1111")) == [
+        "the prompt asks for LoRAs, and there is no --lora_dir to take them from: fur, ink",
         "the prompt asks for hypernetworks, which this version cannot add: brush",
     ]
     for syntax in ("comfyui", "off"):
-        assert networks_in(prompts, syntax) == []
+        assert networks_in(Request(prompts, prompt_syntax=syntax)) == []
     assert batches(prompts[:1], syntax="off")[0].schedule.texts == [prompts[0], ""]
 
 

@@ -12,6 +12,7 @@ from ..metadata.named_files import FILES
 from ..request import Request
 from .enlarge import add_enlarge, enlarge
 from .flags import Parser, add_model_flags, add_request_flags, argument, positive
+from .lora_tools import add_extract, add_lora_merge, extract, lora_merge
 from .replay import replay
 from .resume import resume
 from .score import add_describe, add_score, describe, score
@@ -87,4 +88,6 @@ COMMANDS = {
     "merge": Command("two models, or two and the one they come from, as one", add_merge, merged),
     "convert": Command("a model in another layout or number format", add_convert, converted),
     "prune": Command("a model without what is not needed to draw", add_prune, converted),
+    "extract-lora": Command("what a fine-tuned model has learnt, as a LoRA", add_extract, extract),
+    "lora-merge": Command("several LoRAs in one, or in a checkpoint", add_lora_merge, lora_merge),
 }

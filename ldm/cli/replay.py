@@ -57,7 +57,8 @@ def planned(
     model: LatentDiffusion, path: Path, request: Request, changes: dict[str, Any]
 ) -> list[Job]:
     """What a file asks for, in so many batches; see `refuse_files`."""
-    refuse_files(path, request, changes, otherwise="--without_image to draw from noise")
+    held = {"lora"} if "lora_dir" in changes else set()  # by their names, see `metadata.added`
+    refuse_files(path, request, changes, held, otherwise="--without_image to draw from noise")
     if request.strength is not None and "image" not in changes:
         raise ValueError(
             f"{path} was made from a picture, at strength {request.strength:g}, which is not in "

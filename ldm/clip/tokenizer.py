@@ -96,6 +96,8 @@ class Tokenizer:
     Its `vocabulary` gives each piece its id, in their order.
     """
 
+    joined: frozenset[int] = frozenset()  # ids that are never parted from the one before them
+
     def __init__(
         self,
         merges: Sequence[tuple[str, str]] | None = None,

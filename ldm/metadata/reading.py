@@ -8,6 +8,7 @@ from pathlib import Path
 from ..images.files import opened, read_text
 from ..request import Request
 from . import a1111, comfyui, infotext
+from .added import by_names
 from .graph import is_graph
 from .image_metadata import ANOTHER_VAE, ImageMetadata, shortened
 from .programs import program_of_json, program_of_texts
@@ -19,7 +20,10 @@ def own(text: Text) -> ImageMetadata:
     """What this library wrote: the request itself."""
     _, _, settings = infotext.split(text.get("parameters", ""))
     vae = {"VAE": f"{shortened(settings['VAE'])}: {ANOTHER_VAE}"} if "VAE" in settings else {}
-    return ImageMetadata("ldm", Request.from_json(text["ldm"]), settings.get("Model"), vae)
+    request = Request.from_json(text["ldm"])
+    if any((request.lora, request.lora_dir, request.embedding_dir)):
+        request = by_names(request)
+    return ImageMetadata("ldm", request, settings.get("Model"), vae)
 
 
 def parameters(text: Text) -> ImageMetadata:

@@ -7,6 +7,7 @@ from pathlib import PurePath
 
 from ..request import Request
 from ..samplers.registry import SAMPLERS
+from .added import by_names, tagged
 
 SCHEDULES = {  # what the web UI calls a schedule, where it is not the same word with a capital
     "sgm_uniform": "SGM Uniform",
@@ -22,6 +23,8 @@ UPSCALERS = {"latent": "Latent", "pixels": "Lanczos"}
 
 def texts(request: Request, model: About) -> dict[str, str]:
     """The texts by their names in the file. request: a resolved one; model: see `About`."""
+    if any((request.lora, request.lora_dir, request.embedding_dir)):
+        request = by_names(request)
     return {"parameters": write(request, model), "ldm": request.to_json()}
 
 
@@ -32,6 +35,7 @@ def write(request: Request, model: About | None = None) -> str:
     said = [(key, value) for key, value in settings(request, model).items() if value is not None]
     line = ", ".join(f"{key}: {quoted(value)}" for key, value in said)
     prompt, negative = list(zip(request.prompts, request.negatives))[first % len(request.prompts)]
+    prompt = prompt if request.lora is None else tagged(prompt, request)
     return "\n".join([prompt, *([f"{NEGATIVE} {negative}"] if negative else []), line])
 
 

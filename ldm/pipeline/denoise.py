@@ -23,6 +23,7 @@ from ..runtime.finite import broken
 from ..samplers import Denoiser, ModelDenoiser
 from ..samplers.guidance import Guided, cfg, unguided
 from ..samplers.wrappers import recorded, switched
+from .adding import reading
 from .changing import changing, side_by_side
 from .combined import combined
 from .makers import Complete, completed
@@ -94,8 +95,11 @@ def guided(
     model: LatentDiffusion, job: Job, part: Pass, told: Complete | None, clock: Clock
 ) -> Denoiser:
     """The network guided by the prompts, or by the conditioning that is given instead."""
+    model = model if job.added is None else reading(model, job)
     bare = job.request.seamless is None and job.request.tile is None and not job.controls
     network = model.unet if bare else network_of(model, job, part, clock)
+    if model.loras is not None:
+        network = model.loras.around(network, job, part, clock)
     core = model.family.denoiser(network, job.noise_schedule)
     if job.given.conditioning:
         ready = job.given.conditioning

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -18,6 +20,7 @@ from .run import run
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from ..models.lora import Matched
     from .init_image import Picture
     from .model import LatentDiffusion
 
@@ -118,3 +121,17 @@ def steps(
         raise ValueError(f"steps of a Request, not of {what}: Request('a cat')")
     job = model.resolve(request, image, **given) if isinstance(request, Request) else request
     return run(model, job, record)
+
+
+def lora(
+    model: LatentDiffusion, path: str | Path, strength: float = 1.0, text: float | None = None
+) -> AbstractContextManager[Matched]:
+    """Within the block the weights are those of a LoRA, too, at a strength, and for the text
+    encoders at another if it is given; afterwards they are the same bits as before.
+
+        with model.lora("fur.safetensors", 0.8):
+            images = model.txt2img("a red star")
+    """
+    from .loras import held
+
+    return held(model, path, strength, strength if text is None else text)

@@ -24,10 +24,11 @@ from ..samplers import SAMPLERS, Noise, NoiseSchedule
 from .caveats import tell_small
 from .given import Given
 from .init_image import InitImage, opened, started
-from .passes import Pass, automatic_schedule, check, named_as_here, passes
+from .passes import Pass, automatic_schedule, check, named_as_here, of_picture, passes
 from .told import OPTIONS, check_told, from_noise, opened_depth
 
 if TYPE_CHECKING:
+    from .adding import Added
     from .controls import Control
     from .init_image import Picture
     from .refining import Refiner
@@ -48,6 +49,7 @@ class Job:
     given            what the caller brings instead of pictures, seeds and prompts, if anything
     refiner          the model that draws the last steps, if another one does
     controls         ControlNets and T2I-Adapters, with their hints
+    added            to the model while it draws, if anything is
     """
 
     request: Request
@@ -62,6 +64,7 @@ class Job:
     given: Given = field(default_factory=Given)
     refiner: Refiner | None = None
     controls: tuple[Control, ...] = ()
+    added: Added | None = None
 
     @property
     def seeds(self) -> range:
@@ -121,7 +124,8 @@ class Job:
         return self.passes[-1].width, self.passes[-1].height
 
     def split(self, size: int) -> list[Job]:
-        """The same pictures in jobs of at most `size` pictures."""
+        """The same pictures in jobs of at most `size` pictures; of one, if their LoRAs differ."""
+        size = 1 if self.added is not None and self.added.mixed(self) else size
         parts = self.request.split(size)
         if len(parts) == 1:
             return [self]
@@ -228,15 +232,9 @@ def with_texts(request: Request) -> Request:
     if request.wildcards is not None or "{" in texts or "__" in texts:
         request = expanded(request)
     if "<" in texts:
-        for what in networks_in(request.prompts, str(request.prompt_syntax)):
+        for what in networks_in(request):
             warn(what)
     return request
-
-
-def of_picture(request: Request) -> bool:
-    """Whether something is asked for that only a picture can have."""
-    enlarged = (request.upscale, request.upscaler) != (None, None)
-    return request.inpaint_only_masked or request.colourise or enlarged
 
 
 def multiple(family: Family) -> int:

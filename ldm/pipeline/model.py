@@ -30,6 +30,7 @@ from ..unet import UNet
 from ..vae import VAE
 from ..vae.tiled import tiled_decode, tiled_encode
 from . import drawing
+from .adding import added
 from .caveats import tell_unlearnt
 from .given import Given, pictures
 from .job import Job, resolve
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from ..models.keymaps import KeyFormat
     from .about import Files
     from .init_image import Picture
+    from .loras import ModelLoras
 
 
 class LatentDiffusion:
@@ -57,6 +59,7 @@ class LatentDiffusion:
     refiners    models by what requests call them, which may do the last steps
     about       what a picture's metadata call it: its name, or that and its files, see `Files`
     controls    ControlNets and T2I-Adapters by their files, kept once a request has named them
+    loras       those that change its weights; None: none ever did
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class LatentDiffusion:
         self.refiners: dict[str, LatentDiffusion] = {}
         self.about: str | Files = self.name
         self.controls: dict[str, ControlNetwork] = {}
+        self.loras: ModelLoras | None = None
 
     @property
     def text(self) -> TextEncoder:
@@ -121,7 +125,7 @@ class LatentDiffusion:
     # What a model is asked for, see `drawing`
     txt2img, img2img = drawing.txt2img, drawing.img2img
     inpaint, outpaint = drawing.inpaint, drawing.outpaint
-    generate, steps = drawing.generate, drawing.steps
+    generate, steps, lora = drawing.generate, drawing.steps, drawing.lora
 
     def resolve(
         self,
@@ -145,6 +149,8 @@ class LatentDiffusion:
             from .controls import with_controls
 
             job = with_controls(self, job)
+        if any((request.lora, request.lora_dir, request.embedding_dir)):
+            job = added(self, job)
         return job if request.refiner is None else with_refiner(self, job)
 
     @torch.no_grad()

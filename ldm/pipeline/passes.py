@@ -187,3 +187,9 @@ def all_levels(
 
 def automatic_schedule(profile: Profile, sampler: Sampler) -> str:
     return sampler.schedules.get(profile.program, sampler.schedule)
+
+
+def of_picture(request: Request) -> bool:
+    """Whether something is asked for that only a picture can have."""
+    enlarged = (request.upscale, request.upscaler) != (None, None)
+    return request.inpaint_only_masked or request.colourise or enlarged

@@ -27,8 +27,8 @@ class Refiner:
     below: float
 
     def job(self, base: Job) -> Job:
-        """The base's job for this model, which no control is for."""
-        return replace(base, noise_schedule=self.noise_schedule, controls=())
+        """The base's job for this model, which has none of its additions."""
+        return replace(base, noise_schedule=self.noise_schedule, controls=(), added=None)
 
 
 def with_refiner(model: LatentDiffusion, job: Job) -> Job:

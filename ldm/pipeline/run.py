@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -35,7 +36,8 @@ def run(model: LatentDiffusion, job: Job, record: list[Tensor] | None = None) ->
     done, latents, clock = 0, job.given.latents, Clock()
     networks = [model.unet, *(control.network for control in job.controls)]
     networks += [] if job.refiner is None else [job.refiner.model.unet]
-    with packed(*networks):
+    lent = nullcontext() if model.loras is None else model.loras.lent(job)
+    with lent, packed(*networks):
         for part in job.passes:
             noise = job.noise(part, model.dtype)
             told = completed(model, job, part, noise) if model.family.told or job.controls else None

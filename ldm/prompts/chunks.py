@@ -3,7 +3,7 @@
 import math
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from ..clip.tokenizer import Tokenizer
 from ..clip.vocabulary import decode
@@ -41,7 +41,8 @@ def chunks(tokenizer: Tokenizer, text: str, syntax: str = "a1111") -> list[Chunk
     if len(parts) > 1 and not parts[-1]:
         parts.pop()
     comma = tokenizer.encode(",")[0]
-    return [chunk for part in parts for chunk in split_at_commas(part, size, comma)]
+    joined = tokenizer.joined
+    return [chunk for part in parts for chunk in split_at_commas(part, size, comma, joined)]
 
 
 def parts_of(text: str, syntax: str) -> list[list[tuple[str, float]]]:
@@ -63,9 +64,11 @@ def cut(tokenizer: Tokenizer, text: str, size: int) -> Chunk:
     return [(token, 1.0) for token in tokens[:size]]
 
 
-def split_at_commas(tokens: Chunk, size: int, comma: int) -> list[Chunk]:
+def split_at_commas(
+    tokens: Chunk, size: int, comma: int, joined: Container[int] = ()
+) -> list[Chunk]:
     """Chunks of at most `size` tokens. One that ends inside a phrase ends at a comma instead, if
-    one is near.
+    one is near; one that ends inside an embedding ends before that. joined: see `Tokenizer`.
 
     >>> tokens = [(7, 1.0)] * 70 + [(0, 1.0)] + [(7, 1.0)] * 100
     >>> [len(chunk) for chunk in split_at_commas(tokens, size=75, comma=0)]
@@ -74,7 +77,9 @@ def split_at_commas(tokens: Chunk, size: int, comma: int) -> list[Chunk]:
     result, start = [], 0
     while len(tokens) - start > size:
         end = start + size
-        if tokens[end][0] != comma:
+        if tokens[end][0] in joined:
+            end = next(i for i in reversed(range(end)) if tokens[i][0] not in joined)
+        elif tokens[end][0] != comma:
             near = range(max(end - BACKTRACK, start), end)
             end = max((i + 1 for i in near if tokens[i][0] == comma), default=end)
         result.append(tokens[start:end])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from ..runtime.options import option
 
@@ -27,3 +28,57 @@ class Additions:
         "--control_kind", several=True, left_open="as --hint says")
     guess_mode: bool = option(False,
         "let controls guess the picture without a prompt, from the hint alone", "--guess_mode")
+    lora: str | tuple[str, ...] | None = option(None,
+        "a LoRA and its strength, FILE:0.8, or FILE:0.8:0.5 with another for the text encoder; "
+        "may be given several times", "--lora", several=True, left_open="none", file=True)
+    lora_dir: str | None = option(None,
+        "folder of LoRAs, for <lora:NAME:0.8> in a prompt and --lora NAME:0.8", "--lora_dir",
+        left_open="none", file=True)
+    embedding_dir: str | None = option(None,
+        "folder of embeddings (textual inversion): NAME.pt, NAME.safetensors for NAME in a prompt",
+        "--embedding_dir", left_open="none", file=True)
+
+    @property
+    def loras(self) -> tuple[str, ...]:
+        """What `lora` lists."""
+        return (self.lora,) if isinstance(self.lora, str) else self.lora or ()
+# fmt: on
+
+
+ENDINGS = ".safetensors", ".pt", ".ckpt", ".bin"
+
+
+def file_and_strengths(entry: str) -> tuple[str, float, float]:
+    """The file of an entry of `lora`, and its strengths for the U-Net and the text encoders.
+
+    >>> file_and_strengths("fur.safetensors:0.8"), file_and_strengths("C:/ink.pt:1:-.5")
+    (('fur.safetensors', 0.8, 0.8), ('C:/ink.pt', 1.0, -0.5))
+    """
+    parts, numbers = entry.split(":"), list[float]()
+    while len(parts) > 1 and len(numbers) < 2:
+        try:
+            numbers.insert(0, float(parts[-1]))
+        except ValueError:
+            break
+        parts.pop()
+    if not (file := ":".join(parts)) or any(not -100 <= number <= 100 for number in numbers):
+        raise ValueError(f"lora {entry!r}: give FILE:0.8, or FILE:0.8:0.5, of -100 to 100")
+    unet, text = (*numbers, 1.0, 1.0)[:2] if len(numbers) != 1 else numbers * 2
+    return file, unet, text
+
+
+def is_file(name: str) -> bool:
+    """Whether an entry means a file, and not a name that is looked up in `lora_dir`."""
+    return name.endswith(ENDINGS) or "/" in name or "\\" in name
+
+
+def name_of(file: str) -> str:
+    r"""The name of a file, which opens nothing: without folders and ending.
+
+    >>> name_of("loras/fur.v1.safetensors"), name_of("..\\x.pt.pt"), name_of("fur_1.5")
+    ('fur.v1', 'x', 'fur_1.5')
+    """
+    name = PurePath(file.replace("\\", "/")).name
+    while name.endswith(ENDINGS):
+        name = name[: name.rindex(".")]
+    return name

@@ -155,6 +155,7 @@ BUILDERS: dict[Name, Callable[..., Any]] = {
     Name("collections", "OrderedDict"): empty_dictionary,
     Name("builtins", "dict"): empty_dictionary,
     Name("__builtin__", "dict"): empty_dictionary,
+    Name("torch.nn.modules.container", "ParameterDict"): empty_dictionary,
     Name("torch._utils", "_rebuild_tensor"): rebuild_tensor,
     Name("torch._utils", "_rebuild_tensor_v2"): rebuild_tensor,
     Name("torch._utils", "_rebuild_parameter"): first_argument,

@@ -5,6 +5,7 @@ one stream.
 """
 
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ ROOTS = (
 MAX_NAME = 500  # letters of the name of a module within others; CLIP's have 50
 
 
+Pick = Callable[[Any, Path], dict[str, Stored]]  # content of a pickle -> tensors in it
+
+
 def is_zip(start: bytes) -> bool:
     """By the first bytes of a file."""
     return start.startswith(b"PK\x03\x04")
@@ -40,8 +44,9 @@ def is_legacy(start: bytes) -> bool:
     return start.startswith(b"\x80") and LEGACY in start[:32]
 
 
-def read_zip(file: MappedFile) -> dict[str, Weight]:
-    """The named tensors of a file of torch.save. CheckpointError, UnsafePickle: see `unpickle`."""
+def read_zip(file: MappedFile, pick: Pick | None = None) -> dict[str, Weight]:
+    """The tensors of a file of torch.save that `pick` takes from its content, or else
+    `named_tensors`. CheckpointError, UnsafePickle: see `unpickle`."""
     folder, members = contents(file)
     order = members.get(f"{folder}byteorder")
     if order is not None and file.bytes[order.start : order.end] not in (b"little", b""):
@@ -58,7 +63,7 @@ def read_zip(file: MappedFile) -> dict[str, Weight]:
         raise CheckpointError(
             f"{file.path} is damaged: its pickle is not what was written; download it again"
         )
-    tensors = named_tensors(unpickle(Stream(program), file.path).value, file.path)
+    tensors = (pick or named_tensors)(unpickle(Stream(program), file.path).value, file.path)
 
     def begin(storage: Storage) -> int:
         name = f"{folder}data/{storage.key}"
@@ -74,7 +79,7 @@ def read_zip(file: MappedFile) -> dict[str, Weight]:
     return {name: weight(file, begin(stored.storage), stored) for name, stored in tensors.items()}
 
 
-def read_legacy(file: MappedFile) -> dict[str, Weight]:
+def read_legacy(file: MappedFile, pick: Pick | None = None) -> dict[str, Weight]:
     """The same for files of torch before 1.6: five pickles, then each storage with its length
     before it."""
     data, position, pickles, starts = file.bytes, 0, [], {}
@@ -93,7 +98,7 @@ def read_legacy(file: MappedFile) -> dict[str, Weight]:
             raise CheckpointError(f"{file.path} is damaged: a storage is not where it should be")
         starts[key] = position + 8
         position = starts[key] + storage.numel * storage.dtype.itemsize
-    tensors = named_tensors(content.value, file.path)
+    tensors = (pick or named_tensors)(content.value, file.path)
     if absent := [name for name, stored in tensors.items() if stored.storage.key not in starts]:
         raise CheckpointError(f"{file.path} is damaged: it lacks the storage of {absent[0]}")
     return {

@@ -178,9 +178,11 @@ class Machine:
                 name, *arguments = self.since_mark()
                 self.push(self.made(name, tuple(arguments)))
             case "BUILD":
-                (state,) = self.pop(1)  # of an object; no tensor needs one
+                (state,) = self.pop(1)  # of an object; no tensor needs it, but a ParameterDict
                 if isinstance(self.stack[-1], ScriptObject) and isinstance(state, dict):
                     self.stack[-1].update(state)
+                elif isinstance(self.stack[-1], dict) and isinstance(state, dict):
+                    self.stack[-1].update(state.get("_parameters") or {})
             case "BINPERSID":
                 storage = storage_of(*self.pop(1))
                 if self.storages.setdefault(storage.key, storage) != storage:

@@ -1,0 +1,160 @@
+"""Textual inversion: words of their own. Gal et al. 2022, "An image is worth one word", sec. 4: the
+vectors of new tokens are learnt, and all else stays.
+
+    A1111          {"string_to_param": {"*": (n, D)}, …}        a pickle, read as data
+    kohya          {"emb_params": (n, D)}
+    diffusers      {"<token>": (D) or (n, D)}
+    SDXL           {"clip_l": (n, 768), "clip_g": (n, 1280)}    a pair, for its two towers
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..clip.model import TextEncoder
+from ..clip.tokenizer import Tokenizer
+from .weights.errors import CheckpointError
+from .weights.guess import looks_like
+from .weights.loading import check_finite
+from .weights.mapped import MappedFile, Weight, is_safetensors, read_safetensors
+from .weights.names import Stored
+from .weights.torchfile import is_legacy, is_zip, read_legacy, read_zip
+
+ENDINGS = ".pt", ".safetensors", ".bin"
+PAIR = "clip_l", "clip_g"
+PREFIX = "embedding:"  # ComfyUI's; A1111 needs none
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """vectors   by the tower they are for, clip_l or clip_g, or by "" where the file tells only
+    their width: (n, D) each, n the same
+    """
+
+    name: str
+    vectors: Mapping[str, Tensor]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.vectors.values())))
+
+    def of_towers(self, encoders: Sequence[TextEncoder]) -> list[Tensor]:
+        """Those for each text encoder. ValueError: they are not for these."""
+        widths = [encoder.config.width for encoder in encoders]
+        projected = [encoder.config.projection is not None for encoder in encoders]
+        keys = [PAIR[has] for has in projected] if "" not in self.vectors else [""] * len(widths)
+        found = [self.vectors[key] for key in keys if key in self.vectors]
+        if [vectors.shape[1] for vectors in found] != widths:
+            own = " and ".join(str(vectors.shape[1]) for vectors in self.vectors.values())
+            theirs = " and ".join(map(str, widths))
+            raise ValueError(f"its vectors are {own} wide, and the model's {theirs}")
+        return found
+
+
+def read_embedding(path: Path) -> Embedding:
+    """The embedding in a file. CheckpointError: there is none, or it is damaged."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(1024)
+        return embedding_of(tensors_of(path, start), path.stem, path)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def tensors_of(path: Path, start: bytes) -> dict[str, Weight]:
+    if not start:
+        raise CheckpointError(f"{path} is empty: download it again")
+    if is_safetensors(start):
+        return read_safetensors(MappedFile(path))[0]
+    if not (is_zip(start) or is_legacy(start)):
+        raise CheckpointError(f"{path} is not an embedding: {looks_like(start)}")
+    return (read_zip if is_zip(start) else read_legacy)(MappedFile(path), all_tensors)
+
+
+def all_tensors(content: Any, path: Path, inside: str = "") -> dict[str, Stored]:
+    """Tensors in dictionaries and lists, three deep, by names such as string_to_param.*"""
+    items: Any = enumerate(content) if isinstance(content, list) else ()
+    items = content.items() if isinstance(content, dict) else items
+    found: dict[str, Stored] = {}
+    for name, value in list(items)[:1000]:
+        if isinstance(value, Stored):
+            found[f"{inside}{name}"] = value
+        elif inside.count(".") < 2:
+            found |= all_tensors(value, path, f"{inside}{name}.")
+    return found
+
+
+def embedding_of(tensors: Mapping[str, Weight], name: str, path: Path) -> Embedding:
+    """What tensors by their names are; they may be those within a LoRA."""
+    known = {key: key for key in PAIR if key in tensors}
+    known |= {key: "" for key in tensors if key.startswith("string_to_param.")}
+    known |= {key: "" for key in tensors if key == "emb_params"}
+    rows = {key: "" for key, weight in tensors.items() if len(weight.shape) in (1, 2)}
+    chosen = known or rows
+    if not chosen or len(set(chosen.values())) < len(chosen):
+        what = ", ".join(list(tensors)[:5]) or "nothing"
+        raise CheckpointError(f"{path} is not an embedding of one word: it has {what}")
+    vectors = {}
+    for key, tower in chosen.items():
+        found = tensors[key].read(torch.float32)
+        if found.dim() not in (1, 2) or not found.numel():
+            raise CheckpointError(f"{path} is damaged: {key} has the shape {tuple(found.shape)}")
+        check_finite(found, f"{key} in {path}")
+        vectors[tower] = found.reshape(-1, found.shape[-1])
+    if len({len(one) for one in vectors.values()}) > 1:
+        raise CheckpointError(f"{path} is damaged: it has another number of vectors for each tower")
+    return Embedding(name, vectors)
+
+
+class WithWords(Tokenizer):
+    """A tokenizer that knows the names of embeddings: in the place of the tokens of a name it gives
+    an id for each vector, behind the vocabulary, in order.
+
+    plainly   whether the name alone is enough; else only embedding:name is it
+    """
+
+    def __init__(self, base: Tokenizer, embeddings: Sequence[Embedding], plainly: bool) -> None:
+        self.__dict__ |= base.__dict__
+        self.words: list[tuple[list[int], list[int]]] = []
+        first, later = len(base), set[int]()
+        for embedding in embeddings:
+            ids = list(range(first, first + len(embedding)))
+            first, later = first + len(ids), later.union(ids[1:])
+            names = [PREFIX + embedding.name, *[embedding.name] * plainly]
+            self.words += [(base.encode(name), ids) for name in names]
+        self.words.sort(key=lambda word: -len(word[0]))  # A1111 takes the longest name
+        self.joined = frozenset(later)
+
+    def encode(self, text: str) -> list[int]:
+        ids, found, i = super().encode(text), list[int](), 0
+        while i < len(ids):
+            word = next((word for word in self.words if ids[i : i + len(word[0])] == word[0]), None)
+            found += [ids[i]] if word is None else word[1]
+            i += 1 if word is None else len(word[0])
+        return found
+
+
+class WithVectors(nn.Module):
+    """The table of a text encoder's tokens, continued by the vectors of embeddings."""
+
+    def __init__(self, table: nn.Embedding, vectors: Tensor) -> None:
+        super().__init__()
+        self.weight, self.vectors = table.weight, vectors.to(table.weight)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(B, L) -> (B, L, D)"""
+        own = ids - len(self.weight)
+        known = F.embedding(ids.clamp(max=len(self.weight) - 1), self.weight)
+        return torch.where(own[..., None] < 0, known, F.embedding(own.clamp(min=0), self.vectors))
+
+
+def with_vectors(encoder: TextEncoder, vectors: Tensor) -> TextEncoder:
+    """The same text encoder, of the same weights, that knows these tokens, too."""
+    other = copy.copy(encoder)
+    other._modules = {**encoder._modules, "token": WithVectors(encoder.token, vectors)}
+    return other
