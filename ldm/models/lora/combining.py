@@ -149,6 +149,6 @@ def merge_into(
         for name, weight in opened.weights.items()
     }
     with replacing(path) as temporary:
-        header = opened.metadata | recipe_of(entries, ckpt=Path(checkpoint).name)
+        header = dict(opened.metadata) | recipe_of(entries, ckpt=Path(checkpoint).name)
         write_safetensors(temporary, tensors, header)
     return len(plan)
