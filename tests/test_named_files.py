@@ -22,7 +22,9 @@ from ldm.runtime.checks import kinds
 from small_families import build
 from tiny_families import SMALL
 
-WORDS = {"prompt", "negative", "sampler", "schedule", "compat", "watermark"}  # no files, but texts
+WORDS = {  # no files, but texts
+    "prompt", "negative", "sampler", "schedule", "compat", "watermark", "control_kind",
+}  # fmt: skip
 PICTURE = random_picture(64, 64)
 OPENED: list[str] | None = None  # what is opened or listed, while somebody looks
 
@@ -72,21 +74,32 @@ def test_no_other_field_opens_what_it_names(tiny, told_depth, tmp_path, opened, 
     assert not [path for path in opened if "probe" in str(path)]
 
 
+BESIDE = {  # what makes a field be looked at
+    "hires_upscaler": {"hires": 2.0},
+    "upscaler": {"upscale": 2.0},
+    "control_image": {"control": __file__},
+}
+
+
 @pytest.mark.parametrize("name", sorted(FILES))
 def test_those_that_name_files_do_open_them(tiny, told_depth, tmp_path, opened, name):
     """Without which the test above would not see anything."""
     if name == "depth_model":
         pytest.importorskip("transformers")
-    path = tmp_path / "probe.png"
+    path, folder = tmp_path / "probe.png", tmp_path / "folder"
     PICTURE.save(path)
+    folder.mkdir()
+    for file in ("config.json", "probe.safetensors"):
+        (folder / file).write_text("{}")
     model = told_depth if name.startswith("depth") else tiny
-    image = PICTURE if name in ("mask", "depth_model") else None
-    value = tmp_path if name in ("wildcards", "depth_model") else path
-    (tmp_path / "config.json").write_text("{}")
+    image = PICTURE if name in ("mask", "depth_model", "upscaler", "control") else None
+    folders = "wildcards", "depth_model", "lora_dir", "embedding_dir"
+    value, beside = folder if name in folders else path, BESIDE.get(name, {})
     opened.clear()
     with suppress(ValueError):  # no model is there
-        latents(model, Request("x", steps=1, **{name: str(value)}), image)
-    assert [found for found in opened if str(tmp_path) in str(found)]
+        request = {"prompt": "probe <lora:probe:1>", "steps": 1, name: str(value)}
+        latents(model, Request(**request, **beside), image)
+    assert [found for found in opened if str(value) in str(found)]
 
 
 # Paused drawings
