@@ -6,7 +6,6 @@ import shlex
 import subprocess
 import sys
 import warnings
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +13,11 @@ import pytest
 from PIL import Image
 
 from ldm.cli import main
-from ldm.models.weights import save
-from tiny_families import SMALL, random_model
+from ldm.models.weights import inspect
+from readers_files import make_all
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-FAMILIES = {  # of the files that a reader brings
-    "v1-5-pruned-emaonly.safetensors": "sd1",
-    "sd_xl_base_1.0.safetensors": "sdxl",
-    "sd_xl_refiner_1.0.safetensors": "sdxl-refiner",
-    "sd-v1-5-inpainting.ckpt": "sd1-inpainting",
-    "512-depth-ema.ckpt": "sd2-depth",
-    "x4-upscaler-ema.ckpt": "x4-upscaler",
-    "instruct-pix2pix-00-22000.safetensors": "instruct-pix2pix",
-}
 INPAINTED = "outputs/inpaint-samples/samples/00000.png"
 OTHERS = ("pip install", "python scripts/", "ldm txt2img --ckpt runs/")  # installing and training
 
@@ -51,14 +41,10 @@ def carried_out(command, environment):
 
 @pytest.fixture
 def shell(tmp_path, monkeypatch):
-    """An empty folder, with the checkpoints that the README names: small ones, of random weights.
+    """An empty folder, with the files that a reader of the README brings, small ones.
     The commands `python` and `torchrun` are those of this Python."""
     monkeypatch.chdir(tmp_path)
-    for name, family in FAMILIES.items():
-        # with room for a watermark, and for a picture without tiles
-        side = 256 if family in ("sd1", "x4-upscaler") else SMALL[family].size
-        save("model.safetensors", random_model(replace(SMALL[family], size=side, steps=2)))
-        Path("model.safetensors").rename(name)
+    make_all(tmp_path)
     tools = tmp_path / "tools"
     tools.mkdir()
     for name, module in (("python", ""), ("torchrun", "-m torch.distributed.run")):
@@ -88,3 +74,10 @@ def test_every_command_works_as_written(shell, capsys):
     assert Image.open("outputs/outpaint-samples/samples/00000.png").size == (96, 64)
     assert np.array_equal(Image.open("outputs/replayed/samples/00000.png"), before)
     assert np.array_equal(Image.open("outputs/replayed/samples/00001.png"), after)
+    assert Image.open("outputs/enlarged/heart.png").size == (256, 256)
+    for name in ("mine-inpainting", "small", "one-file", "ties", "furry"):
+        assert re.search(r"loadable +yes", str(inspect(f"{name}.safetensors"))), name
+    assert "900 float16" in str(inspect("mine-lora.safetensors"))
+    drawn = [str(Image.open(path).text) for path in Path("outputs").rglob("samples/*.png")]
+    for word in ("canny", "union", "t2i-adapter", "fur", "ink", "vae-ft", "taesd_decoder"):
+        assert any(word in text for text in drawn), word
