@@ -118,6 +118,12 @@ def test_a_name_is_read_as_its_vectors(tiny):
     assert only("embedding:fur fur") == [size, size + 1, *base.encode("fur")]
 
 
+def test_a_name_is_no_word_that_the_model_has_not_learnt(tiny):
+    text = ["a fur zebra"]
+    assert tiny.tokenizer.unusual(text) == ["fur", "zebra"]
+    assert known(tiny.tokenizer, 2).unusual(text) == ["zebra"]
+
+
 def test_an_embedding_is_not_split_over_the_end_of_a_chunk(tiny):
     """A1111's rule, by its own loop: where its vectors do not fit, the next chunk begins; where the
     chunk is full before it, a comma nearby is where it ends."""

@@ -8,7 +8,7 @@ vectors of new tokens are learnt, and all else stays.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..clip.model import TextEncoder
-from ..clip.tokenizer import Tokenizer
+from ..clip.tokenizer import Tokenizer, words_of
 from .weights.errors import CheckpointError
 from .weights.guess import looks_like
 from .weights.loading import check_finite
@@ -121,12 +121,14 @@ class WithWords(Tokenizer):
     def __init__(self, base: Tokenizer, embeddings: Sequence[Embedding], plainly: bool) -> None:
         self.__dict__ |= base.__dict__
         self.words: list[tuple[list[int], list[int]]] = []
+        self.known = set[str]()
         first, later = len(base), set[int]()
         for embedding in embeddings:
             ids = list(range(first, first + len(embedding)))
             first, later = first + len(ids), later.union(ids[1:])
             names = [PREFIX + embedding.name, *[embedding.name] * plainly]
             self.words += [(base.encode(name), ids) for name in names]
+            self.known |= {word for name in names for word in words_of(name)}
         self.words.sort(key=lambda word: -len(word[0]))  # A1111 takes the longest name
         self.joined = frozenset(later)
 
@@ -137,6 +139,9 @@ class WithWords(Tokenizer):
             found += [ids[i]] if word is None else word[1]
             i += 1 if word is None else len(word[0])
         return found
+
+    def unusual(self, texts: Iterable[str]) -> list[str]:
+        return [word for word in super().unusual(texts) if word not in self.known]
 
 
 class WithVectors(nn.Module):
