@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +17,7 @@ from ..images.hints import HINTS
 from ..images.saving import to_pil
 from ..models.control import ControlNetwork, read_control
 from ..request import Request
+from ..runtime.warn import warn
 from ..unet.union import KINDS, UnionControlNet
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def picture_of(model: LatentDiffusion, job: Job, asked: Asked) -> Image:
     width, height = job.size
     if abs(picture.width * height / (picture.height * width) - 1) > 0.1:
         shapes = f"{picture.width} x {picture.height} is stretched to {width} x {height}"
-        warnings.warn(f"the control_image of {shapes}", stacklevel=4)
+        warn(f"the control_image of {shapes}")
     return picture
 
 

@@ -1,6 +1,5 @@
 """From the file of a control to its network."""
 
-import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ...runtime.text import one_line
+from ...runtime.warn import warn
 from ...unet import UNet, UNetConfig
 from ...unet.adapter import T2IAdapter
 from ...unet.controlnet import ControlNet
@@ -153,7 +153,7 @@ class Reader:
             left = [name for name in self.unused if name not in ("lora_controlnet", "difference")]
             if left:
                 what = f"{self.path}: {len(left)} tensors are no part of the control"
-                warnings.warn(one_line(f"{what} and are left out ({first(left)})"), stacklevel=6)
+                warn(one_line(f"{what} and are left out ({first(left)})"))
             return
         kinds = ((missing, "missing"), (wrong, "of the wrong kind"))
         told = "; ".join(f"{len(names)} {what} ({first(names)})" for names, what in kinds if names)
