@@ -3,6 +3,7 @@
 import os
 import resource
 import shlex
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,10 @@ from ldm.models.families import Family
 from ldm.models.weights import Checkpoint, CheckpointError, read, save
 from ldm.models.weights.saving import renamed
 from ldm.pipeline.model import LatentDiffusion
+
+# A shell lets what it starts in the background ignore Ctrl-C, and the children that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

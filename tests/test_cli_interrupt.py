@@ -34,16 +34,11 @@ DEAF = "lambda: [ctypes.CDLL(None).pthread_mutex_lock(mutex) for _ in range(2)]"
 BRIEF = "lambda: time.sleep(0.2)"
 
 
-def listening():
-    """Ctrl-C is ignored in what a shell starts in the background, and in its children."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def started(program, tmp_path, *arguments):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [sys.executable, *program, *arguments], cwd=tmp_path, env=environment,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listening,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
 
@@ -62,9 +57,7 @@ def test_while_torch_is_loaded(tmp_path, program):
     (tmp_path / "torch.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (tmp_path, ROOT)))}
     line = [sys.executable, *program, "--prompt", "x"]
-    done = subprocess.run(
-        line, cwd=tmp_path, env=environment, capture_output=True, text=True, preexec_fn=listening
-    )
+    done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "ldm: interrupted\n")
 
 
