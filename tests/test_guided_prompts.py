@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from helpers import assert_same, differ, latents, network_calls, normal
+from ldm.models.families import Family
 from ldm.pipeline.denoise import Clock, guided
 from ldm.prompts.lengths import chunk_sizes
 from ldm.request import Request
@@ -100,7 +101,7 @@ def guess(model, request, x, sigma):
     def said(*texts):
         return plain(x, sigma, model.conditioning(texts))
 
-    with patch("ldm.pipeline.denoise.ModelDenoiser", lambda *_: plain):
+    with patch.object(Family, "denoiser", lambda *_: plain):
         return guided(model, job, job.passes[0], None, Clock())(x, sigma), said
 
 
