@@ -12,14 +12,14 @@ from ...runtime.files import replacing
 from ..families import FAMILIES, Family
 from ..family import parameter_shapes
 from ..keymaps import Source
+from ..tools.located import Located
 from ..weights.errors import CheckpointError
 from ..weights.loading import locate
 from ..weights.opening import open_checkpoint
 from ..weights.write_safetensors import Planned, write_safetensors
 from .applying import Change, Use, change_of, merged, planned
-from .extracting import factors, kohya_names, write_safetensors_whole
+from .extracting import factors, kohya_names, target, write_safetensors_whole
 from .file import read_lora
-from .located import target, tensors_of
 from .matching import match_lora, meant_for
 
 Entry = tuple[str, float, float]  # a file, its strengths for the U-Net and for the text encoders
@@ -125,8 +125,11 @@ def merge_into(
     kind, sources = locate(opened, family, None, None)
     assert kind.family is not None
     uses = [Use(match_lora(read_lora(file), kind.family), *s) for file, *s in entries]
-    plan, shapes = planned(uses), parameter_shapes(kind.family)
-    original = tensors_of(opened, sources, shapes)
+    plan, model = planned(uses), Located(opened, kind.family, not kind.undecided, sources)
+
+    def original(ours: str) -> Tensor:
+        return model.read(ours, model.weight(ours).dtype)
+
     inside: dict[str, list[tuple[str, Source]]] = {}
     for ours, (name, source) in sources.items():
         if ours in plan:

@@ -3,9 +3,10 @@ of its weights from those of the model it comes from. Eckart & Young 1936: the l
 values and their vectors."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,11 +15,10 @@ from ...runtime.files import replacing
 from ..families import Family
 from ..family import parameter_shapes
 from ..keymaps import components, of_sdxl
+from ..tools.located import located
 from ..weights.errors import CheckpointError
-from ..weights.loading import locate
-from ..weights.opening import open_checkpoint
+from ..weights.saving import is_empty_folder
 from ..weights.write_safetensors import write_safetensors
-from .located import target, tensors_of
 
 LEFT_OUT = "token", "position"  # tables, not layers
 
@@ -72,21 +72,19 @@ def extract_lora(
     header. Read are two tensors at a time. Norms, biases and tables of tokens have no rank: they
     are left out, and counted in `kept`. CheckpointError: the models are of two families, or equal.
     """
-    path, opened = target(path), [open_checkpoint(tuned), open_checkpoint(base)]
-    found = [locate(one, family, None, None) for one in opened]
-    own, origin = (cast(Family, kind.family) for kind, _ in found)
-    shapes = parameter_shapes(origin)
-    if parameter_shapes(own) != shapes:
-        names = f"{own.name} and {origin.name}"
+    path, one, other = target(path), located(tuned, family=family), located(base, family=family)
+    shapes = parameter_shapes(other.family)
+    if parameter_shapes(one.family) != shapes:
+        names = f"{one.family.name} and {other.family.name}"
         raise CheckpointError(f"{tuned} and {base} are of different families: {names}")
-    one, other = (tensors_of(x, sources, shapes) for x, (_, sources) in zip(opened, found))
-    begins, tensors, kept, whole = kohya_names(origin), dict[str, Tensor](), 0.0, 0.0
+    begins, tensors, kept, whole = kohya_names(other.family), dict[str, Tensor](), 0.0, 0.0
 
     def changes() -> Iterator[tuple[str, Tensor]]:
         for name in shapes:
-            delta = one(name).float() - other(name).float() if name[:4] != "vae." else None
-            if delta is not None and delta.any():
-                yield name, delta
+            if name[:4] != "vae.":
+                delta = one.read(name, torch.float32) - other.read(name, torch.float32)
+                if delta.any():
+                    yield name, delta
 
     for name, delta in changes():
         layer, _, parameter = name.rpartition(".")
@@ -109,3 +107,11 @@ def extract_lora(
 def write_safetensors_whole(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
     with replacing(path) as temporary:
         write_safetensors(temporary, tensors, {"format": "pt", **header})
+
+
+def target(path: str | Path) -> Path:
+    """Where a file is to be written. ValueError: it cannot be a safetensors file."""
+    path = Path(os.path.expanduser(path))
+    if path.suffix != ".safetensors" or (path.is_dir() and not is_empty_folder(path)):
+        raise ValueError(f"{path} should be a file that ends in .safetensors")
+    return path
