@@ -11,8 +11,9 @@ from ldm.clip.model import TextConfig, TextEncoder
 from ldm.clip.tokenizer import Tokenizer
 from ldm.clip.vocabulary import tokenizer_for_words
 from ldm.conditioning import Conditioning
+from ldm.prompts.batches import branches
 from ldm.prompts.chunks import padded_chunks
-from ldm.prompts.conditioner import Tower, branches
+from ldm.prompts.conditioner import Tower
 from ldm.prompts.conditioner import encode_prompts as encode_towers
 from ldm.prompts.schedule import PromptSchedule
 from ldm.prompts.weighting import weight_tokens

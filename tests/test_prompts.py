@@ -4,8 +4,8 @@ can share a batch."""
 import pytest
 
 from ldm.clip.tokenizer import Tokenizer
-from ldm.prompts import conditioner
-from ldm.prompts.conditioner import batch_by_shape
+from ldm.prompts import batches as prompt_batches
+from ldm.prompts.batches import batch_by_shape
 from ldm.prompts.extra_networks import networks_in
 from ldm.prompts.lengths import chunk_sizes
 from ldm.prompts.schedule import PromptSchedule
@@ -129,9 +129,9 @@ def test_a_second_pass_is_batched_by_what_it_reads():
 
 def test_each_text_is_tokenized_once(monkeypatch):
     read = []
-    chunks = conditioner.chunks_of
+    chunks = prompt_batches.chunks_of
     monkeypatch.setattr(
-        conditioner, "chunks_of", lambda t, text, s: read.append(text) or chunks(t, text, s)
+        prompt_batches, "chunks_of", lambda t, text, s: read.append(text) or chunks(t, text, s)
     )
     batches(["a cat", "[a cat|b]", "a cat"], ["x", "x", "b"])
     assert sorted(read) == ["a cat", "b", "x"]

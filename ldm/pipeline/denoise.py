@@ -3,13 +3,14 @@
 UNet                      the prediction of a network that is told t and a Conditioning
 ModelDenoiser             what it means: D(x, sigma, conditioning)
 Guided                    several branches in one call, combined: D(x, sigma)
-changing, side_by_side    prompts that change on the way, or differ in shape
+prompted                  prompts that change on the way, or differ in shape
 within_regions            larger latents in tiles; what is known of the picture
 Watched                   what the sampler is given: counted, recorded, finite
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,16 +18,15 @@ import torch
 from torch import Tensor
 
 from ..conditioning import Conditioning
-from ..prompts.conditioner import PromptBatch, batch_by_shape, branches
-from ..prompts.schedule import Reads
+from ..prompts.conditioner import is_plain
 from ..runtime.finite import broken
 from ..samplers import Denoiser, ModelDenoiser
 from ..samplers.guidance import Guided, cfg, unguided
 from ..samplers.wrappers import recorded, switched
 from .adding import reading
-from .changing import changing, side_by_side
 from .combined import combined
 from .makers import Complete, completed
+from .prompted import prompted
 from .regions import network_of, within_regions
 
 if TYPE_CHECKING:
@@ -101,49 +101,23 @@ def guided(
     if model.loras is not None:
         network = model.loras.around(network, job, part, clock)
     core = model.family.denoiser(network, job.noise_schedule)
+    everyone, same = range(job.request.total), torch.ones(1, job.request.total)
+
+    def guide(
+        rows: list[Conditioning], pictures: Sequence[int] = everyone, weights: Tensor = same
+    ) -> Denoiser:
+        return guidance(core, job, rows if told is None else told(rows, pictures), weights)
+
     if job.given.conditioning:
-        ready = job.given.conditioning
-        rows = [given.rows(job.request.total, model.dtype) for given in ready]
-        rows = rows if told is None else told(rows, range(job.request.total))
-        return guidance(core, job, rows, torch.ones(1, job.request.total))
-    batches = batch_by_shape(
-        job.prompts,
-        job.negatives,
-        model.towers[0].tokenizer,
-        job.chunking,
-        job.guided,
-        part.changes,
-        part.earlier,
-        job.profile.repeat_chunks,
-    )
-    parts = [prompted(model, job, core, batch, told, clock) for batch in batches]
-    return parts[0] if len(parts) == 1 else side_by_side(batches, parts)
-
-
-def prompted(
-    model: LatentDiffusion,
-    job: Job,
-    core: ModelDenoiser,
-    batch: PromptBatch,
-    told: Complete | None,
-    clock: Clock,
-) -> Denoiser:
-    """D of the pictures of a batch. Every text is encoded once, and the branches are stacked once
-    for each moment at which a prompt changes, completed by what else the model is told."""
-    encoded = model.conditioning(
-        batch.schedule.texts, job.chunking, job.request.clip_skip, job.profile.repeat_chunks
-    )
-
-    def build(reads: Reads) -> Denoiser:
-        rows, weights = branches(reads, encoded, batch.guided)
-        if told is not None:
-            rows = told(rows, batch.pictures)
-        return guidance(core, job, rows, weights)
-
-    if batch.schedule.constant:
-        return build(batch.schedule.at(1))
-    by_calls = job.profile.calls_count
-    return changing(build, batch.schedule, lambda: clock.calls if by_calls else clock.step)
+        return guide([given.rows(len(everyone), model.dtype) for given in job.given.conditioning])
+    prompts, negatives = job.prompts, job.negatives if job.guided else ()
+    texts = list(dict.fromkeys((*prompts, *negatives)))  # each is encoded once
+    if not all(is_plain(model.tokenizer, text, job.chunking) for text in texts):
+        return prompted(model, job, part, guide, clock)
+    request, repeat = job.request, job.profile.repeat_chunks
+    encoded = model.conditioning(texts, job.chunking, request.clip_skip, repeat)
+    branches = [negatives, prompts] if job.guided else [prompts]
+    return guide([encoded[[texts.index(text) for text in branch]] for branch in branches])
 
 
 def guidance(core: ModelDenoiser, job: Job, rows: list[Conditioning], weights: Tensor) -> Denoiser:

@@ -15,6 +15,7 @@ from .a1111 import parse_attention
 
 Chunk = list[tuple[int, float]]  # tokens that are read together, and how much each counts
 WEIGHTED = re.compile(r"[][()\\]|BREAK")  # what A1111's grammar makes something of
+GRAMMAR = re.compile(rf"{WEIGHTED.pattern}|<|AND")  # the same, of a whole prompt
 BACKTRACK = 20  # tokens that may move on so that a chunk begins after a comma; A1111's number
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from ..clip.tokenizer import Tokenizer
-from .conditioner import chunks_of, without_loras
+from .batches import without_loras
+from .conditioner import chunks_of
 from .schedule import PromptSchedule
 
 
