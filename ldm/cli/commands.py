@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from ..metadata.named_files import FILES
 from ..request import Request
+from ..runtime.checks import positive
 from .enlarge import add_enlarge, enlarge
-from .flags import Parser, add_model_flags, add_request_flags, argument, positive
+from .flags import Parser, add_model_flags, add_request_flags, argument
 from .lora_tools import add_extract, add_lora_merge, extract, lora_merge
 from .replay import replay
 from .resume import resume

@@ -12,8 +12,9 @@ from ..images.files import open_image, read_text, to_tensor
 from ..images.saving import to_pil, write_image
 from ..models.upscalers import Upscaler, open_upscaler
 from ..pipeline.enlarging import enlarged
+from ..runtime.checks import positive
 from ..runtime.device import choose_device
-from .flags import Parser, positive
+from .flags import Parser
 from .folder import Folder, save_new
 from .output import say
 from .printing import complain, one_line

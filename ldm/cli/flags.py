@@ -1,5 +1,5 @@
-"""The flags of the commands that draw: read off the fields of Request, and those that say nothing
-about a single picture. Their parser takes them as people write them."""
+"""The flags of the commands that draw: read off the fields of Request, and those of `choices`.
+Their parser takes them as people write them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from typing import Any, NoReturn
 from ..request import GROUPS, FromPicture, Request
 from ..runtime.checks import kinds
 from ..samplers import SAMPLERS, SCHEDULES
+from .choices import COUNT, INDIR, MODEL, SAMPLES, WRITTEN, Flags
 from .parsing import SPELLINGS, Help, hint, plainly, spelled
 from .printing import one_line
-from .values import KINDS, axis, family, seed
-
-SAMPLES = {"txt2img": (2, 3), "img2img": (1, 2)}  # CompVis's n_iter and n_samples; others make one
+from .values import seed
 
 
 class Parser(argparse.ArgumentParser):
@@ -94,76 +93,23 @@ def add_flags(parser: argparse.ArgumentParser, command: str) -> None:
     them, and which model draws them."""
     add_request_flags(parser, from_image=command != "txt2img")
     iterations, samples = SAMPLES.get(command, (1, 1))
-    outdir = Path(f"outputs/{command}-samples")
-    add = parser.add_argument_group("how many pictures").add_argument
-    # fmt: off
-    add("--from-file", type=Path, metavar="FILE",
-        help="a prompt on each line, with flags of its own behind it")
-    add("--vary", type=axis, action="append", default=[], metavar="F=A,B",
-        help="a grid over values of a flag; up to 2")
-    add("--n_iter", type=positive, metavar="N",
-        help=f"how often to sample (default: {iterations}; with --vary 1)")
-    add("--n_samples", type=positive, metavar="N",
-        help=f"how many at once (default: {samples}; with --vary 1)")
-    add("--fixed_code", action="store_true", help="use the same seeds each time")
-    add("--plms", action="store_true", help="means --sampler plms")
-    add("--dpm_solver", action="store_true", help="means --sampler dpm_solver")
-    if command == "inpaint":
-        add("--indir", type=Path, metavar="DIR",
-            help="inpaint each x.png in it that has an x_mask.png, to outdir/x.png")
-    add = parser.add_argument_group("what is written").add_argument
-    add("--outdir", type=Path, default=outdir, metavar="DIR",
-        help="where the pictures go (default: %(default)s)")
-    add("--format", choices=KINDS, default="png",
-        help="of single pictures; jpg loses a little (default: png)")
-    add("--skip_save", action="store_true", help="do not save single pictures")
-    add("--skip_grid", action="store_true", help="do not save a grid of all pictures")
-    add("--n_rows", type=int, default=0, metavar="N",
-        help="pictures in a row of the grid (default: as n_samples)")
-    add("--preview_every", type=positive, metavar="K",
-        help="save the emerging pictures after every K-th step")
-    add("--animate", action="store_true", help="save how each picture emerges as a GIF")
-    add("--preview", choices=("vae", "taesd", "linear"), default="vae",
-        help="how these are decoded; linear is fast, taesd needs --taesd (default: vae)")
-    add("--taesd", type=Path, metavar="PATH", help="a tiny autoencoder, for previews")
-    add("--dry_run", action="store_true", help="say what would be done, and do nothing")
-    add("--pause_after", type=positive, metavar="K",
-        help="stop after K steps, in a file that `ldm resume` goes on from")
-    # fmt: on
+    counts = {"iterations": iterations, "samples": samples}
+    add_group(parser, "how many pictures", COUNT | (INDIR if command == "inpaint" else {}), counts)
+    add_group(parser, "what is written", WRITTEN)
     add_model_flags(parser)
-    parser.set_defaults(iterations=iterations, samples=samples)
-    if command != "inpaint":
-        parser.set_defaults(indir=None)
+    outdir = Path(f"outputs/{command}-samples")
+    parser.set_defaults(**{"indir": None, "outdir": outdir} | counts)
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
     """Which model, and how it computes."""
-    add = parser.add_argument_group("the model").add_argument
-    # fmt: off
-    add("--ckpt", type=Path, metavar="PATH",
-        help="a checkpoint or a diffusers folder (default: the built-in model)")
-    add("--family", type=family, metavar="NAME",
-        help="what the checkpoint is, where it does not tell: a family, or a JSON file of one")
-    add("--prediction", choices=("eps", "v"),
-        help="what its U-Net predicts, where the checkpoint says nothing, or what is wrong")
-    add("--ema", action=argparse.BooleanOptionalAction,
-        help="use the averaged weights (default: if there are any)")
-    add("--vae", type=Path, metavar="PATH", help="another VAE, or a TAESD (default: its own)")
-    add("--device", help="cpu, cuda, cuda:1 or mps (default: the best there is)")
-    add("--dtype", choices=("float32", "float16", "bfloat16"),
-        help="of the networks (default: what suits the device)")
-    add("--precision", choices=("full", "autocast"), default="autocast",
-        help="full means --dtype float32 (default: autocast)")
-    add("--config", metavar="FILE", help="is not read: a checkpoint says itself what it is")
-    add("--C", type=int, metavar="N", help="is checked: the channels of a latent")
-    add("--f", type=int, metavar="N",
-        help="is checked: how much smaller a latent is than a picture, often 8")
-    add("--laion400m", action="store_true", help="is refused: that is another model")
-    # fmt: on
+    add_group(parser, "the model", MODEL)
 
 
-def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
+def add_group(
+    parser: argparse.ArgumentParser, title: str, flags: Flags, counts: dict[str, int] | None = None
+) -> None:
+    group = parser.add_argument_group(title)
+    for flag, told in flags.items():
+        text = told["help"].format(**counts) if counts else told["help"]
+        group.add_argument(flag, **told | {"help": text})

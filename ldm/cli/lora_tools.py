@@ -10,7 +10,8 @@ import torch
 from ..models.lora.combining import merge_into, merge_loras
 from ..models.lora.extracting import extract_lora
 from ..request.additions import file_and_strengths
-from .flags import Parser, positive
+from ..runtime.checks import positive
+from .flags import Parser
 from .output import say
 from .values import family
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ..pipeline.scoring import Scorer, load_clip
-from .flags import Parser, positive
+from ..runtime.checks import positive
+from .flags import Parser
 from .output import say
 from .printing import complain, one_line, printable
 
