@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ldm.clip.model import TextConfig, TextEncoder
+from ldm.clip.config import TextConfig
+from ldm.clip.model import TextEncoder
 from ldm.clip.tokenizer import Tokenizer
 from ldm.compat.profiles import Profile
 from ldm.conditioning import Conditioning

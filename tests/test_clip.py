@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ldm.clip.model import TextConfig, TextEncoder
+from ldm.clip.config import TextConfig
+from ldm.clip.model import TextEncoder
 from ldm.models.families import SD1
 
 CONFIG = TextConfig(

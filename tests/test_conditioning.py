@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ldm.clip.model import TextConfig, TextEncoder
+from ldm.clip.config import TextConfig
+from ldm.clip.model import TextEncoder
 from ldm.clip.tokenizer import Tokenizer
 from ldm.clip.vocabulary import tokenizer_for_words
 from ldm.conditioning import Conditioning

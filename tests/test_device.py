@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from ldm.runtime.device import choose_device, choose_dtype, computes, free_memory, peak_memory
+from ldm.runtime.device import choose_device, choose_dtype, free_memory, peak_memory
+from ldm.runtime.formats import computes
 
 CPU = torch.device("cpu")
 
@@ -53,7 +54,7 @@ def test_a_gpu_that_computes_wrongly_in_half_precision_gets_another_format(monke
         ([torch.float16, torch.bfloat16], torch.float32),
     ):
         monkeypatch.setattr(
-            "ldm.runtime.device.computes", lambda device, dtype, broken=broken: dtype not in broken
+            "ldm.runtime.formats.computes", lambda device, dtype, broken=broken: dtype not in broken
         )
         assert choose_dtype(torch.device("cuda"))[0] == chosen
 

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .model import TextConfig, TextEncoder
+from .config import TextConfig
+from .model import TextEncoder
 from .vision import VisionConfig, VisionEncoder
 
 

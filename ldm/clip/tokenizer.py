@@ -168,13 +168,10 @@ class Tokenizer:
         pieces = [self._characters[byte] for byte in word.encode()]
         pieces[-1] += END_OF_WORD
         used: list[tuple[str, str]] = []
-        while True:
-            known = [pair for pair in pairwise(pieces) if pair in self._ranks]
-            if not known:
-                return pieces, used
-            first = min(known, key=self._ranks.__getitem__)
-            pieces = merge(pieces, first)
-            used.append(first)
+        while known := [pair for pair in pairwise(pieces) if pair in self._ranks]:
+            used.append(min(known, key=self._ranks.__getitem__))
+            pieces = merge(pieces, used[-1])
+        return pieces, used
 
 
 def merge(pieces: list[str], pair: tuple[str, str]) -> list[str]:

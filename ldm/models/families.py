@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..clip.model import TextConfig
+from ..clip.config import TextConfig
 from ..runtime.text import one_line
 from ..unet import UNetConfig
 from ..vae import VAEConfig

@@ -16,7 +16,8 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from ..clip.model import TextConfig, TextEncoder
+from ..clip.config import TextConfig
+from ..clip.model import TextEncoder
 from ..samplers import SAMPLERS, SCHEDULES, NoiseSchedule, scaled_linear_betas, zero_terminal_snr
 from ..samplers.denoiser import ModelDenoiser, Network, Prediction
 from ..samplers.edm import EDMDenoiser, EDMSchedule, check_edm

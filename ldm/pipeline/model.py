@@ -8,28 +8,25 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ..clip.model import TextEncoder
-from ..clip.tokenizer import CLIP_SIZE, Tokenizer, clip_merges
+from ..clip.tokenizer import CLIP_SIZE, Tokenizer
 from ..conditioning import Conditioning
 from ..models.families import Family
-from ..models.weights import Checkpoint, save
 from ..prompts.conditioner import Tower, encode_prompts
 from ..request import Request
 from ..runtime.checks import numbers
 from ..runtime.device import layout
 from ..runtime.finite import broken
-from ..runtime.placing import Place, place
 from ..runtime.seamless import seamless
 from ..unet import UNet
 from ..vae import VAE
 from ..vae.tiled import tiled_decode, tiled_encode
-from . import drawing
+from . import drawing, keeping
 from .adding import added
 from .caveats import tell_unlearnt
 from .given import Given, pictures
@@ -40,7 +37,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ..models.control import ControlNetwork
-    from ..models.keymaps import KeyFormat
     from .about import Files
     from .init_image import Picture
     from .loras import ModelLoras
@@ -107,25 +103,11 @@ class LatentDiffusion:
     def __repr__(self) -> str:
         return f"<{self.name}: {self.family.name}, {self.device}, {self.dtype}>"
 
-    def to(self, *where: Place, device: Place = None, dtype: Place = None) -> LatentDiffusion:
-        """Move the networks and change their number format, in place; in any order. The VAE stays
-        in float32: it runs once a picture, and some families' overflows in float16."""
-        at, format = place(self.device, *where, device=device, dtype=dtype)
-        for network in (*(tower.encoder for tower in self.towers), self.unet):
-            network.to(at, format)
-        self.vae.to(at, torch.float32)
-        return self
-
-    def save(self, path: str | Path, key_format: KeyFormat = "ldm") -> None:
-        """Write the model to a file, or as "diffusers" to a folder, see `weights.save`."""
-        encoders = tuple(tower.encoder for tower in self.towers)
-        merges = None if self.tokenizer.merges == clip_merges() else self.tokenizer.merges
-        save(path, Checkpoint(self.family, encoders, self.unet, self.vae, merges), key_format)
-
-    # What a model is asked for, see `drawing`
+    # What a model is asked for, see `drawing`; and where it is, see `keeping`
     txt2img, img2img = drawing.txt2img, drawing.img2img
     inpaint, outpaint = drawing.inpaint, drawing.outpaint
     generate, steps, lora = drawing.generate, drawing.steps, drawing.lora
+    to, save = keeping.to, keeping.save
 
     def resolve(
         self,

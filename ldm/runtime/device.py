@@ -5,7 +5,8 @@ import sys
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+
+from .formats import asked_for, sixteen_bits
 
 
 def choose_device(name: str | torch.device | None = None) -> torch.device:
@@ -37,37 +38,18 @@ def choose_dtype(device: torch.device, dtype: torch.dtype | None = None) -> tupl
     a ValueError.
     """
     if dtype is not None:
-        if not computes(device, dtype):
-            what = f"this {device.type} device cannot compute in {dtype!r}"
-            raise ValueError(f"{what}: use torch.float32")
-        slow = device.type == "cpu" and dtype == torch.float16
-        why = "; on a CPU float32 and bfloat16 are many times faster" if slow else ""
-        return dtype, "as asked" + why
-    if device.type != "cuda":
-        faster = device.type == "cpu" and has_bfloat16()
-        hint = "; --dtype bfloat16 may take half the time here" if faster else ""
-        return torch.float32, f"the sure choice on {device.type}{hint}"
-    for half in (torch.float16, torch.bfloat16):
-        if computes(device, half):
-            return half, "half the memory, and fast on this GPU"
-    return torch.float32, "this GPU computes wrongly in 16 bits"
+        return asked_for(device, dtype)
+    if device.type == "cuda":
+        return sixteen_bits(device)
+    faster = device.type == "cpu" and has_bfloat16()
+    hint = "; --dtype bfloat16 may take half the time here" if faster else ""
+    return torch.float32, f"the sure choice on {device.type}{hint}"
 
 
 def has_bfloat16() -> bool:
     """Whether this CPU multiplies bfloat16 by instructions of its own, as far as torch can say."""
     features: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(features.get("avx512_bf16") or features.get("amx_bf16"))
-
-
-def computes(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether a convolution of ones gives nine times its channels in the middle."""
-    try:
-        ones = torch.ones(1, 16, 8, 8, device=device, dtype=dtype)
-        kernel = torch.ones(16, 16, 3, 3, device=device, dtype=dtype)
-        middle = F.conv2d(ones, kernel, padding=1)[..., 1:-1, 1:-1]
-    except (RuntimeError, TypeError):  # not implemented for this device and format
-        return False
-    return dtype.is_floating_point and bool((middle == 9 * 16).all())
 
 
 def layout(device: torch.device) -> torch.memory_format:

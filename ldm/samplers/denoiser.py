@@ -1,5 +1,4 @@
-"""From a network's raw prediction to D(x, sigma), the expected clean latent; and the loss that
-trains the network."""
+"""From a network's raw prediction to D(x, sigma), the expected clean latent."""
 
 import math
 from collections.abc import Callable
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..conditioning import Conditioning
+from .objective import loss
 from .schedule import NoiseSchedule
 
 Prediction = Literal["eps", "v", "x0"]
@@ -39,6 +39,8 @@ class ModelDenoiser:
             raise ValueError(f"prediction {prediction!r} is unknown: choose one of {known}")
         self.network, self.schedule, self.prediction = network, schedule, prediction
 
+    loss = loss  # what trains the network
+
     def __call__(self, x: Tensor, sigma: float, conditioning: Conditioning | Tensor) -> Tensor:
         """x (B, C, H, W) and B rows of conditioning -> the clean latent (B, C, H, W), in x's dtype.
 
@@ -54,30 +56,3 @@ class ModelDenoiser:
         if self.prediction == "x0":
             return raw
         return x / scale**2 - sigma / scale * raw
-
-    def loss(
-        self,
-        clean: Tensor,
-        conditioning: Conditioning | Tensor,
-        t: Tensor,
-        noise: Tensor,
-        gamma: float | None = None,
-    ) -> Tensor:
-        """The mean squared error of what the network predicts. -> (B,)
-
-        clean, noise (B, C, H, W); t (B,) int64 training steps. gamma: weigh by min(snr, gamma) /
-        snr on eps, which is min(snr, gamma) / (snr + 1) on v and min(snr, gamma) on x0, so that the
-        nearly clean steps don't drown the rest (min-SNR, Hang et al. 2023, sec. 3.4); None weighs
-        all steps alike.
-        """
-        a = self.schedule.alphas_cumprod.to(clean.device)[t].to(clean.dtype)[:, None, None, None]
-        signal, sigma = a.sqrt(), (1 - a).sqrt()
-        x_t = signal * clean + sigma * noise
-        raw = self.network(x_t, t, Conditioning.of(conditioning)).to(clean.dtype)
-        targets = {"eps": noise, "v": signal * noise - sigma * clean, "x0": clean}
-        errors = (raw - targets[self.prediction]).square().mean((1, 2, 3))
-        if gamma is None:
-            return errors
-        snr = (a / (1 - a)).flatten()
-        of_clean = {"eps": snr, "v": snr + 1, "x0": torch.ones_like(snr)}[self.prediction]
-        return errors * snr.clamp(max=gamma) / of_clean

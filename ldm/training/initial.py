@@ -6,7 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from ..clip.model import TextConfig, TextEncoder
+from ..clip.config import TextConfig
+from ..clip.model import TextEncoder
 from ..layers import ResBlock
 from ..unet import UNet, UNetConfig
 from ..unet.blocks import SpatialTransformer

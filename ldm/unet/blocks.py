@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..layers import Conv2d, GroupNorm, Linear, attention
+from .embeddings import guidance_embedding
 
 
 def timestep_embedding(t: Tensor, width: int) -> Tensor:
@@ -24,16 +25,6 @@ def timestep_embedding(t: Tensor, width: int) -> Tensor:
     steps = torch.arange(half, device=t.device, dtype=torch.float32)
     angles = t.float()[:, None] * torch.exp(-math.log(10000) * steps / half)
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
-
-
-def guidance_embedding(scale: Tensor, width: int) -> Tensor:
-    """sin and cos of 1000 (w - 1), for the guidance scale w of a network that it was distilled
-    into, as LCM's authors made them (diffusers, LatentConsistencyModelPipeline). (B,) -> (B, width)
-    """
-    half = width // 2
-    steps = torch.arange(half, device=scale.device, dtype=torch.float32)
-    angles = 1000 * (scale.float()[:, None] - 1) * torch.exp(-math.log(10000) * steps / (half - 1))
-    return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
 class Embedding(nn.Module):
@@ -59,14 +50,6 @@ class Embedding(nn.Module):
             w = guidance_embedding(guidance, self.guidance.in_features)
             x = x + self.guidance(w.to(x.dtype))
         return self.linear2(F.silu(self.linear1(x)))
-
-
-class ClassEmbedding(nn.Embedding):
-    """One learnt vector for each of so many classes: the noise levels of the x4 upscaler."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x (B, 1), whole numbers -> (B, out)"""
-        return super().forward(x[:, 0].long())
 
 
 class CrossAttention(nn.Module):

@@ -19,14 +19,8 @@ from torch import Tensor, nn
 
 from ..conditioning import Conditioning
 from ..layers import Conv2d, GroupNorm, ResBlock
-from .blocks import (
-    ClassEmbedding,
-    Downsample,
-    Embedding,
-    SpatialTransformer,
-    Upsample,
-    timestep_embedding,
-)
+from .blocks import Downsample, Embedding, SpatialTransformer, Upsample, timestep_embedding
+from .embeddings import ClassEmbedding
 
 
 @dataclass(frozen=True)

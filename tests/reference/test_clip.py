@@ -4,7 +4,8 @@ import pytest
 import torch
 from theirs import their_text
 
-from ldm.clip.model import TextConfig, TextEncoder
+from ldm.clip.config import TextConfig
+from ldm.clip.model import TextEncoder
 from ldm.models.families import SD1
 
 

@@ -3,7 +3,7 @@
 import diffusers
 import transformers
 
-from ldm.clip.model import TextConfig
+from ldm.clip.config import TextConfig
 from ldm.models.keymaps.text import text_rows
 from ldm.unet import UNetConfig
 from ldm.vae import VAEConfig

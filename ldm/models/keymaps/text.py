@@ -6,7 +6,7 @@ of OpenCLIP, which keeps the weights of q, k and v in one tensor.
 
 from collections.abc import Iterator
 
-from ...clip.model import TextConfig
+from ...clip.config import TextConfig
 from .rows import Form, Operation, Row, row, with_prefix
 
 BARE = Form(suffix="")

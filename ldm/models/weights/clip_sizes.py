@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import isqrt
 from typing import Any, Literal, NamedTuple
 
-from ...clip.model import TextConfig
+from ...clip.config import TextConfig
 from ...clip.vision import VisionConfig
 from ..keymaps import KeyFormat
 from .errors import CheckpointError

@@ -10,7 +10,7 @@ from itertools import count
 from math import gcd
 from typing import Any
 
-from ...clip.model import TextConfig
+from ...clip.config import TextConfig
 from ...unet import UNetConfig
 from ...vae import VAEConfig
 from ..families import FAMILIES, Family

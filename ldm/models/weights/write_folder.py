@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ...clip.model import TextConfig
+from ...clip.config import TextConfig
 from ...clip.tokenizer import END, START, Tokenizer
 from ...vae import VAEConfig
 from ..family import Family

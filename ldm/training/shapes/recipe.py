@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ...clip.model import TextConfig
+from ...clip.config import TextConfig
 from ...models.families import Family
 from ...unet import UNetConfig
 from ...vae import VAEConfig
