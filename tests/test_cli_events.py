@@ -7,7 +7,8 @@ import pytest
 
 from ldm.cli.output import Output
 from ldm.images.files import read_text
-from ldm.pipeline.batches import Finished, Preview, Stepped, draw, plan
+from ldm.pipeline.batches import draw, plan
+from ldm.pipeline.events import Finished, Preview, Stepped
 from ldm.request import Request
 
 REQUEST = Request(("a cat", "do"), seed=5, steps=5)

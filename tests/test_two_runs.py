@@ -3,6 +3,7 @@
 import multiprocessing
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,24 @@ from PIL import Image
 
 from ldm.cli.folder import Folder, save_new
 from ldm.cli.instead import put_away
-from ldm.cli.previews import save_animation, save_preview
+from ldm.cli.previews import Emerging
 from ldm.images.files import read_text
+from ldm.pipeline.events import Preview
 from ldm.pipeline.pause import Paused, read_paused
 from ldm.request import Request
 
 ROOT = Path(__file__).parent.parent
 SPAWN = multiprocessing.get_context("spawn")
+
+
+def emerging(animate=False):
+    return Emerging(Namespace(animate=animate, preview_every=1))
+
+
+def save_preview(folder, number, steps, image):
+    """-> its name"""
+    emerging().take(folder, number, Preview(0, steps, image))
+    return max(folder.path.glob("previews/*"), key=lambda path: path.stat().st_mtime_ns).name
 
 
 def save_all(path, level, barrier):
@@ -29,7 +41,9 @@ def save_all(path, level, barrier):
     for i in range(12):
         save_preview(folder, i, 1, image)
         save_preview(folder, i, 2, image)
-        save_animation(folder, i, [image, Image.new("RGB", (4, 4)), image])
+        frames = emerging(animate=True)
+        frames.take(folder, i, Preview(0, 3, Image.new("RGB", (4, 4))))
+        frames.animation(folder, i, image)
         folder.save(i, image, {"parameters": f"{level} {i}"})
         folder.save_grid(image, {})
         put_away(folder, Paused(Request(seed=level), "m", [torch.zeros(1, 1, 1, 1)]))
@@ -78,9 +92,9 @@ def test_two_commands_into_one_folder_lose_nothing(tiny_file, tmp_path):
 def test_previews_of_a_run_have_the_number_of_its_picture(tmp_path):
     image = Image.new("RGB", (4, 4))
     one, two = Folder(tmp_path), Folder(tmp_path)
-    assert save_preview(one, 0, 1, image).name == "00000-001.png"
-    assert save_preview(two, 0, 2, image).name == "00001-002.png"  # though 00000-002 is free
-    assert save_preview(one, 0, 2, image).name == "00000-002.png"
+    assert save_preview(one, 0, 1, image) == "00000-001.png"
+    assert save_preview(two, 0, 2, image) == "00001-002.png"  # though 00000-002 is free
+    assert save_preview(one, 0, 2, image) == "00000-002.png"
     assert two.save(0, image, {}).name == "00001.png"
     assert two.save(1, image, {}).name == "00002.png"
     assert one.save(0, image, {}).name == "00000.png"

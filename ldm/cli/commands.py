@@ -57,7 +57,6 @@ def add_replay(parser: Parser) -> None:
     parser.add_argument("--without_image", action="store_true", help=alone)
     told = "of the pictures (default: that of the file)"
     parser.add_argument("--format", choices=KINDS, help=told)
-    parser.set_defaults(preview_every=None, animate=False)
 
 
 def add_watermark(parser: Parser) -> None:

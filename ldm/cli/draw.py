@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..images.depth import open_depth
-from ..images.files import open_image
-from ..images.masks import to_mask
 from ..pipeline import LatentDiffusion, load
-from ..pipeline.batches import draw as events
 from ..pipeline.batches import plan
 from ..pipeline.merging import merged
 from ..pipeline.passes import check
@@ -22,24 +17,23 @@ from .distributed import own_gpu
 from .help import DEFAULTS
 from .lines import names_in
 from .output import Output
-from .requests import fitting, many, named_sampler, needed, suited
+from .requests import fitting, many, named_sampler, needed, open_files, suited
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    pass
 
 
 def draw(options: argparse.Namespace) -> None:
     """txt2img, img2img, inpaint, outpaint and upscale: resolve, load, loop, save."""
     requests = requested(options)
-    files = open_files(requests)
+    files = open_files(requests) if options.command != "txt2img" else ()
     output = Output(options, () if options.indir is None else names_in(requests))
     model = open_model(options)
     if options.command != "txt2img":
         requests = suited(options, model, requests)
     jobs = plan(model, requests, options.n_samples, *files)
     for job in output.batches(model, jobs):
-        for event in events(model, job, output.preview_every, output.look):
-            output.take(event)
+        output.draw(job)
 
 
 def requested(options: argparse.Namespace) -> list[Request]:
@@ -71,17 +65,6 @@ def shared_fields(options: argparse.Namespace) -> dict[str, Any]:
     if options.plms or options.dpm_solver:
         given |= named_sampler(options, given)
     return DEFAULTS.get(options.command, {}) | given
-
-
-def open_files(requests: Sequence[Request]) -> tuple[dict[str, Image], dict[str, Image]]:
-    """The pictures and the masks that requests name, each opened once."""
-    images = {one.image for one in requests if one.image is not None}
-    masks = {one.mask for one in requests if one.mask is not None}
-    for depth in {one.depth for one in requests if one.depth is not None}:
-        open_depth(depth)  # now, and not when the model has been loaded
-    return {path: open_image(path) for path in images}, {
-        path: open_image(path, to_mask) for path in masks
-    }
 
 
 def open_model(options: argparse.Namespace) -> LatentDiffusion:

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ..metadata import texts
 from ..pipeline import Job, LatentDiffusion
-from ..pipeline.batches import Event, Finished, Preview, Stepped
+from ..pipeline.batches import draw as events
+from ..pipeline.events import Event, Finished, Preview, Stepped
 from ..pipeline.merging import merged
 from ..request import Request
 from ..runtime.device import peak_memory
@@ -23,7 +24,7 @@ from .caveats import caveats
 from .distributed import processes
 from .folder import Folder
 from .instead import instead
-from .previews import fast, save_animation, save_preview, sheet
+from .previews import Emerging, fast, sheet
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,11 +37,10 @@ class Output:
 
     def __init__(self, options: argparse.Namespace, names: Sequence[str] = ()) -> None:
         """names: what the first files are called, instead of their numbers."""
-        self.options, self.animate = options, getattr(options, "animate", False)
+        self.options = options
         self.folder = Folder(options.outdir, names, getattr(options, "format", "png"))
-        every = getattr(options, "preview_every", None)
-        self.saves_previews = every is not None
-        self.preview_every: int | None = 1 if every is None and self.animate else every
+        asked = getattr(options, "preview_every", None) or getattr(options, "animate", False)
+        self.emerging = Emerging(options) if asked else None
         self.look: Callable[[Tensor], Tensor] | None = None
         self.ran: dict[int, str] = {}
         self.pictures: list[tuple[int, Image]] = []
@@ -90,20 +90,23 @@ class Output:
         self.start, self.job, self.taken = start, job, 0
         if not isinstance(self.model.about, str):
             self.model.about.begin()
-        self.frames: dict[int, list[Image]] = {}
         total = None if job.passes[0].sampler.own_levels else max(job.steps, 1)
         shown = {"desc": seeds(job), "total": total, "dynamic_ncols": True}
         self.bar = unbroken(sys.stderr, tqdm, **shown, disable=not self.leads or None)
+
+    def draw(self, job: Job, record: list[Tensor] | None = None) -> None:
+        """Draw a batch; record: see `pipeline.run`."""
+        every = None if self.emerging is None else self.emerging.every
+        for event in events(self.model, job, every, self.look, record):
+            self.take(event)
 
     def take(self, event: Event) -> None:
         match event:
             case Stepped():
                 self.taken += 1
                 unbroken(sys.stderr, self.bar.update)
-            case Preview(index, steps, image):
-                self.frames.setdefault(index, []).append(image)
-                if self.saves_previews:
-                    save_preview(self.folder, self.start + index, steps, image)
+            case Preview() if self.emerging is not None:
+                self.emerging.take(self.folder, self.start, event)
             case Finished(index, image, request):
                 self.finish(index, image, request)
 
@@ -112,9 +115,8 @@ class Output:
         if not self.bar.disable and self.bar.n:
             unbroken(sys.stderr, self.bar.close)
         number = self.start + index
-        if self.animate:
-            frames = [*self.frames.get(index, []), image]
-            say(save_animation(self.folder, number, frames))
+        if self.emerging is not None and self.emerging.animates:
+            say(self.emerging.animation(self.folder, number, image))
         if not getattr(self.options, "skip_save", False):
             say(self.folder.save(number, image, texts(request, self.model.about)))
         if not getattr(self.options, "skip_grid", True):

@@ -13,6 +13,7 @@ from ..images.saving import save_image
 from ..images.sheets import grid, labelled_grid, save_gif
 from ..models.weights.vae import tiny_preview
 from ..pipeline import LatentDiffusion
+from ..pipeline.events import Preview
 from ..pipeline.job import multiple
 from ..vae.preview import linear_preview
 from .folder import Folder
@@ -33,16 +34,26 @@ def fast(model: LatentDiffusion, options: argparse.Namespace) -> Callable[[Tenso
     return linear_preview(model.encode, model.decode, -(-128 // side) * side)
 
 
-def save_preview(folder: Folder, index: int, step: int, image: Image) -> Path:
-    """The index-th picture as it is after a step: previews/00000-001.png ..."""
-    write = partial(save_image, image=image)
-    return folder.save_numbered(index, f"previews/{{:05}}-{step:03}.png", write)
+class Emerging:
+    """How pictures emerge: previews after every few steps, and what these make, an animation."""
 
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.animates, self.saves = options.animate, options.preview_every is not None
+        self.every = options.preview_every or 1
+        self.frames: dict[int, list[Image]] = {}  # of pictures by their numbers
 
-def save_animation(folder: Folder, index: int, frames: Sequence[Image]) -> Path:
-    """animations/00000.gif ..."""
-    write = partial(save_gif, frames=frames)
-    return folder.save_numbered(index, "animations/{:05}.gif", write)
+    def take(self, folder: Folder, start: int, event: Preview) -> None:
+        """previews/00000-001.png ...; start: the number of the first picture of the batch."""
+        number = start + event.index
+        self.frames.setdefault(number, []).append(event.image)
+        if self.saves:
+            write = partial(save_image, image=event.image)
+            folder.save_numbered(number, f"previews/{{:05}}-{event.steps:03}.png", write)
+
+    def animation(self, folder: Folder, number: int, finished: Image) -> Path:
+        """animations/00000.gif ..."""
+        write = partial(save_gif, frames=[*self.frames.pop(number, []), finished])
+        return folder.save_numbered(number, "animations/{:05}.gif", write)
 
 
 def sheet(pictures: Sequence[Image], options: argparse.Namespace) -> Image:

@@ -1,14 +1,22 @@
 """What flags may ask for beyond the pictures of one prompt, whose seeds follow one another."""
 
+from __future__ import annotations
+
 import argparse
 from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..images.depth import open_depth
+from ..images.files import open_image
+from ..images.masks import to_mask
 from ..pipeline import LatentDiffusion
 from ..request import Request
 from .lines import masked_pictures, read_lines
 from .values import Axis
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 def many(options: argparse.Namespace, base: Mapping[str, Any]) -> list[Request]:
@@ -23,6 +31,17 @@ def many(options: argparse.Namespace, base: Mapping[str, Any]) -> list[Request]:
         lines = masked_pictures(options.indir)
     fixed = options.n_samples if options.fixed_code else None
     return pictures(base, lines, options.n_iter, fixed, options.vary)
+
+
+def open_files(requests: Sequence[Request]) -> tuple[dict[str, Image], dict[str, Image]]:
+    """The pictures and the masks that requests name, each opened once."""
+    images = {one.image for one in requests if one.image is not None}
+    masks = {one.mask for one in requests if one.mask is not None}
+    for depth in {one.depth for one in requests if one.depth is not None}:
+        open_depth(depth)  # now, and not when the model has been loaded
+    return {path: open_image(path) for path in images}, {
+        path: open_image(path, to_mask) for path in masks
+    }
 
 
 def suited(

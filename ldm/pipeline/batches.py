@@ -9,7 +9,6 @@ events. Whoever listens prints them, saves them or sends them on.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -19,6 +18,7 @@ from ..images.watermark import marked
 from ..request import Request
 from ..runtime.device import free_memory
 from ..runtime.finite import NotFinite
+from .events import Event, Finished, Preview, Stepped
 from .job import Job
 from .merging import merged
 from .run import run
@@ -27,36 +27,7 @@ from .streams import continued
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from ..samplers import Step
     from .model import LatentDiffusion
-
-
-@dataclass(frozen=True)
-class Stepped:
-    """A step of a batch is done."""
-
-    step: Step
-
-
-@dataclass(frozen=True)
-class Preview:
-    """The index-th picture that is kept of the batch as it is after a number of steps."""
-
-    index: int
-    steps: int
-    image: Image
-
-
-@dataclass(frozen=True)
-class Finished:
-    """The index-th picture that is kept of the batch; `request` draws it again, and it alone."""
-
-    index: int
-    image: Image
-    request: Request
-
-
-Event = Stepped | Preview | Finished
 
 
 def draw(

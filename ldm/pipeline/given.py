@@ -8,12 +8,9 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from ..conditioning import Conditioning
-from ..images.files import rgb, to_tensor
 from ..runtime.checks import numbers
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from ..models.families import Family
     from .job import Job
 
@@ -73,17 +70,3 @@ class Given:
 def fits(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
     """Whether a shape is the one that is wanted, or that for one row."""
     return found[1:] == wanted[1:] and found[0] in (1, wanted[0])
-
-
-def pictures(given: Tensor | Image, factor: int) -> Tensor:
-    """What is to be encoded, as (B, 3, H, W); ValueError if it cannot be, by a VAE that makes
-    latents smaller by that factor."""
-    if not isinstance(given, Tensor) and hasattr(given, "convert"):
-        given = to_tensor(rgb(given))
-    numbers(given, "images", (None, 3, None, None))
-    assert isinstance(given, Tensor)
-    height, width = given.shape[2:]
-    if height % factor or width % factor:
-        what = f"an image of {width} x {height}: give sides that are multiples of {factor}"
-        raise ValueError(what)
-    return given

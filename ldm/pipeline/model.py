@@ -25,17 +25,15 @@ from ..runtime.finite import broken
 from ..runtime.seamless import seamless
 from ..unet import UNet
 from ..vae import VAE
-from ..vae.tiled import tiled_decode, tiled_encode
-from . import drawing, keeping
+from ..vae.tiled import tiled_decode
+from . import drawing, encoding, keeping
 from .adding import added
 from .caveats import tell_unlearnt
-from .given import Given, pictures
+from .given import Given
 from .job import Job, resolve
 from .refining import with_refiner
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from ..models.control import ControlNetwork
     from .about import Files
     from .init_image import Picture
@@ -103,11 +101,11 @@ class LatentDiffusion:
     def __repr__(self) -> str:
         return f"<{self.name}: {self.family.name}, {self.device}, {self.dtype}>"
 
-    # What a model is asked for, see `drawing`; and where it is, see `keeping`
+    # What a model is asked for, where it is, and the way from a picture: see the modules
     txt2img, img2img = drawing.txt2img, drawing.img2img
     inpaint, outpaint = drawing.inpaint, drawing.outpaint
     generate, steps, lora = drawing.generate, drawing.steps, drawing.lora
-    to, save = keeping.to, keeping.save
+    to, save, encode = keeping.to, keeping.save, encoding.encode
 
     def resolve(
         self,
@@ -152,24 +150,6 @@ class LatentDiffusion:
             modules = {f"text{i or ''}": tower.encoder for i, tower in enumerate(self.towers)}
             raise broken(lambda: read().context, modules, "reading the prompt")
         return encoded
-
-    @torch.no_grad()
-    def encode(
-        self,
-        images: Tensor | Image,
-        tile: int | None = None,
-        axes: str | None = None,
-        noise: Tensor | None = None,
-    ) -> Tensor:
-        """(B, 3, H, W) in [-1, 1], or PIL's picture -> latents, float32.
-
-        tile, axes  `tile` and `seamless` of a Request
-        noise       see `VAE.encode`; of one image several latents may be picked, but not in tiles
-        """
-        images, run = pictures(images, self.vae.factor), partial(self.vae.encode, noise=noise)
-        if tile is not None:
-            run = partial(tiled_encode, self.vae, tile=tile)
-        return self.one_by_one(run, images, axes, "encoding the image")
 
     @torch.no_grad()
     def decode(self, latents: Tensor, tile: int | None = None, axes: str | None = None) -> Tensor:

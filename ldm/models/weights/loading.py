@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -16,6 +15,7 @@ from ...vae import VAE
 from ..families import Family, as_family
 from ..family import meta_model, parameter_shapes
 from ..keymaps import Source
+from .checkpoint import Checkpoint
 from .errors import CheckpointError
 from .foreign import matched, wrong_merges
 from .opening import OpenedCheckpoint, open_checkpoint, stated_family
@@ -23,23 +23,6 @@ from .recognise import BY_HEADER, Kind
 from .verify import verified_meanwhile
 
 Sources = Mapping[str, tuple[str, Source]]  # parameters of ours -> see KeyMatch
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A model as it lies in a file.
-
-    text     its text encoders, in the order of the family's
-    merges   of its tokenizer, in rank order; None means CLIP's
-    prediction  what the U-Net predicts, and the reason why that is believed
-    """
-
-    family: Family
-    text: tuple[TextEncoder, ...]
-    unet: UNet
-    vae: VAE
-    merges: tuple[tuple[str, str], ...] | None = None
-    prediction: str = ""
 
 
 def read(

@@ -13,7 +13,7 @@ from ...vae import VAE
 from ..family import Family
 from ..keymaps import KeyFormat, Source, table
 from ..unread import without_unread_layers
-from .loading import Checkpoint
+from .checkpoint import Checkpoint
 from .write_folder import write_folder
 from .write_safetensors import Planned, write_safetensors
 

@@ -1,0 +1,25 @@
+"""A model as it is read and saved."""
+
+from dataclasses import dataclass
+
+from ...clip.model import TextEncoder
+from ...unet import UNet
+from ...vae import VAE
+from ..families import Family
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model as it lies in a file.
+
+    text     its text encoders, in the order of the family's
+    merges   of its tokenizer, in rank order; None means CLIP's
+    prediction  what the U-Net predicts, and the reason why that is believed
+    """
+
+    family: Family
+    text: tuple[TextEncoder, ...]
+    unet: UNet
+    vae: VAE
+    merges: tuple[tuple[str, str], ...] | None = None
+    prediction: str = ""
