@@ -24,7 +24,7 @@ SPAWN = multiprocessing.get_context("spawn")
 
 
 def emerging(animate=False):
-    return Emerging(Namespace(animate=animate, preview_every=1))
+    return Emerging(Namespace(animate=animate, preview_every=None if animate else 1))
 
 
 def save_preview(folder, number, steps, image):

@@ -81,7 +81,7 @@ for file in sorted(files):
     ).stdout
     lines = [line.split() for line in out.splitlines() if line.startswith("file ")]
     assert 10 < len(lines) <= 35, out
-    assert sum(int(count) for _, count, _ in lines) <= 4900, out
+    assert sum(int(count) for _, count, _ in lines) <= 4500, out
 
 
 def test_a_request_is_resolved_once_and_a_file_opened_once(tiny_file, tmp_path, monkeypatch):
