@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ..pipeline import LatentDiffusion, load
+from ..pipeline.batches import draw as events
 from ..pipeline.batches import plan
 from ..pipeline.merging import merged
 from ..pipeline.passes import check
@@ -33,7 +34,8 @@ def draw(options: argparse.Namespace) -> None:
         requests = suited(options, model, requests)
     jobs = plan(model, requests, options.n_samples, *files)
     for job in output.batches(model, jobs):
-        output.draw(job)
+        for event in events(model, job, output.every, output.look):
+            output.take(event)
 
 
 def requested(options: argparse.Namespace) -> list[Request]:

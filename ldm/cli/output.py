@@ -15,7 +15,6 @@ from torch import Tensor
 
 from ..metadata import texts
 from ..pipeline import Job, LatentDiffusion
-from ..pipeline.batches import draw as events
 from ..pipeline.events import Event, Finished, Preview, Stepped
 from ..pipeline.merging import merged
 from ..request import Request
@@ -41,6 +40,7 @@ class Output:
         self.folder = Folder(options.outdir, names, getattr(options, "format", "png"))
         asked = getattr(options, "preview_every", None) or getattr(options, "animate", False)
         self.emerging = Emerging(options) if asked else None
+        self.every = None if self.emerging is None else self.emerging.every
         self.look: Callable[[Tensor], Tensor] | None = None
         self.ran: dict[int, str] = {}
         self.pictures: list[tuple[int, Image]] = []
@@ -93,12 +93,6 @@ class Output:
         total = None if job.passes[0].sampler.own_levels else max(job.steps, 1)
         shown = {"desc": seeds(job), "total": total, "dynamic_ncols": True}
         self.bar = unbroken(sys.stderr, tqdm, **shown, disable=not self.leads or None)
-
-    def draw(self, job: Job, record: list[Tensor] | None = None) -> None:
-        """Draw a batch; record: see `pipeline.run`."""
-        every = None if self.emerging is None else self.emerging.every
-        for event in events(self.model, job, every, self.look, record):
-            self.take(event)
 
     def take(self, event: Event) -> None:
         match event:

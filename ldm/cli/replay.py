@@ -10,6 +10,7 @@ from typing import Any
 from ..metadata import ImageMetadata, read_metadata
 from ..metadata.named_files import refuse_files
 from ..pipeline import LatentDiffusion
+from ..pipeline.batches import draw as events
 from ..pipeline.batches import plan
 from ..pipeline.job import Job
 from ..request import Request
@@ -42,7 +43,8 @@ def replay(options: argparse.Namespace) -> None:
             say(printable("\n  ".join([f"{path}: made by {program}", *lines])))
         said.add(path)
         output.folder.kind = options.format or kind_of(path)
-        output.draw(job)
+        for event in events(model, job):
+            output.take(event)
 
 
 def kind_of(path: Path) -> str:

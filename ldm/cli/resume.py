@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..metadata.named_files import FILES
 from ..pipeline import Job, LatentDiffusion
+from ..pipeline.batches import draw as events
 from ..pipeline.pause import Paused, read_paused
 from .draw import open_model
 from .output import Output
@@ -21,7 +22,8 @@ def resume(options: argparse.Namespace) -> None:
     jobs = [resumed(model, path, paused) for path, paused in left.items()]
     records = [paused.record for paused in left.values()]
     for job in output.batches(model, jobs):
-        output.draw(job, records[jobs.index(job)])
+        for event in events(model, job, record=records[jobs.index(job)]):
+            output.take(event)
 
 
 def resumed(model: LatentDiffusion, path: Path, paused: Paused) -> Job:
