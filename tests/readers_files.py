@@ -28,6 +28,7 @@ FAMILIES = {
     "512-depth-ema.ckpt": "sd2-depth",
     "x4-upscaler-ema.ckpt": "x4-upscaler",
     "instruct-pix2pix-00-22000.safetensors": "instruct-pix2pix",
+    "sd21-unclip-h.ckpt": "sd2-unclip-h",
 }
 
 

@@ -60,6 +60,7 @@ def cells(name, folder):
     tokenizer = Tokenizer(checkpoint.merges, checkpoint.family.text[0].length)
     parts = checkpoint.text, checkpoint.unet, checkpoint.vae, tokenizer
     model = LatentDiffusion(*parts, checkpoint.family)
+    model.others = checkpoint.others
     doors = {"txt2img": drawn, "img2img": changed, "inpaint": inpainted}
     row = {column: tried(partial(door, model)) for column, door in doors.items()}
     return row | {layout: tried(partial(kept, model, layout, folder)) for layout in LAYOUTS}

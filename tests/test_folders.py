@@ -137,7 +137,12 @@ def test_merges_of_clip_are_none():
             "'projection_class_embeddings_input_dim' is missing",
         ),
         ("unet/config.json", {"addition_embed_type": "image"}, "'image' is not supported"),
-        ("unet/config.json", {"class_embed_type": "projection"}, "class_embed_type 'projection'"),
+        ("unet/config.json", {"class_embed_type": "timestep"}, "class_embed_type 'timestep'"),
+        (
+            "unet/config.json",
+            {"class_embed_type": "projection", "projection_class_embeddings_input_dim": 8},
+            "there is no image_encoder",
+        ),
         ("unet/config.json", {"mid_block_type": "Other"}, "mid_block_type 'Other' is none of"),
         (
             "model_index.json",

@@ -241,6 +241,7 @@ def test_web_uis_blend_also_in_between(models, compat):
         ("low_resolution", {"image": PICTURE, "upscale": 3}, "2 times as large"),
         ("low_resolution", {"image": PICTURE, "strength": 0.5}, "noise alone"),
         ("low_resolution", {"image": PICTURE, "left": 8}, "left cannot be used"),
+        ("low_resolution", {"image": PICTURE, "noise_level": 351}, "knows 0 to 350"),
         ("low_resolution", {"image": PICTURE, "mask": MASK}, "mask cannot be used"),
         ("instruction", {"image": PICTURE, "prompt": "cat AND do"}, "image_guidance_scale 1"),
         ("instruction", {"image": PICTURE, "noise_level": 3}, "noise_level is for an upscaler"),

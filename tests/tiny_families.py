@@ -3,8 +3,10 @@
 from dataclasses import replace
 
 import torch
+from torch import nn
 
 from helpers import MERGES, TINY
+from ldm.clip.augmentation import seeing
 from ldm.clip.model import TextEncoder
 from ldm.models.families import FAMILIES, Family
 from ldm.models.weights import Checkpoint
@@ -25,7 +27,12 @@ def small(family: Family) -> Family:
         for width in (12 if tower.activation == "quick_gelu" else 20,)
     )  # fmt: skip
     unet, vector = family.unet, family.unet.vector_width
-    if vector is not None and unet.classes is None:
+    vision = family.vision and replace(
+        family.vision, size=16, patch=4, width=24, layers=2, heads=2, mlp_width=40, projection=10
+    )
+    if vision is not None:
+        vector = 20
+    elif vector is not None and unet.classes is None:
         vector = 20 + 8 * NUMBERS[family.conditioning[0]]
     unet = replace(
         unet, channels=tuple(WIDTHS[width] for width in unet.channels), groups=8,
@@ -34,7 +41,8 @@ def small(family: Family) -> Family:
         heads=unet.heads and 2, head_width=unet.head_width and 8,
     )  # fmt: skip
     vae = replace(family.vae, channels=tuple(width // 8 for width in family.vae.channels), groups=8)
-    return replace(family, text=text, unet=unet, vae=vae, size=8 * vae_factor(family))
+    size = 8 * vae_factor(family)
+    return replace(family, text=text, unet=unet, vae=vae, size=size, vision=vision)
 
 
 def vae_factor(family: Family) -> int:
@@ -47,10 +55,18 @@ def random_model(family: Family, seed: int = 0) -> Checkpoint:
         torch.manual_seed(seed)
         text = tuple(TextEncoder(tower) for tower in family.text)
         networks = (*text, UNet(family.unet), VAE(family.vae))
-        for network in networks:
+        others = networks_besides(family)
+        for network in (*networks, others):
             for parameter in network.eval().requires_grad_(False).parameters():
                 parameter.add_(0.1 * torch.randn_like(parameter))
-    return Checkpoint(family, text, networks[-2], networks[-1], tuple(MERGES))
+    return Checkpoint(family, text, *networks[-2:], tuple(MERGES), others=others)
+
+
+def networks_besides(family: Family) -> nn.ModuleDict:
+    """What sees a picture, if anything does."""
+    if family.vision is None:
+        return nn.ModuleDict()
+    return nn.ModuleDict(seeing(family.vision))
 
 
 SMALL = {name: small(family) for name, family in FAMILIES.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from ..images.files import open_image
 from ..images.masks import to_mask
 from ..pipeline import LatentDiffusion
 from ..request import Request
+from .help import DEFAULTS
 from .lines import masked_pictures, read_lines
 from .values import Axis
 
@@ -48,12 +50,16 @@ def suited(
     options: argparse.Namespace, model: LatentDiffusion, requests: list[Request]
 ) -> list[Request]:
     """The requests, with what only the command and the model together say: the guidance of
-    CompVis's img2img.py, for its models. An error, if the command is for other models."""
+    CompVis's img2img.py, for its models, and no prompt for those that vary a picture. An error,
+    if the command is for other models."""
     if options.command == "depth2img" and "depth" not in model.family.conditioning:
         raise ValueError(
             f"depth2img takes a model that is told depth, such as stable-diffusion-2-depth, and "
             f"{model.name} is not: give one with --ckpt, or use img2img"
         )
+    if "image_embedding" in model.family.conditioning and not hasattr(options, "prompt"):
+        unsaid = DEFAULTS.get(options.command, {}).get("prompt")  # the picture says enough
+        requests = [replace(one, prompt="") if one.prompt == unsaid else one for one in requests]
     if options.command == "img2img" and options.ckpt is not None:
         return [one.filled(guidance_scale=model.family.img2img_scale) for one in requests]
     return requests

@@ -5,7 +5,7 @@ it, of Radford et al. 2021 (CLIP), sec. 2.4 and fig. 3.
 B batch, S side of a picture in pixels, P side of a patch, L = 1 + (S/P)^2 tokens, D width.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -72,3 +72,17 @@ class VisionEncoder(nn.Module):
             hidden.append(layer(hidden[-1]))  # (B, L, D)
         pooled = self.projection(self.norm(hidden[-1][:, 0]))  # (B, projection)
         return VisionOutput(tuple(hidden), pooled)
+
+
+def check_vision(
+    vision: VisionConfig | None, conditioning: Sequence[str], vector_width: int | None
+) -> None:
+    """ValueError unless a U-Net that is told a picture's embedding, and one of its noise level that
+    is as wide, has a tower that sees the picture."""
+    if vision is None or "image_embedding" not in conditioning:
+        raise ValueError("a vision tower and the conditioning image_embedding go together")
+    if vector_width != 2 * vision.projection:
+        raise ValueError(
+            f"the U-Net's vector_width is {vector_width}: it must be twice the vision tower's "
+            f"projection of {vision.projection}"
+        )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..clip.config import TextConfig
+from ..clip.vision import VisionConfig
 from ..runtime.text import one_line
 from ..unet import UNetConfig
 from ..vae import VAEConfig
@@ -80,6 +81,24 @@ UPSCALER = replace(  # x4-upscaling.yaml, scripts/gradio/superresolution.py
     vae=replace(SD1.vae, channels=(128, 256, 512), scale=0.08333),
     beta_start=0.0001, beta_end=0.02, prediction="v", conditioning=("low_resolution",),
     steps=75, guidance_scale=10.0,
+)  # fmt: skip
+# Variations of pictures: v2-1-stable-unclip-h-inference.yaml and -l-, scripts/streamlit/
+# stableunclip.py. The towers: ViT-H-14 of OpenCLIP, ViT-L/14 of OpenAI.
+UNCLIP_H = replace(
+    SD2_V, name="sd2-unclip-h", unet=replace(SD2.unet, vector_width=2048),
+    vision=VisionConfig(
+        size=224, patch=14, width=1280, layers=32, heads=16, mlp_width=5120, activation="gelu",
+        projection=1024,
+    ),
+    conditioning=("image_embedding",), steps=20, guidance_scale=10.0, strength=1.0,
+    img2img_scale=10.0,
+)  # fmt: skip
+UNCLIP_L = replace(
+    UNCLIP_H, name="sd2-unclip-l", unet=replace(SD2.unet, vector_width=1536),
+    vision=VisionConfig(
+        size=224, patch=14, width=1024, layers=24, heads=16, mlp_width=4096,
+        activation="quick_gelu", projection=768,
+    ),
 )  # fmt: skip
 
 # Distilled from SD 1 by leaving out blocks: nota-ai/bk-sdm-base, -small, -tiny, and segmind's
@@ -165,7 +184,7 @@ FAMILIES = {
     family.name: family
     for family in (
         *(SD1, SD1_INPAINTING, INSTRUCT, LCM, BK_BASE, BK_SMALL, BK_TINY),
-        *(SD2, SD2_V, SD2_INPAINTING, SD2_DEPTH, UPSCALER),
+        *(SD2, SD2_V, SD2_INPAINTING, SD2_DEPTH, UPSCALER, UNCLIP_H, UNCLIP_L),
         *(SDXL, SDXL_V, SDXL_REFINER, SDXL_INPAINTING, LCM_SDXL, SSD_1B, VEGA),
         *(KOALA_1B, KOALA_700M, PLAYGROUND, COSXL),
     )

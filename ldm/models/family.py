@@ -16,8 +16,10 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from ..clip.augmentation import seeing
 from ..clip.config import TextConfig
 from ..clip.model import TextEncoder
+from ..clip.vision import VisionConfig, check_vision
 from ..samplers import SAMPLERS, SCHEDULES, NoiseSchedule, scaled_linear_betas, zero_terminal_snr
 from ..samplers.denoiser import ModelDenoiser, Network, Prediction
 from ..samplers.edm import EDMDenoiser, EDMSchedule, check_edm
@@ -26,7 +28,10 @@ from ..vae import VAE, VAEConfig
 from ..vae.scaling import check as check_scaling
 from .family_0_1 import upgraded
 
-Told = Literal["inpainting", "depth", "low_resolution", "instruction", "sizes", "sizes_and_score"]
+Told = Literal[
+    "inpainting", "depth", "low_resolution", "instruction", "sizes", "sizes_and_score",
+    "image_embedding",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class Family:
     strength, upscale_strength, hires_strength   by default: how far img2img, upscale and the second
                              pass of hires leave the picture that they start from
     img2img_scale            guidance of the command img2img, where its scripts have another
+    vision                   CLIP's vision tower, where the U-Net is told the embedding of a picture
     """
 
     name: str
@@ -70,6 +76,7 @@ class Family:
     upscale_strength: float = 0.3
     hires_strength: float = 0.7
     img2img_scale: float = 5.0
+    vision: VisionConfig | None = None
 
     def __post_init__(self) -> None:
         unet, latent = self.unet, self.vae.latent_channels
@@ -108,6 +115,8 @@ class Family:
             check_scaling(self.vae)
         if self.edm:
             check_edm(self.edm, self.prediction)
+        if self.vision is not None or "image_embedding" in self.conditioning:
+            check_vision(self.vision, self.conditioning, unet.vector_width)
         for strength in (self.strength, self.upscale_strength, self.hires_strength):
             if not 0 <= strength <= 1:
                 raise ValueError(f"a strength of {strength}: it must be from 0 to 1")
@@ -174,6 +183,8 @@ def _build(kind: Any, values: Any, where: str) -> Any:
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
+    if hint == VisionConfig | None and value is not None:
+        hint = VisionConfig
     if is_dataclass(hint):
         return _build(hint, value, where)
     may_be_empty = where.rpartition(".")[2] in MAY_BE_EMPTY
@@ -218,9 +229,11 @@ def meta_model(family: Family) -> nn.ModuleDict:
     """A family's networks without memory, by the names of their components: every parameter has its
     shape, and no values yet."""
     with torch.device("meta"), NoInitialisation():
-        towers = {
+        towers: dict[str, nn.Module] = {
             f"text{i + 1 if i else ''}": TextEncoder(config) for i, config in enumerate(family.text)
         }
+        if family.vision is not None:
+            towers |= seeing(family.vision)
         return nn.ModuleDict({**towers, "unet": UNet(family.unet), "vae": VAE(family.vae)})
 
 

@@ -12,7 +12,7 @@ def without_unread_layers(family: Family) -> Family:
     for any picture; but OpenCLIP's own class, and programs that count clip_skip from the last of 24
     layers, want it. SDXL's pooled text is read at the last layer: nothing is left out there.
     """
-    if family.unet.vector_width is not None and family.unet.classes is None:
+    if family.conditioning[:1] in (("sizes",), ("sizes_and_score",)):
         return family
     text = (replace(one, layers=one.layers - one.layer + 1, layer=1) for one in family.text)
     return replace(family, text=tuple(text))

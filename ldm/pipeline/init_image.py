@@ -65,6 +65,7 @@ class InitImage:
                       new
     color_correction  whether the result takes the mean and spread of each channel from the image
     scale             how many times as large as the image the result is
+    source            the picture as it came, where it is that which the model is told
     """
 
     image: Tensor
@@ -73,6 +74,7 @@ class InitImage:
     keep_luminance: bool = False
     color_correction: bool = False
     scale: int = 1
+    source: Image | Tensor | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -116,7 +118,12 @@ def opened(
         request = replace(request, upscale=2.0)
     picture = open_image(image) if isinstance(image, str | Path) else image
     hole = open_image(mask, to_mask) if isinstance(mask, str | Path) else mask
-    return request, prepare(request, family.size, multiple, picture, hole)
+    init = prepare(request, family.size, multiple, picture, hole)
+    if family.vision is not None:
+        from .makers.image_embedding import with_source
+
+        init = with_source(init, picture)
+    return request, init
 
 
 def started(

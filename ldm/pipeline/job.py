@@ -186,7 +186,7 @@ def job_of(
     if family.edm and profile.program == "diffusers":
         profile = replace(profile, initial_noise_scale=None)  # as its EDM schedulers start
     schedule = family.noise_schedule(profile.linear_sigma, profile.round_t, request.zero_snr)
-    alone = init is not None and from_noise(request, family, profile)
+    alone = init is not None and from_noise(request, family, profile, init)
     walked = replace(request, strength=None) if alone else request
     walks = passes(walked, profile, schedule, family.vae.factor, family.distilled)
     assert request.guidance_scale is not None

@@ -23,7 +23,7 @@ def to(
     """Move the networks and change their number format, in place; in any order. The VAE stays
     in float32: it runs once a picture, and some families' overflows in float16."""
     at, format = place(model.device, *where, device=device, dtype=dtype)
-    for network in (*(tower.encoder for tower in model.towers), model.unet):
+    for network in (*(tower.encoder for tower in model.towers), model.unet, model.others):
         network.to(at, format)
     model.vae.to(at, torch.float32)
     return model
@@ -33,4 +33,5 @@ def save(model: LatentDiffusion, path: str | Path, key_format: KeyFormat = "ldm"
     """Write the model to a file, or as "diffusers" to a folder, see `weights.save`."""
     encoders = tuple(tower.encoder for tower in model.towers)
     merges = None if model.tokenizer.merges == clip_merges() else model.tokenizer.merges
-    write(path, Checkpoint(model.family, encoders, model.unet, model.vae, merges), key_format)
+    parts = model.family, encoders, model.unet, model.vae, merges
+    write(path, Checkpoint(*parts, others=model.others), key_format)

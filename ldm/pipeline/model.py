@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..clip.model import TextEncoder
 from ..clip.tokenizer import CLIP_SIZE, Tokenizer
@@ -54,6 +54,7 @@ class LatentDiffusion:
     about       what a picture's metadata call it: its name, or that and its files, see `Files`
     controls    ControlNets and T2I-Adapters by their files, kept once a request has named them
     loras       those that change its weights; None: none ever did
+    others      what sees a picture in some families, see `Checkpoint`
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class LatentDiffusion:
         self.about: str | Files = self.name
         self.controls: dict[str, ControlNetwork] = {}
         self.loras: ModelLoras | None = None
+        self.others = nn.ModuleDict()
 
     @property
     def text(self) -> TextEncoder:

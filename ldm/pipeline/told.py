@@ -20,10 +20,11 @@ from .makers.depth_estimate import ESTIMATOR, check_estimator
 if TYPE_CHECKING:
     from .init_image import InitImage, Picture
 
+MOST_NOISE = 350  # that the x4 upscaler was trained with
 OPTIONS = {  # of a request, and which conditioning has a use for them
     "depth": ("depth",),
     "depth_model": ("depth",),
-    "noise_level": ("low_resolution",),
+    "noise_level": ("low_resolution", "image_embedding"),
     "image_guidance_scale": ("instruction",),
     "original_size": ("sizes", "sizes_and_score"),
     "crop": ("sizes", "sizes_and_score"),
@@ -34,6 +35,7 @@ USES = {
     "depth": "a model that is told depth (stable-diffusion-2-depth)",
     "low_resolution": "an upscaler (stable-diffusion-x4-upscaler)",
     "instruction": "a model that edits by instructions (instruct-pix2pix)",
+    "image_embedding": "a model that varies a picture (stable-diffusion-2-1-unclip)",
     "sizes": "SDXL",
     "sizes_and_score": "SDXL's refiner",
 }
@@ -83,6 +85,13 @@ def check_told(request: Request, family: Family, has: set[str]) -> Request:
         return with_guidance(request)
     if "low_resolution" in family.conditioning:
         return enlarging(request, family)
+    if "image_embedding" in family.conditioning:
+        if "image" in has:
+            return request.filled(noise_level=0)
+        if request.noise_level is not None:
+            raise ValueError(
+                "noise_level is of the noise on a picture: give --image, or leave it out"
+            )
     if "depth" in family.conditioning and "depth" not in has:
         request = request.filled(depth_model=ESTIMATOR)
         check_estimator(str(request.depth_model))
@@ -111,12 +120,16 @@ def enlarging(request: Request, family: Family) -> Request:
             f"strength {request.strength:g}: this model draws from noise alone, and is told the "
             "picture: leave it out, or give a --noise_level"
         )
+    if request.noise_level is not None and request.noise_level > MOST_NOISE:
+        raise ValueError(f"noise_level {request.noise_level}: an upscaler knows 0 to {MOST_NOISE}")
     return replace(request.filled(noise_level=20, strength=1.0), upscale=float(factor))
 
 
-def from_noise(request: Request, family: Family, profile: Profile) -> bool:
+def from_noise(request: Request, family: Family, profile: Profile, init: InitImage) -> bool:
     """Whether sampling starts from noise alone, though there is a picture."""
     kinds = {"low_resolution", *profile.from_noise}.intersection(family.conditioning)
+    if init.mask is None and request.upscale is None:
+        kinds |= {"image_embedding"}.intersection(family.conditioning)
     return bool(kinds) and request.strength in (None, 1)
 
 

@@ -139,8 +139,8 @@ class FromPicture:
         "the file of an upscaler, which enlarges the picture first", "--upscaler",
         left_open="Lanczos", file=True)
     noise_level: int | None = option(None,
-        "an upscaler's: of the noise on the picture", "--noise_level", bounds=(0, 350),
-        left_open="20")
+        "of the noise on the picture: an upscaler's, to 350; or that of a model that varies it",
+        "--noise_level", bounds=(0, 999), left_open="20; 0")
     image_guidance_scale: float | None = option(None,
         "how strongly a picture that is edited guides", "--image_guidance_scale",
         "--image_cfg_scale", bounds=(0, 1000), left_open="1.5")

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from ..family import Family
 from .rows import KeyFormat, Operation, Row, unet_rows, vae_rows, with_prefix
 from .text import TEXT_MODEL, openclip, openclip_rows, text_rows
+from .vision import AUGMENTOR, vision_rows
 
 __all__ = ["Component", "Ignored", "KeyFormat", "Operation", "Row", "Source"]
 __all__ += ["components", "ema_name", "ignored", "left_over", "prefixes", "rows", "sources"]
@@ -38,8 +39,9 @@ class Component(NamedTuple):
 
 
 def components(family: Family) -> Iterator[Component]:
-    """The U-Net, the VAE and the text encoders: text, text2, …"""
-    yield Component("unet", "model.diffusion_model.", "unet.", unet_rows(family.unet))
+    """The U-Net, the VAE, the text encoders: text, text2, …; and what sees a picture: vision."""
+    vector = "add_embedding" if family.vision is None else "class_embedding"  # in diffusers
+    yield Component("unet", "model.diffusion_model.", "unet.", unet_rows(family.unet, vector))
     yield Component("vae", "first_stage_model.", "vae.", vae_rows(family.vae))
     for i, config in enumerate(family.text):
         root = f"conditioner.embedders.{i}" if of_sdxl(family) else "cond_stage_model"
@@ -49,6 +51,10 @@ def components(family: Family) -> Iterator[Component]:
         second = i > 0 or (of_sdxl(family) and config.projection is not None)
         diffusers = f"text_encoder_{max(i, 1) + 1}." if second else "text_encoder."
         yield Component(f"text{i + 1 if i else ''}", compvis, diffusers, inside)
+    if family.vision is not None:
+        yield Component("vision", "embedder.model.", "image_encoder.", vision_rows(family.vision))
+        stats = iter(AUGMENTOR)
+        yield Component("augmentor", "noise_augmentor.data_", "image_normalizer.", stats)
 
 
 def of_sdxl(family: Family) -> bool:
@@ -177,6 +183,8 @@ LEFT_OVERS = (
     (r".*embedding_manager\..*", "embeddings in training: no part of the model"),
     (r".*(logit_scale|text_projection(\.weight)?)", "for comparing texts with pictures"),
     (r".*\.position_ids", "positions of the tokens: the numbers 0, 1, 2, …"),
+    (r"embedder\.model\.(?!visual\.).*", "the text tower beside a vision tower: of no use here"),
+    (r"noise_augmentor\.(?!data_).*", "noise of a picture's embedding: computed anew"),
     (r"(denoiser|model\.denoiser)\..*", "levels of noise: those of the family are taken"),
     (r"low_scale_model\..*", "noise of the small picture: computed anew from the family's betas"),
     (r"depth_model\..*", "a network that estimates the depth of a picture"),

@@ -131,8 +131,9 @@ VAE_ATTENTION = (
 GUIDANCE = row("time.guidance", "time_embed.cond_proj", "time_embedding.cond_proj", bias=False)
 
 
-def unet_rows(config: UNetConfig) -> Iterator[Row]:
-    """CompVis numbers the blocks of the way down, and those of the way up, through all levels."""
+def unet_rows(config: UNetConfig, vector: str = "add_embedding") -> Iterator[Row]:
+    """CompVis numbers the blocks of the way down, and those of the way up, through all levels.
+    vector: what the embedding of the vector is called in diffusers' files."""
 
     def res(ours: str, compvis: str, diffusers: str, skip: bool) -> Iterator[Row]:
         inside = (*TIMED_RES, TIMED_RES_SKIP) if skip else TIMED_RES
@@ -158,8 +159,8 @@ def unet_rows(config: UNetConfig) -> Iterator[Row]:
     if config.classes is not None:
         yield row("vector", "label_emb", "class_embedding", bias=False)
     elif config.vector_width is not None:
-        yield row("vector.linear1", "label_emb.0.0", "add_embedding.linear_1")
-        yield row("vector.linear2", "label_emb.0.2", "add_embedding.linear_2")
+        yield row("vector.linear1", "label_emb.0.0", f"{vector}.linear_1")
+        yield row("vector.linear2", "label_emb.0.2", f"{vector}.linear_2")
     yield row("stem", "input_blocks.0.0", "conv_in")
 
     number, before = 1, config.channels[0]

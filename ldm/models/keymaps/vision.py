@@ -14,6 +14,9 @@ BARE_ROW = Form(suffix="", operation=Operation(lambda x: x[None], lambda x: x[0]
 # transformers before version 5, and without the first part some files of a tower alone
 VISION_MODEL = ("vision_model.", "")
 
+# The mean and the deviation of a picture's embedding, see `clip.augmentation`.
+AUGMENTOR = tuple(Row(name, (name,), (name,), False, BARE, BARE) for name in ("mean", "std"))
+
 
 def vision_rows(config: VisionConfig) -> Iterator[Row]:
     yield from with_prefix("", "visual.", VISION_MODEL, tower_rows(config))

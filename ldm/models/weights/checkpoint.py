@@ -1,6 +1,8 @@
 """A model as it is read and saved."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from torch import nn
 
 from ...clip.model import TextEncoder
 from ...unet import UNet
@@ -15,6 +17,7 @@ class Checkpoint:
     text     its text encoders, in the order of the family's
     merges   of its tokenizer, in rank order; None means CLIP's
     prediction  what the U-Net predicts, and the reason why that is believed
+    others   what sees a picture in some families: vision, augmentor
     """
 
     family: Family
@@ -23,3 +26,4 @@ class Checkpoint:
     vae: VAE
     merges: tuple[tuple[str, str], ...] | None = None
     prediction: str = ""
+    others: nn.ModuleDict = field(default_factory=nn.ModuleDict)

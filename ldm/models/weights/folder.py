@@ -11,6 +11,7 @@ from ..unread import without_unread_layers
 from .edm import described_edm
 from .errors import CheckpointError
 from .folder_unet import FIXED_UNET, Config, read_unet
+from .folder_vision import FIXED_VISION, read_vision_config
 from .opening import OpenedCheckpoint
 from .pipelines import conditioning_of
 
@@ -23,6 +24,7 @@ FIXED: dict[str, dict[str, Any]] = {
     "text_encoder_2": {"layer_norm_eps": 1e-5},
     "scheduler": {"beta_schedule": "scaled_linear", "trained_betas": None},
     "model_index": {"text_encoder_3": None, "prior": None},
+    **FIXED_VISION,
 }
 PREDICTIONS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 USAGE = ("steps", "guidance_scale", "sampler", "schedule")  # which a folder does not say
@@ -62,7 +64,7 @@ def like_known(family: Family) -> Family:
 
     def networks(one: Family) -> tuple[Any, ...]:
         read = without_unread_layers(one)
-        return read.text, read.unet, read.vae, read.conditioning, bool(read.edm)
+        return read.text, read.unet, read.vae, read.conditioning, bool(read.edm), read.vision
 
     same = [entry for entry in FAMILIES.values() if networks(entry) == networks(family)]
     same.sort(key=lambda entry: entry.prediction != family.prediction)
@@ -104,7 +106,10 @@ def _described(name: str, configs: Mapping[str, Config], merges: str | None) -> 
         "prediction": PREDICTIONS.get(scheduler.get("prediction_type", "epsilon")),
         "size": _size(unet, vae),
         **{field: getattr(SD1, field) for field in USAGE},
-        "conditioning": conditioning_of(described["concat_channels"], numbers),
+        "conditioning": conditioning_of(
+            described["concat_channels"], numbers, "image_encoder" in configs
+        ),
+        "vision": read_vision_config(configs),
         "zero_snr": bool(scheduler.get("rescale_betas_zero_snr")),
         **edm,
     }

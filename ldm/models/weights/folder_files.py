@@ -11,7 +11,8 @@ from .mapped import Weight
 from .opening import OpenedCheckpoint, open_file
 
 MAX_TEXT = 16_000_000  # bytes; CLIP's tokenizer.json has two million
-NETWORKS = ("unet", "vae", "text_encoder", "text_encoder_2")
+NETWORKS = ("unet", "vae", "text_encoder", "text_encoder_2", "image_encoder", "image_normalizer")
+NOISE = "image_noising_scheduler"  # of the picture's embedding
 STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 VARIANTS = ("", ".fp32", ".bf16", ".fp16", ".non_ema")  # the first that is there is taken
 
@@ -95,7 +96,8 @@ def find_folder(path: Path) -> Folder:
         )
     configs = {part: read_json(path / part / "config.json") for part in parts}
     configs["model_index"] = index
-    configs["scheduler"] = read_json(path / "scheduler" / "scheduler_config.json")
+    for part in ("scheduler", NOISE) if "image_normalizer" in parts else ("scheduler",):
+        configs[part] = read_json(path / part / "scheduler_config.json")
     found = {}
     for part in parts:
         tokenizer = part.replace("text_encoder", "tokenizer")
@@ -108,8 +110,11 @@ def find_folder(path: Path) -> Folder:
 
 def is_used(index: dict[str, Any], part: str) -> bool:
     """Whether a network belongs to the folder: SDXL has a second text encoder, and its refiner has
-    no first. Where model_index.json does not speak of it, only the second is no part."""
-    second = part == "text_encoder_2"
+    no first. Where model_index.json does not speak of it, only the second is no part, and
+    what sees a picture."""
+    second = part in ("text_encoder_2", "image_normalizer")
+    if part == "image_encoder":  # other pipelines have one for adapters
+        part, second = "image_normalizer", True
     return index.get(part, [None] if second else part) not in (None, [None], [None, None])
 
 

@@ -15,7 +15,6 @@ Config = Mapping[str, Any]
 FIXED_UNET: dict[str, Any] = {
     "act_fn": "silu",
     "center_input_sample": False,
-    "class_embed_type": None,
     "class_embeddings_concat": False,
     "conv_in_kernel": 3,
     "conv_out_kernel": 3,
@@ -74,6 +73,10 @@ def read_unet(unet: Config, latent_channels: int) -> dict[str, Any]:
 
 
 def _vector_width(unet: Config) -> Any:
+    if (kind := unet.get("class_embed_type")) not in (None, "projection"):
+        raise ValueError(f"class_embed_type {kind!r} is not supported: projection or null is")
+    if kind == "projection":
+        return unet["projection_class_embeddings_input_dim"]
     if unet.get("num_class_embeds") is not None:
         return 1
     if (told := unet.get("addition_embed_type")) not in (None, "text_time"):
@@ -168,13 +171,19 @@ def write_unet(
         up = [unet.depths_up(i) for i in reversed(levels)]
         reverse = [list(level) if any(level) else 1 for level in up]
         config["reverse_transformer_layers_per_block"] = reverse
-    if numbers:
-        assert unet.vector_width is not None
-        assert pooled is not None
-        config["addition_embed_type"] = "text_time"
-        config["addition_time_embed_dim"] = (unet.vector_width - pooled) // numbers
-        config["projection_class_embeddings_input_dim"] = unet.vector_width
+    if unet.classes is None and unet.vector_width is not None:
+        config |= _vector_config(unet.vector_width, pooled, numbers)
     return config
+
+
+def _vector_config(width: int, pooled: int | None, numbers: int) -> dict[str, Any]:
+    """Of a vector: SDXL's pooled text and numbers, or a picture's embedding."""
+    config: dict[str, Any] = {"projection_class_embeddings_input_dim": width}
+    if not numbers:
+        return config | {"class_embed_type": "projection"}
+    assert pooled is not None
+    each = (width - pooled) // numbers
+    return config | {"addition_embed_type": "text_time", "addition_time_embed_dim": each}
 
 
 def _attn(depth: int) -> str:

@@ -63,7 +63,9 @@ def read(
         from .prediction import probed
 
         family, reason = probed(unet, family)
-    return Checkpoint(family, tuple(text), unet, vae, merges_of(opened, family), reason)
+    others = nn.ModuleDict({n: networks[n] for n in ("vision", "augmentor") if n in networks})
+    merges = merges_of(opened, family)
+    return Checkpoint(family, tuple(text), unet, vae, merges, reason, others)
 
 
 def locate(

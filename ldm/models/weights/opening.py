@@ -41,7 +41,12 @@ def open_checkpoint(path: str | Path, alone: bool = False) -> OpenedCheckpoint:
     from .folder_files import open_folder  # which opens files, too
 
     try:
-        return open_folder(path, alone) if path.is_dir() else open_file(path)
+        found = open_folder(path, alone) if path.is_dir() else open_file(path)
+        if "embedder.model.visual.proj" not in found.weights:
+            return found
+        from .clip_stats import with_stats
+
+        return with_stats(found)
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no file or folder {error.filename}") from error
     except OSError as error:
@@ -92,4 +97,5 @@ def least_layers(family: Family) -> int:
     down = unet.res_blocks * sum(1 + depth for depth in unet.depth)
     up = sum(map(sum, unet.up_depth)) if unet.up_depth else down
     blocks = down + (unet.mid_depth or 0) + up + 2 * vae.res_blocks * len(vae.channels)
-    return blocks + sum(tower.layers for tower in family.text)
+    vision = 0 if family.vision is None else family.vision.layers
+    return blocks + sum(tower.layers for tower in family.text) + vision

@@ -26,6 +26,7 @@ PIPELINES: dict[tuple[Told, ...], Pipeline] = {
     ("depth",): Pipeline("StableDiffusionDepth2ImgPipeline"),
     ("low_resolution",): Pipeline("StableDiffusionUpscalePipeline"),
     ("instruction",): Pipeline("StableDiffusionInstructPix2PixPipeline"),
+    ("image_embedding",): Pipeline("StableUnCLIPImg2ImgPipeline"),
     ("sizes",): Pipeline("StableDiffusionXLPipeline", 6, scheduler="EulerDiscreteScheduler"),
     ("sizes", "inpainting"): Pipeline(
         "StableDiffusionXLInpaintPipeline", 6, scheduler="EulerDiscreteScheduler"
@@ -53,8 +54,9 @@ def pipeline_of(family: Family) -> Pipeline:
     return found._replace(name=name, scheduler="LCMScheduler")
 
 
-def conditioning_of(concat_channels: int, numbers: int) -> list[Told]:
-    """What a U-Net of a folder is told, by its channels beside the latent and by its numbers.
+def conditioning_of(concat_channels: int, numbers: int, vision: bool) -> list[Told]:
+    """What a U-Net of a folder is told, by its channels beside the latent and by its numbers, and
+    by whether it is told what a vision tower sees.
     ValueError: no family is told so many."""
     by_numbers: dict[int, list[Told]] = {0: [], 6: ["sizes"], 5: ["sizes_and_score"]}
     if numbers not in by_numbers:
@@ -63,4 +65,6 @@ def conditioning_of(concat_channels: int, numbers: int) -> list[Told]:
         known = ", ".join(f"{count} ({name})" for count, name in CHANNELS.items())
         raise ValueError(f"its U-Net has {concat_channels} channels beside the latent: not {known}")
     beside = [CHANNELS[concat_channels]] if concat_channels else []
+    if vision:
+        beside.append("image_embedding")
     return by_numbers[numbers] + beside

@@ -132,7 +132,10 @@ def has_widths(weights: Mapping[str, Weight], family: Family, key_format: KeyFor
     deepest = max((level for level, depth in enumerate(unet.depth) if depth), default=0)
     key = f"down.{deepest}.attn.0.blocks.0.cross_attn.k"
     widths = {"stem": stem, key: (unet.channels[deepest], unet.context_width)}
+    widths["vector.linear1"] = 4 * unet.channels[0], unet.vector_width or 0
     prefix = prefixes(family, key_format)["unet"]
+    if unet.vector_width is None and f"{prefix}label_emb.0.0.weight" in weights:
+        return False
     for layer in unet_rows(unet):
         if layer.ours in widths:
             names = [f"{prefix}{name}.weight" for name in layer.names(key_format)]

@@ -94,6 +94,7 @@ def is_empty_folder(path: Path) -> bool:
 def renamed(checkpoint: Checkpoint, key_format: KeyFormat) -> dict[str, Tensor]:
     """All parameters, under the names and in the shapes of a key format."""
     networks = nn.ModuleDict({"unet": checkpoint.unet, "vae": checkpoint.vae})
+    networks.update(dict(checkpoint.others.items()))
     for i, tower in enumerate(checkpoint.text):
         networks[f"text{i + 1 if i else ''}"] = tower
     state = networks.state_dict()

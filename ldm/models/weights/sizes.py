@@ -7,10 +7,11 @@ model is best used: these are those of the known family that is nearest.
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from itertools import count
-from math import gcd
+from math import gcd, isqrt
 from typing import Any
 
 from ...clip.config import TextConfig
+from ...clip.vision import VisionConfig
 from ...unet import UNetConfig
 from ...vae import VAEConfig
 from ..families import FAMILIES, Family
@@ -83,7 +84,8 @@ class Names:
                 self.text(root, like) for root, like in zip(there, known.text, strict=True)
             )
             unet, vae = self.unet(known.unet), self.vae(known.vae)
-            return replace(known, name="mine", text=text, unet=unet, vae=vae)
+            vision = self.vision(known.vision)
+            return replace(known, name="mine", text=text, unet=unet, vae=vae, vision=vision)
         except (KeyError, IndexError, ValueError, ZeroDivisionError):
             return None
 
@@ -149,6 +151,25 @@ class Names:
             channels=channels,
             res_blocks=self.count(f"{down}.0.block"),
             groups=gcd(known.groups, *channels),
+        )
+
+    def vision(self, known: VisionConfig | None) -> VisionConfig | None:
+        root = "embedder.model.visual."
+        if (f"{root}proj" in self) != (known is not None):
+            raise ValueError("one of the two sees a picture")
+        if known is None:
+            return None
+        width, _, patch, _ = self.shapes[f"{root}conv1.weight"]
+        layers = f"{root}transformer.resblocks"
+        return replace(
+            known,
+            size=isqrt(self.width(f"{root}positional_embedding") - 1) * patch,
+            patch=patch,
+            width=width,
+            layers=self.count(layers),
+            heads=gcd(known.heads, width),
+            mlp_width=self.width(f"{layers}.0.mlp.c_fc.weight"),
+            projection=self.shapes[f"{root}proj"][1],
         )
 
     def text(self, root: str, known: TextConfig) -> TextConfig:

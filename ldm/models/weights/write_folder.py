@@ -16,6 +16,7 @@ from ..unread import without_unread_layers
 from .edm import SCHEDULERS, edm_scheduler
 from .folder import FAMILY, FIXED, PREDICTIONS, STATED
 from .folder_unet import write_unet
+from .folder_vision import CLASSES, vision_configs
 from .pipelines import Pipeline, pipeline_of
 from .write_safetensors import Planned, write_safetensors
 
@@ -37,7 +38,7 @@ def write_folder(
         ) from None
     for prefix in prefixes(family, "diffusers").values():
         part = path / prefix.removesuffix(".")
-        stem = "model" if part.name.startswith("text_encoder") else "diffusion_pytorch_model"
+        stem = "model" if "_encoder" in part.name else "diffusion_pytorch_model"
         write_json(part / "config.json", configs[part.name])
         inside = {
             name.removeprefix(prefix): tensor
@@ -47,7 +48,10 @@ def write_folder(
         write_safetensors(part / f"{stem}.safetensors", inside, {"format": "pt", **metadata})
     for part in (path / name for name in configs if name.startswith("tokenizer")):
         write_tokenizer(part, tokenizer, configs[part.name])
-    for name in configs.keys() & {"scheduler", "low_res_scheduler"}:
+    if "feature_extractor" in configs:
+        file = path / "feature_extractor" / "preprocessor_config.json"
+        write_json(file, configs["feature_extractor"])
+    for name in configs.keys() & {"scheduler", "low_res_scheduler", "image_noising_scheduler"}:
         write_json(path / name / "scheduler_config.json", configs[name])
     write_json(path / "model_index.json", configs["model_index"])
 
@@ -78,7 +82,8 @@ def configs_of(family: Family, vocabulary: Sequence[str]) -> dict[str, dict[str,
     if any((tower.layer, tower.final_norm) != (layer, norm) for tower in text):
         where = "the last but one as it is" if pipeline.numbers else "the last, then the final norm"
         raise ValueError(f"{pipeline.name} reads one layer of a text encoder: {where}")
-    if (unet.vector_width is not None) != bool(pipeline.numbers or unet.classes):
+    told = pipeline.numbers or unet.classes or family.vision
+    if (unet.vector_width is not None) != bool(told):
         raise ValueError(f"{pipeline.name} tells its U-Net no vector, or another one")
     pooled = text[-1].projection if pipeline.numbers else None
     towers = [name.rstrip(".") for name in prefixes(family, "diffusers").values() if "text" in name]
@@ -90,6 +95,8 @@ def configs_of(family: Family, vocabulary: Sequence[str]) -> dict[str, dict[str,
     for name, tower in zip(towers, text):
         configs[name] = _text_config(tower)
         configs[name.replace("text_encoder", "tokenizer")] = _tokenizer_config(tower, vocabulary)
+    if family.vision is not None:
+        configs |= vision_configs(family.vision)
     if "low_resolution" in family.conditioning:
         configs["low_res_scheduler"] = _scheduler_config(family, "DDPMScheduler") | {
             "prediction_type": "epsilon"
@@ -114,6 +121,7 @@ def _model_index(family: Family, pipeline: Pipeline, configs: Iterable[str]) -> 
         "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
         "tokenizer": ["transformers", "CLIPTokenizer"],
         "tokenizer_2": ["transformers", "CLIPTokenizer"],
+        **CLASSES,
     }
     # The first version that knows all that the configs say; inpainting asks for one.
     index: dict[str, Any] = {"_class_name": pipeline.name, "_diffusers_version": "0.24.0"}
@@ -123,6 +131,8 @@ def _model_index(family: Family, pipeline: Pipeline, configs: Iterable[str]) -> 
         index["force_zeros_for_empty_prompt"] = not pipeline.score
         if pipeline.score or "inpainting" in family.conditioning:
             index["requires_aesthetics_score"] = pipeline.score
+    elif family.vision is not None:
+        pass
     elif "depth" in family.conditioning:
         index |= {"depth_estimator": [None, None], "feature_extractor": [None, None]}
     else:

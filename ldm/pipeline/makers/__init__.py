@@ -17,6 +17,7 @@ from ...conditioning import Conditioning
 from ...samplers import Noise
 from .depth import depth
 from .guidance import guidance
+from .image_embedding import image_embedding
 from .inpainting import inpainting
 from .instruction import instruction
 from .low_resolution import low_resolution
@@ -35,6 +36,7 @@ MAKERS: dict[str, Maker] = {
     "depth": depth,
     "low_resolution": low_resolution,
     "instruction": instruction,
+    "image_embedding": image_embedding,
     "guidance": guidance,
     "sizes": sizes,
     "sizes_and_score": sizes_and_score,
