@@ -1,0 +1,89 @@
+"""Small IP-Adapters on random weights, and a small vision tower of transformers' for them."""
+
+import torch
+from torch import Tensor
+
+from ldm.unet import UNetConfig
+from ldm.unet.ip_adapter import widths
+
+KINDS = ("linear", "resampler", "mlp")
+VECTOR, TOWER_WIDTH, SIDE, TOKENS = (
+    20,
+    32,
+    28,
+    17,
+)  # of the tower; TOKENS: of (28 / 7)^2 + 1 patches
+WIDTH, INNER = 48, 128  # of the resampler
+
+
+def random_like(*shape: int) -> Tensor:
+    if len(shape) == 2:
+        return torch.randn(shape) * shape[1] ** -0.5
+    return 0.2 * torch.randn(shape)
+
+
+def norm(name: str, width: int) -> dict[str, Tensor]:
+    return {f"{name}.weight": 1 + random_like(width), f"{name}.bias": random_like(width)}
+
+
+def linear(name: str, out: int, inputs: int, bias: bool = True) -> dict[str, Tensor]:
+    return {f"{name}.weight": random_like(out, inputs)} | (
+        {f"{name}.bias": random_like(out)} if bias else {}
+    )
+
+
+def projection(kind: str, context: int) -> dict[str, Tensor]:
+    if kind == "linear":
+        return linear("proj", 4 * context, VECTOR) | norm("norm", context)
+    if kind == "mlp":
+        up, down = (
+            linear("proj.0", TOWER_WIDTH, TOWER_WIDTH),
+            linear("proj.2", context, TOWER_WIDTH),
+        )
+        return up | down | norm("proj.3", context)
+    found = {"latents": torch.randn(1, 6, WIDTH)} | linear("proj_in", WIDTH, TOWER_WIDTH)
+    found |= linear("proj_out", context, WIDTH) | norm("norm_out", context)
+    for i in range(4):  # as many as diffusers takes
+        layer, mlp = f"layers.{i}.0", f"layers.{i}.1"
+        found |= norm(f"{layer}.norm1", WIDTH) | norm(f"{layer}.norm2", WIDTH)
+        found |= linear(f"{layer}.to_q", INNER, WIDTH, False)
+        found |= linear(f"{layer}.to_kv", 2 * INNER, WIDTH, False)
+        found |= linear(f"{layer}.to_out", WIDTH, INNER, False) | norm(f"{mlp}.0", WIDTH)
+        found |= linear(f"{mlp}.1", 4 * WIDTH, WIDTH, False)
+        found |= linear(f"{mlp}.3", WIDTH, 4 * WIDTH, False)
+    return found
+
+
+def ip_adapter(
+    kind: str, unet: UNetConfig, seed: int = 0, layers: tuple[int, ...] | None = None
+) -> dict[str, dict[str, Tensor]]:
+    """The two dictionaries of a file. layers: widths of the cross-attentions, as numbered there."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        found: dict[str, Tensor] = {}
+        for i, width in enumerate(widths(unet) if layers is None else layers):
+            for part in ("k", "v"):
+                found |= linear(f"{2 * i + 1}.to_{part}_ip", width, unet.context_width, False)
+        return {"image_proj": projection(kind, unet.context_width), "ip_adapter": found}
+
+
+def flat(state: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
+    """As a safetensors file has it."""
+    return {f"{part}.{name}": x for part, inner in state.items() for name, x in inner.items()}
+
+
+def vision_tower(seed: int = 0):
+    """transformers'."""
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    config = CLIPVisionConfig(
+        hidden_size=TOWER_WIDTH, intermediate_size=2 * TOWER_WIDTH, projection_dim=VECTOR,
+        num_hidden_layers=3, num_attention_heads=4, image_size=SIDE, patch_size=7,
+        hidden_act="gelu",
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        tower = CLIPVisionModelWithProjection(config).eval().requires_grad_(False)
+        for parameter in tower.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return tower
