@@ -32,16 +32,16 @@ def linear(name: str, out: int, inputs: int, bias: bool = True) -> dict[str, Ten
     )
 
 
-def projection(kind: str, context: int) -> dict[str, Tensor]:
+def projection(kind: str, context: int, tower_width: int, vector: int) -> dict[str, Tensor]:
     if kind == "linear":
-        return linear("proj", 4 * context, VECTOR) | norm("norm", context)
+        return linear("proj", 4 * context, vector) | norm("norm", context)
     if kind == "mlp":
         up, down = (
-            linear("proj.0", TOWER_WIDTH, TOWER_WIDTH),
-            linear("proj.2", context, TOWER_WIDTH),
+            linear("proj.0", tower_width, tower_width),
+            linear("proj.2", context, tower_width),
         )
         return up | down | norm("proj.3", context)
-    found = {"latents": torch.randn(1, 6, WIDTH)} | linear("proj_in", WIDTH, TOWER_WIDTH)
+    found = {"latents": torch.randn(1, 6, WIDTH)} | linear("proj_in", WIDTH, tower_width)
     found |= linear("proj_out", context, WIDTH) | norm("norm_out", context)
     for i in range(4):  # as many as diffusers takes
         layer, mlp = f"layers.{i}.0", f"layers.{i}.1"
@@ -55,7 +55,12 @@ def projection(kind: str, context: int) -> dict[str, Tensor]:
 
 
 def ip_adapter(
-    kind: str, unet: UNetConfig, seed: int = 0, layers: tuple[int, ...] | None = None
+    kind: str,
+    unet: UNetConfig,
+    seed: int = 0,
+    layers: tuple[int, ...] | None = None,
+    tower_width: int = TOWER_WIDTH,
+    vector: int = VECTOR,
 ) -> dict[str, dict[str, Tensor]]:
     """The two dictionaries of a file. layers: widths of the cross-attentions, as numbered there."""
     with torch.random.fork_rng():
@@ -64,7 +69,8 @@ def ip_adapter(
         for i, width in enumerate(widths(unet) if layers is None else layers):
             for part in ("k", "v"):
                 found |= linear(f"{2 * i + 1}.to_{part}_ip", width, unet.context_width, False)
-        return {"image_proj": projection(kind, unet.context_width), "ip_adapter": found}
+        first = projection(kind, unet.context_width, tower_width, vector)
+        return {"image_proj": first, "ip_adapter": found}
 
 
 def flat(state: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:

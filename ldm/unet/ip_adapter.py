@@ -32,8 +32,8 @@ TOWERS = (  # the widths of their vectors and of their tokens
 
 @dataclass(frozen=True)
 class IPAdapterConfig:
-    """projection     what makes tokens of what the tower says: "linear", of the one vector of a picture;
-                   "mlp" or "resampler" ("plus"), of the last layer but one
+    """projection     what makes tokens of what the tower says: "linear" of the vector of a picture,
+                   "mlp" or "resampler" (of "plus") of the tower's last layer but one
     image_width    E
     context_width  D
     tokens         N; 0: as many as the tower has (mlp)
@@ -123,7 +123,7 @@ class Queries(nn.Module):
 
     def __init__(self, config: IPAdapterConfig) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(1, config.tokens, config.width))
+        self.weight = nn.Parameter(torch.randn(1, config.tokens, config.width))
 
 
 class Resampler(nn.Module):
