@@ -20,7 +20,9 @@ from ldm.models.families import FAMILIES
 from ldm.models.keymaps.control import controlnet_rows
 from ldm.models.weights import CheckpointError
 from ldm.request import Request
+from ldm.unet import UNet
 from ldm.unet.controlnet import ControlNet
+from ldm.unet.ip_adapter import attentions, widths
 from small_families import build
 from tiny_families import SMALL
 
@@ -159,6 +161,20 @@ def test_from_python_and_from_the_picture_to_start_from(model, files):
 
 
 # Files
+
+
+def test_the_cross_attentions_are_numbered_as_in_the_published_files():
+    """Down, up, middle: of SD 1 sixteen, of SDXL seventy."""
+    own = FAMILIES["sd1"].unet
+    down, up = [320] * 2 + [640] * 2 + [1280] * 2, [1280] * 3 + [640] * 3 + [320] * 3
+    assert widths(own) == (*down, *up, 1280)
+    down, up = [640] * 4 + [1280] * 20, [1280] * 30 + [640] * 6
+    assert widths(FAMILIES["sdxl"].unet) == (*down, *up, *[1280] * 10)
+    for name in ("sd1", "sdxl"):
+        config = replace(SMALL[name].unet, mid_depth=3)
+        with torch.device("meta"):
+            found = [attn.q.in_features for attn in attentions(UNet(config))]
+        assert tuple(found) == widths(config)
 
 
 @OF_KINDS

@@ -84,7 +84,8 @@ class Controlled:
                     continue
                 marks = plane[:, 0, 0, 0]
                 if isinstance(control.network, IPAdapter):
-                    scale = control.asked.strength * marks[:, None, None]
+                    scale: Tensor | float = control.asked.strength
+                    scale = scale * marks[:, None, None] if control.spares else scale
                     stack.enter_context(reading(self.unet, control.network, tokens, scale))
                     continue
                 hint = F.pixel_shuffle(plane[:, 1:], self.factor)
