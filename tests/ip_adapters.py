@@ -1,9 +1,20 @@
 """Small IP-Adapters on random weights, and a small vision tower of transformers' for them."""
 
+from pathlib import Path
+from typing import Any
+
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
+from clip_files import openclip
+from controls import randomised
+from helpers import random_picture
+from ldm.models.control.loading import names_of
+from ldm.models.keymaps.control import controlnet_rows
+from ldm.request import Request
 from ldm.unet import UNetConfig
+from ldm.unet.controlnet import ControlNet
 from ldm.unet.ip_adapter import widths
 
 KINDS = ("linear", "resampler", "mlp")
@@ -93,3 +104,33 @@ def vision_tower(seed: int = 0):
         for parameter in tower.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     return tower
+
+
+PICTURES = [random_picture(30, 24), random_picture(30, 24).rotate(90, expand=True)]
+TOWER = {"tower_width": 128, "vector": 10}  # of `clip_files`
+
+
+def written(folder: Path, model: Any) -> dict[Any, str]:
+    """The files of an IP-Adapter of each kind, of their tower, of two pictures and a ControlNet."""
+    found: dict[Any, Path] = {"tower": folder / "tower.pt", "net": folder / "net.safetensors"}
+    torch.save(openclip(dtype=torch.float32).state_dict(), found["tower"])
+    for kind in KINDS:
+        found[kind] = folder / f"{kind}.safetensors"
+        save_file(flat(ip_adapter(kind, model.unet.config, **TOWER)), found[kind])
+    for i, picture in enumerate(PICTURES):
+        found[i] = folder / f"{i}.png"
+        picture.save(found[i])
+    network = randomised(ControlNet(model.unet.config, (4, 8)), 1)
+    names, state = names_of(controlnet_rows(model.unet.config, 2), "compvis"), network.state_dict()
+    save_file({names[ours]: state[ours].contiguous() for ours in names}, found["net"])
+    return {name: str(path) for name, path in found.items()}
+
+
+def asked(
+    files: Any, kind: str = "linear", numbers: str = "", picture: int = 0, **options: Any
+) -> Request:
+    known = {
+        "control": files[kind] + numbers, "control_image": files[picture],
+        "vision_tower": files["tower"], "width": 24, "height": 24, "steps": 4,
+    }  # fmt: skip
+    return Request(**{"prompt": "a cat", **known, **options})
