@@ -108,7 +108,7 @@ def test_faces_of_insightface_are_not_read(model, tmp_path):
         ({"control": "NET"}, "vision_tower is for IP-Adapters"),
         ({"control": None, "control_image": None}, "vision_tower goes with a control"),
         ({"control": "WIDE"}, "vectors of 20 numbers.*, and the tower in .* gives 10"),
-        ({"hint": "edges"}, "an IP-Adapter has none"),
+        ({"hint": "edges"}, "takes no hint: leave it out"),
         ({"control_image": None}, "needs a picture: give control_image"),
     ],
 )

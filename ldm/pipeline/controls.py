@@ -203,7 +203,7 @@ def check_used(request: Request, kinds: list[type]) -> None:
     if request.vision_tower is not None and IPAdapter not in kinds:
         raise ValueError("vision_tower is for IP-Adapters: leave it out")
     if request.hint is not None and {*kinds} == {IPAdapter}:
-        raise ValueError("hint is for ControlNets, and an IP-Adapter has none: leave it out")
+        raise ValueError("an IP-Adapter sees the picture itself, and takes no hint: leave it out")
 
 
 def check_kind(asked: Asked, known: int) -> None:
