@@ -29,6 +29,7 @@ DOORS = {
     "configs beside files": "test_odd_families.py::test_odd_configs_beside_a_checkpoint",
     "depth maps": "test_odd_families.py::test_damaged_depth_maps",
     "damaged controls": "test_controls_fuzz.py::test_damaged_controls",
+    "hostile IP-Adapters": "test_controls_fuzz.py::test_hostile_pickles_of_ip_adapters",
     "flipped bits": "test_odd_configs.py::test_every_flipped_bit_of_our_own_files_is_seen",
     "paused drawings": "test_paused_fuzz.py::test_odd_paused_drawings",
     "texts in pictures": "test_metadata_fuzz.py::test_damaged_texts",

@@ -7,9 +7,11 @@ import torch
 from safetensors.torch import save_file
 
 import loras
-from clip_files import reads_words
+from clip_files import WIDTH as VECTOR
+from clip_files import openclip, reads_words
 from controls import hint_widths, randomised, saved, their_adapter, their_controlnet
 from helpers import normal
+from ip_adapters import ip_adapter
 from ldm.models.control.loading import names_of
 from ldm.models.keymaps import prefixes
 from ldm.models.keymaps.control import controlnet_rows
@@ -57,13 +59,18 @@ def make_model(path: Path, name: str, seed: int = 0) -> None:
 
 
 def make_controls(folder: Path) -> None:
-    """A ControlNet by its makers' names, and a union and an adapter by diffusers'."""
+    """A ControlNet by its makers' names, a union and an adapter by diffusers', and an IP-Adapter
+    with the vision tower that it sees with."""
     sd1, sdxl = SMALL["sd1"], SMALL["sdxl"]
     state = randomised(ControlNet(sd1.unet, hint_widths(sd1)), 1).state_dict()
     names = names_of(controlnet_rows(sd1.unet, 6), "compvis")
     torch.save({names[ours]: state[ours] for ours in names}, folder / "control_v11p_sd15_canny.pth")
     saved(their_controlnet(sdxl, union=True), folder / "union.safetensors")
     saved(their_adapter(sdxl, "full_adapter_xl"), folder / "t2i-adapter.safetensors")
+    tower = openclip(dtype=torch.float32)
+    torch.save(ip_adapter("linear", sd1.unet, vector=VECTOR), folder / "ip-adapter_sd15.bin")
+    (folder / "image_encoder").mkdir()
+    saved(tower, folder / "image_encoder/model.safetensors")
 
 
 def make_loras(folder: Path) -> None:

@@ -1,20 +1,25 @@
-"""Damaged files of ControlNets and T2I-Adapters: each ends in a clear error or in a right load."""
+"""Damaged files of ControlNets and adapters: each ends in a clear error or in a right load."""
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from helpers import TIMES, build_tiny
+from ip_adapters import ip_adapter
 from ldm.models.control import read_control
 from ldm.models.control.loading import names_of
 from ldm.models.keymaps.control import adapter_rows, controlnet_rows
+from ldm.models.keymaps.ip_adapter import ip_adapter_rows
 from ldm.models.weights import CheckpointError
 from ldm.unet.adapter import AdapterConfig, T2IAdapter
 from ldm.unet.controlnet import ControlNet
+from ldm.unet.ip_adapter import IPAdapter, IPAdapterConfig, widths
 from ldm.unet.union import UnionControlNet
 from test_corruption import flip, flip_start, truncate
+from test_weights_fuzz import odd_object
 
 CASES = 60
 
@@ -24,6 +29,11 @@ def networks(config):
     adapter = AdapterConfig(3, 2, config.channels, 1, (1,), True, 3)
     flat = AdapterConfig(1, 2, config.channels, 1, (1,), False, 1)
     union = UnionControlNet(config, (4, 8), kinds=6, kind_width=4)
+    plain = IPAdapterConfig("linear", 10, config.context_width, 4, widths(config))
+    plus = replace(
+        plain, projection="resampler", width=12, inner=64, mlp_width=20, layers=2, tokens=3
+    )
+    faces = replace(plain, projection="mlp", tokens=0)
     return {
         "controlnet": (ControlNet(config, (4, 8)), controlnet_rows(config, 2), "compvis"),
         "diffusers": (ControlNet(config, (4, 8)), controlnet_rows(config, 2), "diffusers"),
@@ -32,6 +42,10 @@ def networks(config):
         "union": (union, controlnet_rows(config, 2, 1), "diffusers"),
         "adapter": (T2IAdapter(adapter), adapter_rows(adapter), "diffusers"),
         "flat adapter": (T2IAdapter(flat), adapter_rows(flat), "diffusers"),
+        **{
+            f"IP-Adapter, {ip.projection}": (IPAdapter(ip), ip_adapter_rows(ip), "compvis")
+            for ip in (plain, plus, faces)
+        },
     }
 
 
@@ -99,3 +113,22 @@ def test_the_damaged_were_whole_before(tmp_path):
         save_file({names[ours]: state[ours].contiguous() for ours in names}, path)
         read = read_control(path, model.family, model.unet).state_dict()
         assert read.keys() == load_file(path).keys() or len(read) == len(names)
+
+
+def test_hostile_pickles_of_ip_adapters(door, tmp_path):
+    """Objects of anything in the places of its parts."""
+    model, path = build_tiny(), tmp_path / "x.bin"
+    whole = ip_adapter("resampler", model.unet.config)
+    for seed in range(CASES * TIMES):
+        draw = random.Random(seed)
+        content = {part: dict(inner) for part, inner in whole.items()}
+        inner = draw.choice([content, *content.values()])
+        for _ in range(draw.choice([0, 1, 1])):
+            inner[draw.choice([*inner])] = odd_object(draw)
+        try:
+            torch.save(content, path, _use_new_zipfile_serialization=draw.random() < 0.5)
+        except UnicodeEncodeError:
+            continue
+        door.ends(read_control, path, model.family, model.unet, errors=CheckpointError)
+    assert door.refused > 10
+    assert door.read > 10

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from helpers import latents, random_picture
+from ip_adapters import flat, ip_adapter
 from ldm.metadata.named_files import FILES
 from ldm.models.weights import CheckpointError
 from ldm.models.weights.write_safetensors import write_safetensors
@@ -81,6 +83,18 @@ BESIDE = {  # what makes a field be looked at
 }
 
 
+def beside(name, folder, model):
+    """An IP-Adapter needs its file, and a picture, to look for its vision tower."""
+    if name != "vision_tower":
+        return BESIDE.get(name, {})
+    save_file(flat(ip_adapter("linear", model.unet.config)), folder / "adapter.safetensors")
+    PICTURE.save(folder / "seen.png")
+    return {
+        "control": str(folder / "adapter.safetensors"),
+        "control_image": str(folder / "seen.png"),
+    }
+
+
 @pytest.mark.parametrize("name", sorted(FILES))
 def test_those_that_name_files_do_open_them(tiny, told_depth, tmp_path, opened, name):
     """Without which the test above would not see anything."""
@@ -94,11 +108,11 @@ def test_those_that_name_files_do_open_them(tiny, told_depth, tmp_path, opened, 
     model = told_depth if name.startswith("depth") else tiny
     image = PICTURE if name in ("mask", "depth_model", "upscaler", "control") else None
     folders = "wildcards", "depth_model", "lora_dir", "embedding_dir"
-    value, beside = folder if name in folders else path, BESIDE.get(name, {})
+    value, more = folder if name in folders else path, beside(name, tmp_path, model)
     opened.clear()
     with suppress(ValueError):  # no model is there
         request = {"prompt": "probe <lora:probe:1>", "steps": 1, name: str(value)}
-        latents(model, Request(**request, **beside), image)
+        latents(model, Request(**request, **more), image)
     assert [found for found in opened if str(value) in str(found)]
 
 

@@ -24,7 +24,7 @@ def asked(model: LatentDiffusion, **options: Any) -> Request:
         model.refiners[refiner.name] = refiner
         options["refiner"] = refiner.name
     if options.get("control_image") is not None:
-        from .controls import named_pictures
+        from .given_pictures import named_pictures
 
         options = named_pictures(options)
     return Request.of(**options)

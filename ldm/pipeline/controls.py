@@ -1,35 +1,32 @@
-"""What a request says of ControlNets and T2I-Adapters: read, checked and opened."""
+"""What a request says of ControlNets, T2I-Adapters and IP-Adapters: read, checked and opened."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakValueDictionary
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..images.files import open_image, rgb, to_tensor
+from ..images.files import open_image, to_tensor
 from ..images.hints import HINTS
 from ..images.saving import to_pil
 from ..models.control import ControlNetwork, read_control
 from ..request import Request
 from ..runtime.warn import warn
+from ..unet.ip_adapter import IPAdapter
 from ..unet.union import KINDS, UnionControlNet
+from .given_pictures import GIVEN, GIVEN_NOW, as_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from .init_image import Picture
     from .job import Job
     from .model import LatentDiffusion
     from .passes import Pass
 
-GIVEN = "picture "  # what a picture that is no file is called begins with
-GIVEN_NOW: WeakValueDictionary[str, Any] = WeakValueDictionary()  # such pictures, while they live
 KIND_OF_HINT = {"edges": "canny", "depth": "depth", "tile": "tile", "blur": "tile"}
 
 
@@ -40,6 +37,7 @@ class Asked(NamedTuple):
     start, end  the part of the steps in which it controls
     picture     file or name of the picture; None: the one that is started from
     kind        of the hint, for a union; None: it is not told
+    tower       file or folder of the vision tower, for an IP-Adapter
     """
 
     file: str
@@ -49,19 +47,23 @@ class Asked(NamedTuple):
     picture: str | None
     hint: str
     kind: str | None
+    tower: str | None
 
 
 @dataclass(frozen=True, eq=False)
 class Control:
-    """network   the ControlNet or T2I-Adapter
-    picture   that the hint is made from, PIL's
+    """network   the ControlNet or adapter
+    picture   that the hint is made from, or that is read, PIL's
     spares    whether the branch of the negative prompt is not controlled
+    tokens    (2, N, D) of an IP-Adapter: those of no picture, which the branch of the negative
+              prompt reads, and those of the picture
     """
 
     asked: Asked
     network: ControlNetwork
     picture: Image
     spares: bool
+    tokens: Tensor | None = None
 
     @property
     def kinds(self) -> tuple[int, ...]:
@@ -101,23 +103,26 @@ def asked_controls(request: Request) -> list[Asked]:
     """ValueError says what is wrong with how the controls are asked for."""
     files = listed(request.control)
     if not files:
-        names = "control_image", "hint", "control_kind", "guess_mode"
+        names = "control_image", "hint", "control_kind", "vision_tower", "guess_mode"
         if given := [name for name in names if getattr(request, name)]:
             raise ValueError(f"{given[0]} goes with a control: give control")
         return []
     pictures = of_each(request.control_image, len(files), "control_image")
     hints = of_each(request.hint, len(files), "hint")
     kinds = of_each(request.control_kind, len(files), "control_kind")
+    towers = of_each(request.vision_tower, len(files), "vision_tower")
     asked = []
-    for file, picture, hint, kind in zip(files, pictures, hints, kinds):
+    for file, picture, hint, kind, tower in zip(files, pictures, hints, kinds, towers):
         kind = KIND_OF_HINT.get(hint or "") if kind is None else kind
         if kind is not None:
             kind_number(kind)
-        asked.append(Asked(*parts(file), picture, hint or "none", kind))
+        asked.append(Asked(*parts(file), picture, hint or "none", kind, tower))
         if not Path(asked[-1].file).exists():
             raise ValueError(f"there is no control {asked[-1].file!r}")
         if picture is not None and not picture.startswith(GIVEN) and not Path(picture).is_file():
             raise ValueError(f"there is no picture {picture!r}")
+        if tower is not None and not Path(tower).exists():
+            raise ValueError(f"there is no vision_tower {tower!r}")
     if any(one.hint == "depth" for one in asked):
         from .makers.depth_estimate import ESTIMATOR, check_estimator
 
@@ -177,13 +182,28 @@ def with_controls(model: LatentDiffusion, job: Job) -> Job:
             read = read_control(asked.file, model.family, model.unet, model.dtype, model.device)
             model.controls[asked.file] = read
         network = model.controls[asked.file].to(model.device, model.dtype)
+        tokens = None
+        if isinstance(network, IPAdapter):
+            from .seeing import tokens_of
+
+            tokens = tokens_of(model, network, asked, picture)
+        else:
+            tell_stretched(job, asked, picture)
         if isinstance(network, UnionControlNet):
             check_kind(asked, len(network.kind.weight))
-        controls.append(Control(asked, network, picture, job.request.guess_mode))
-    unions = any(isinstance(control.network, UnionControlNet) for control in controls)
-    if job.request.control_kind is not None and not unions:
-        raise ValueError("control_kind is for union ControlNets: leave it out")
+        controls.append(Control(asked, network, picture, job.request.guess_mode, tokens))
+    check_used(job.request, [type(control.network) for control in controls])
     return replace(job, controls=tuple(controls))
+
+
+def check_used(request: Request, kinds: list[type]) -> None:
+    """ValueError for what none of the controls, of these kinds, has a use for."""
+    if request.control_kind is not None and UnionControlNet not in kinds:
+        raise ValueError("control_kind is for union ControlNets: leave it out")
+    if request.vision_tower is not None and IPAdapter not in kinds:
+        raise ValueError("vision_tower is for IP-Adapters: leave it out")
+    if request.hint is not None and {*kinds} == {IPAdapter}:
+        raise ValueError("an IP-Adapter sees the picture itself, and takes no hint: leave it out")
 
 
 def check_kind(asked: Asked, known: int) -> None:
@@ -194,49 +214,22 @@ def check_kind(asked: Asked, known: int) -> None:
 
 
 def picture_of(model: LatentDiffusion, job: Job, asked: Asked) -> Image:
-    """The picture that a hint is made from. ValueError: there is none. A warning: it will be
-    stretched."""
+    """The picture that a hint is made from. ValueError: there is none."""
     if asked.picture is not None and asked.picture.startswith(GIVEN):
         if (found := GIVEN_NOW.get(asked.picture)) is None:
             raise ValueError(f"the control_image {asked.picture!r} is gone: give it again")
-        picture = as_picture(found)
-    elif asked.picture is not None:
-        picture = open_image(asked.picture)
-    elif job.init is None:
+        return as_picture(found)
+    if asked.picture is not None:
+        return open_image(asked.picture)
+    if job.init is None:
         raise ValueError(f"control {asked.file} needs a picture: give control_image")
-    else:
-        return to_pil(job.init.image)[0] if job.init.overlay is None else job.init.overlay.picture
+    return to_pil(job.init.image)[0] if job.init.overlay is None else job.init.overlay.picture
+
+
+def tell_stretched(job: Job, asked: Asked, picture: Image) -> None:
+    """A warning, if a picture that a hint is made from has not the shape of what is drawn."""
     width, height = job.size
-    if abs(picture.width * height / (picture.height * width) - 1) > 0.1:
+    longer = picture.width * height / (picture.height * width)
+    if asked.picture is not None and abs(longer - 1) > 0.1:
         shapes = f"{picture.width} x {picture.height} is stretched to {width} x {height}"
         warn(f"the control_image of {shapes}")
-    return picture
-
-
-def as_picture(given: Picture) -> Image:
-    """PIL's, of a file or a tensor (1, 3, H, W) in [-1, 1]."""
-    from .init_image import checked
-
-    if isinstance(given, Tensor):
-        checked(given)
-        return to_pil(given)[0]
-    return open_image(given) if isinstance(given, str | Path) else rgb(given)
-
-
-def named_pictures(options: dict[str, Any]) -> dict[str, Any]:
-    """Options of a request in which pictures that are no files are called by a name, under which
-    they are known for as long as the caller keeps them."""
-    given = options["control_image"]
-    several = isinstance(given, list | tuple)
-    named = [name_of(one) for one in (given if several else [given])]
-    return {**options, "control_image": named if several else named[0]}
-
-
-def name_of(given: Picture) -> str:
-    if isinstance(given, str | Path):
-        return str(given)
-    picture = as_picture(given)
-    digest = hashlib.sha256(picture.tobytes() + bytes(str(picture.size), "ascii"))
-    name = GIVEN + digest.hexdigest()[:16]
-    GIVEN_NOW[name] = given
-    return name

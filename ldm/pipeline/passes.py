@@ -18,7 +18,7 @@ from .hires import second_pass
 from .strength import ending_at, from_picture
 
 SAMPLER_OPTIONS = ("eta", "s_churn", "s_tmin", "s_tmax", "s_noise")  # fields that samplers take
-CONTROL_OPTIONS = ("control", "control_image", "hint", "control_kind", "guess_mode")
+CONTROL_OPTIONS = "control", "control_image", "hint", "control_kind", "vision_tower", "guess_mode"
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,12 @@ class Additions:
     """added to the model"""
 
     control: str | tuple[str, ...] | None = option(None,
-        "FILE[:STRENGTH[:START[:END]]] of a ControlNet or T2I-Adapter, and the part of the steps "
-        "that it controls; may be repeated", "--control", several=True, file=True, left_open="none")
+        "FILE[:STRENGTH[:START[:END]]] of a ControlNet, T2I-Adapter or IP-Adapter, and the part of "
+        "the steps that it controls; may be repeated", "--control", several=True, file=True,
+        left_open="none")
     control_image: str | tuple[str, ...] | None = option(None,
-        "the hint of each control, or the picture that --hint makes it from; may be repeated",
+        "the hint of each control, or the picture that --hint makes it from, or that an IP-Adapter "
+        "reads; may be repeated",
         "--control_image", several=True, file=True, left_open="the picture to start from")
     hint: str | tuple[str, ...] | None = option(None,
         "how the hint of each control is made from its picture; may be repeated", "--hint",
@@ -26,6 +28,9 @@ class Additions:
     control_kind: str | tuple[str, ...] | None = option(None,
         "what the hint of each union ControlNet is: canny, depth, openpose, ...; may be repeated",
         "--control_kind", several=True, left_open="as --hint says")
+    vision_tower: str | tuple[str, ...] | None = option(None,
+        "file or folder of the CLIP with whose vision tower each IP-Adapter sees its picture; may "
+        "be repeated", "--vision_tower", several=True, file=True, left_open="none")
     guess_mode: bool = option(False,
         "let controls guess the picture without a prompt, from the hint alone", "--guess_mode")
     lora: str | tuple[str, ...] | None = option(None,

@@ -11,10 +11,12 @@ from ...runtime.warn import warn
 from ...unet import UNet, UNetConfig
 from ...unet.adapter import T2IAdapter
 from ...unet.controlnet import ControlNet
+from ...unet.ip_adapter import IPAdapter
 from ...unet.union import UnionControlNet
 from ..family import Family, NoInitialisation
 from ..keymaps import KeyFormat
 from ..keymaps.control import adapter_rows
+from ..keymaps.ip_adapter import ip_adapter_rows
 from ..keymaps.rows import Row
 from ..weights.errors import CheckpointError
 from ..weights.guess import guess_type
@@ -23,9 +25,10 @@ from ..weights.mapped import Weight
 from ..weights.matching import first, trimmed
 from ..weights.opening import open_checkpoint
 from .adapters import adapter_config
+from .ip_adapters import ip_adapter_config
 from .recognise import Found, described, recognised
 
-ControlNetwork = ControlNet | T2IAdapter
+ControlNetwork = ControlNet | T2IAdapter | IPAdapter
 
 
 def read_control(
@@ -35,7 +38,7 @@ def read_control(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> ControlNetwork:
-    """The ControlNet or T2I-Adapter in a file, or in the folder of one, for a U-Net.
+    """The ControlNet, T2I-Adapter or IP-Adapter in a file, or in the folder of one, for a U-Net.
 
     CheckpointError: it is none, or it is damaged, or for models of another family, which is named.
     """
@@ -43,7 +46,7 @@ def read_control(
     found = recognised(opened.weights)
     if found is None:
         guess = guess_type(opened.weights)
-        what = "a ControlNet, a T2I-Adapter" + (f"; it seems to be {guess}" if guess else "")
+        what = "a ControlNet or an adapter" + (f"; it seems to be {guess}" if guess else "")
         raise CheckpointError(f"{path} is no control: none of its names is one of {what}")
     try:
         network, rows = built(found, unet.config, family.vae.factor)
@@ -62,6 +65,9 @@ def built(found: Found, config: UNetConfig, factor: int) -> tuple[ControlNetwork
         if found.kind == "adapter":
             adapter = adapter_config(found, config, factor)
             return T2IAdapter(adapter), [*adapter_rows(adapter)]
+        if found.kind == "ip-adapter":
+            ip = ip_adapter_config(found, config)
+            return IPAdapter(ip), [*ip_adapter_rows(ip)]
         channels, _, widths = found.hint_widths()
         config = found.fitted(config)
         if found.kind != "union":

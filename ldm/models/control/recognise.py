@@ -11,13 +11,14 @@ from ..keymaps.control import controlnet_rows
 from ..keymaps.rows import Row
 from ..weights.mapped import Weight
 
-Kind = Literal["controlnet", "difference", "control-lora", "union", "adapter"]
+Kind = Literal["controlnet", "difference", "control-lora", "union", "adapter", "ip-adapter"]
 TITLES: dict[Kind, str] = {
     "controlnet": "a ControlNet",
     "difference": "a ControlNet, as the difference from a U-Net",
     "control-lora": "a control-LoRA",
     "union": "a ControlNet for several kinds of hints (union)",
     "adapter": "a T2I-Adapter",
+    "ip-adapter": "an IP-Adapter",
 }
 WHOLE = "control_model."  # what the names of a ControlNet begin with in the original's files
 DEEPEST = 16  # transformer blocks in a row; SDXL has 10
@@ -33,6 +34,8 @@ class Found:
 
     @property
     def title(self) -> str:
+        if self.kind == "ip-adapter":
+            return TITLES[self.kind]
         names = "diffusers'" if self.key_format == "diffusers" else "the original's"
         return f"{TITLES[self.kind]}, with {names} names"
 
@@ -107,6 +110,8 @@ def recognised(weights: Mapping[str, Weight]) -> Found | None:
         return Found("adapter", "diffusers", inner)
     if "body.0.in_conv.weight" in inner or {"conv_in.weight", "body.0.block1.weight"} <= {*inner}:
         return Found("adapter", "compvis", inner)
+    if any(name.startswith("ip_adapter.") for name in inner):
+        return Found("ip-adapter", "compvis", inner)
     return None
 
 
@@ -119,6 +124,11 @@ def what_control(weights: Mapping[str, Weight]) -> str | None:
 def described(found: Found) -> str:
     """Its title, and the families that it is for."""
     families = [name for name in FAMILIES if suits(found, FAMILIES[name].unet)]
+    if families and found.kind == "ip-adapter":
+        from .ip_adapters import ip_adapter_config
+
+        tower = ip_adapter_config(found, FAMILIES[families[0]].unet).tower
+        return f"{found.title} that sees with CLIP's {tower}, for {', '.join(families)}"
     return f"{found.title}, for {', '.join(families)}" if families else found.title
 
 

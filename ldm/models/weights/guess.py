@@ -41,6 +41,7 @@ BESIDE = (  # what a file is in which no network is whole, and whose keys contai
         "a LoRA, which is applied on top of a checkpoint",
     ),
     (r"^(control_model|controlnet_\w+)\.", "a ControlNet, which is used beside a checkpoint"),
+    (r"^(image_proj|ip_adapter)\.", "an IP-Adapter, which is used beside a checkpoint"),
     (
         r"^(emb_params|string_to_param|clip_[lg])$",
         "a textual inversion embedding, which is used beside a checkpoint",

@@ -28,6 +28,8 @@ ROOTS = (
     "weights",
 )  # where trainers put the weights
 
+IP_ADAPTER = "image_proj", "ip_adapter"  # the two dictionaries of its files
+
 MAX_NAME = 500  # letters of the name of a module within others; CLIP's have 50
 
 
@@ -122,6 +124,13 @@ def named_tensors(content: Any, path: Path) -> dict[str, Stored]:
             content = inside[roots[0]]
         elif tensors:
             return tensors
+        elif all(holds_tensors(inside.get(part)) for part in IP_ADAPTER):
+            return {
+                f"{part}.{name}": value
+                for part in IP_ADAPTER
+                for name, value in inside[part].items()
+                if isinstance(value, Stored)
+            }
         else:
             break
     names = ", ".join(list(content)[:5])
