@@ -20,6 +20,7 @@ from torch import Tensor
 from ..conditioning import Conditioning
 from ..samplers import Noise
 from ..unet.adapter import T2IAdapter, added
+from ..unet.controlnet import pooled
 from ..unet.union import UnionControlNet
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class Controlled:
             return [
                 one.new_zeros(len(rows), *one.shape[1:]).index_copy(0, where, one) for one in found
             ]
-        strength, network = control.asked.strength, control.network
+        strength, network, scales = control.asked.strength, control.network, self.scales
         if isinstance(network, T2IAdapter):
             return [strength * feature for feature in network(hint)]
         cond = replace(cond, concat=None, guidance=None)
@@ -108,7 +109,9 @@ class Controlled:
             found = network(x, t, cond, hint, control.kinds, apart=True)
         else:
             found = network(x, t, cond, hint)
-        return [strength * scale * one for scale, one in zip(self.scales(len(found)), found)]
+        if control.pooled:
+            found, scales = pooled(found), none_less
+        return [strength * scale * one for scale, one in zip(scales(len(found)), found)]
 
 
 def none_less(count: int) -> list[float]:

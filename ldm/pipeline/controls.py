@@ -19,6 +19,7 @@ from ..models.control import ControlNetwork, read_control
 from ..request import Request
 from ..runtime.warn import warn
 from ..unet.union import KINDS, UnionControlNet
+from .control_kinds import FOR_ALL, has_kind, is_pooled, masked_value, numbers_of, with_hole
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -56,12 +57,16 @@ class Control:
     """network   the ControlNet or T2I-Adapter
     picture   that the hint is made from, PIL's
     spares    whether the branch of the negative prompt is not controlled
+    pooled    whether what the network says is averaged over the picture
+    masked    what the pixels of the hint become that are inpainted; None: they stay
     """
 
     asked: Asked
     network: ControlNetwork
     picture: Image
     spares: bool
+    pooled: bool = False
+    masked: float | None = None
 
     @property
     def kinds(self) -> tuple[int, ...]:
@@ -69,6 +74,12 @@ class Control:
         if not isinstance(self.network, UnionControlNet) or self.asked.kind is None:
             return ()
         return (kind_number(self.asked.kind),)
+
+    @property
+    def numbers(self) -> int:
+        """How many there are in memory for each pixel of the latent, while the U-Net is called: of
+        its hint, and of its residuals or features."""
+        return numbers_of(self.network)
 
     def hint(self, model: LatentDiffusion, job: Job, part: Pass) -> Tensor:
         """At the size of a pass; where a part of a picture is drawn alone, that part of it.
@@ -83,8 +94,10 @@ class Control:
         if picture.size != size:
             picture = picture.resize(size, Resampling.LANCZOS)
         if self.asked.hint == "depth":
-            return depth_of(picture, model)
-        return HINTS[self.asked.hint]((to_tensor(picture) + 1) / 2)
+            made = depth_of(picture, model)
+        else:
+            made = HINTS[self.asked.hint]((to_tensor(picture) + 1) / 2)
+        return made if self.masked is None else with_hole(made, job, self.masked)
 
 
 def depth_of(picture: Image, model: LatentDiffusion) -> Tensor:
@@ -160,10 +173,11 @@ def parts(text: str) -> tuple[str, float, float, float]:
 
 
 def kind_number(name: str) -> int:
-    for number, names in enumerate(KINDS):
+    every = *KINDS, ("shuffle",)  # which no union knows
+    for number, names in enumerate(every):
         if name in names:
             return number
-    known = ", ".join(name for names in KINDS for name in names)
+    known = ", ".join(name for names in every for name in names)
     raise ValueError(f"control_kind {name!r} is unknown: choose one of {known}")
 
 
@@ -179,10 +193,13 @@ def with_controls(model: LatentDiffusion, job: Job) -> Job:
         network = model.controls[asked.file].to(model.device, model.dtype)
         if isinstance(network, UnionControlNet):
             check_kind(asked, len(network.kind.weight))
-        controls.append(Control(asked, network, picture, job.request.guess_mode))
-    unions = any(isinstance(control.network, UnionControlNet) for control in controls)
-    if job.request.control_kind is not None and not unions:
-        raise ValueError("control_kind is for union ControlNets: leave it out")
+        hole, pools = masked_value(asked, network, job), is_pooled(asked, network)
+        spares = job.request.guess_mode or pools
+        controls.append(Control(asked, network, picture, spares, pools, hole))
+    fit = any(has_kind(control.asked, control.network) for control in controls)
+    if job.request.control_kind is not None and not fit:
+        what = f"control_kind is for union ControlNets, or one of {', '.join(FOR_ALL)}"
+        raise ValueError(f"{what}: leave it out")
     return replace(job, controls=tuple(controls))
 
 

@@ -24,8 +24,9 @@ class Additions:
         several=True, choices=("edges", "blur", "tile", "grey", "depth", "none"),
         left_open="none")
     control_kind: str | tuple[str, ...] | None = option(None,
-        "what the hint of each union ControlNet is: canny, depth, openpose, ...; may be repeated",
-        "--control_kind", several=True, left_open="as --hint says")
+        "what the hint of each union ControlNet is: canny, depth, openpose, ...; of any ControlNet "
+        "whether it is for shuffle or inpaint; may be repeated",
+        "--control_kind", several=True, left_open="as --hint, or the file, says")
     guess_mode: bool = option(False,
         "let controls guess the picture without a prompt, from the hint alone", "--guess_mode")
     lora: str | tuple[str, ...] | None = option(None,
