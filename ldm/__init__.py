@@ -14,6 +14,7 @@ from .runtime import __version__
 if TYPE_CHECKING:
     from .images.saving import save_image
     from .models.families import FAMILIES
+    from .models.weights import inspect
     from .pipeline import LatentDiffusion, load
     from .pipeline.scoring import load_clip
     from .request import Request
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FAMILIES", "SAMPLERS", "SCHEDULES", "LatentDiffusion", "Request", "__version__",
-    "load", "load_clip", "save_image",
+    "inspect", "load", "load_clip", "save_image",
 ]  # fmt: skip
 
 PLACES = {  # imported when they are first used: torch takes seconds, and the command sets it up
@@ -30,6 +31,7 @@ PLACES = {  # imported when they are first used: torch takes seconds, and the co
     "Request": ".request",
     "SAMPLERS": ".samplers",
     "SCHEDULES": ".samplers",
+    "inspect": ".models.weights",
     "load": ".pipeline",
     "load_clip": ".pipeline.scoring",
     "save_image": ".images.saving",

@@ -38,6 +38,8 @@ DOORS = {
     "damaged LoRAs, words": "test_additions_fuzz.py::test_damaged_additions",
     "odd parts of LoRAs": "test_additions_fuzz.py::test_odd_parts_of_loras",
     "hostile words": "test_additions_fuzz.py::test_hostile_pickles_of_embeddings",
+    "hostile additions": "test_hostile_additions.py::test_odd_objects_end_in_an_error_of_one_line",
+    "vision towers": "test_hostile_additions.py::test_damaged_vision_towers",
     "word lists": "test_metadata_fuzz.py::test_damaged_word_lists",
     "upscalers": "test_enlarging.py::test_hostile_upscalers",
     "VAE files": "test_vae_files.py::test_damaged_vae_files",

@@ -191,7 +191,9 @@ def test_prompts_and_negative_prompts_of_a_request(own_tiny, write, tmp_path):
 def test_what_is_not_there_is_said(own_tiny, write, tmp_path):
     write("fur.safetensors", {"emb_params": normal(2, 768)})
     folder = {"embedding_dir": str(tmp_path)}
-    with pytest.warns(UserWarning, match="fur is not used, .* are 768 wide, and the model's 16"):
+    with pytest.warns(
+        UserWarning, match="fur is not used, .* 768 wide, as those of sd1 are, and the model's 16"
+    ):
         own_tiny.resolve(Request("a fur", **folder))
     with pytest.warns(UserWarning, match="there is no embedding ink: it stays text"):
         own_tiny.resolve(Request("a embedding:ink", **folder))

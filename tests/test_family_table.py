@@ -5,8 +5,6 @@
 writes the page, ldm/models/README.md.
 """
 
-import argparse
-import tempfile
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import ldm
+import pages
 from helpers import pixels, random_picture
 from ldm.clip.tokenizer import Tokenizer
 from ldm.models.families import FAMILIES
@@ -201,16 +200,14 @@ def test_all_can_be_done_or_there_is_a_reason(name, rows, tmp_path):
 
 def test_the_page_is_true(rows):
     assert rows.keys() == FAMILIES.keys(), "run the whole file"
-    assert README.read_text(encoding="utf-8") == page(rows), f"run python {__file__}"
+    pages.assert_true(README, page(rows), __file__)
+
+
+def computed(folder):
+    for name in FAMILIES:
+        (folder / name).mkdir()
+    return page({name: cells(name, folder / name) for name in FAMILIES})
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    ).parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        paths = {name: Path(temporary) / name for name in FAMILIES}
-        for path in paths.values():
-            path.mkdir()
-        README.write_text(page({name: cells(name, paths[name]) for name in FAMILIES}), "utf-8")
-    print(README)
+    pages.write(__doc__, README, computed)

@@ -179,6 +179,11 @@ def test_inspect_says_what_a_vae_is(other, tmp_path, capsys):
     assert hashes.sha256(path)[:10] in said
     save(tmp_path / "whole", other, "diffusers")
     assert "a VAE" in str(inspect(tmp_path / "whole" / "vae"))
+    less = alone(other, "compvis")
+    del less["decoder.norm_out.bias"]
+    save_file(less, path)
+    found = inspect(path)
+    assert (found.loadable, found.problem) == (False, "1 missing (decoder.norm_out.bias)")
 
 
 def test_the_command_draws_with_it_and_the_picture_says_so(tiny_file, other, tmp_path, capsys):

@@ -7,9 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..images.files import read_text
 from ..metadata import ImageMetadata, read_metadata
+from ..metadata.infotext import split
 from ..metadata.named_files import refuse_files
 from ..pipeline import LatentDiffusion
+from ..pipeline.added_hashes import other_files
 from ..pipeline.batches import draw as events
 from ..pipeline.batches import plan
 from ..pipeline.job import Job
@@ -35,6 +38,7 @@ def replay(options: argparse.Namespace) -> None:
     for path, metadata in zip(options.files, read):
         jobs = planned(model, path, metadata.request, changes)
         lines = [*another_model(metadata, model), *unsupported(honoured(metadata, model))]
+        lines += [line for job in jobs[:1] for line in other_files(written(path), model, job)]
         wanted += [(job, path, metadata.program, lines) for job in jobs]
     jobs, said = [job for job, *_ in wanted], set()
     for job in output.batches(model, jobs):
@@ -45,6 +49,11 @@ def replay(options: argparse.Namespace) -> None:
         output.folder.kind = options.format or kind_of(path)
         for event in events(model, job):
             output.take(event)
+
+
+def written(path: Path) -> dict[str, str]:
+    """The settings in the web UI's text of a file, by their names; none: it has no such text."""
+    return split(read_text(path).get("parameters", ""))[2]
 
 
 def kind_of(path: Path) -> str:

@@ -12,7 +12,6 @@ import numpy as np
 from ..images.files import open_image
 from ..images.watermark import MARKS, agreement, extract
 from ..metadata import ImageMetadata, read_metadata
-from ..models.additions import described
 from ..models.weights import inspect
 from ..request import Request
 from .output import say
@@ -76,9 +75,6 @@ def marks(options: argparse.Namespace) -> int:
 def report(options: argparse.Namespace) -> int:
     """Print what a checkpoint is, or its family as JSON; or what a file is that is added to one.
     -> 1 if it cannot be loaded"""
-    if (added := described(options.file)) is not None:
-        say(printable(added))
-        return 0
     asked = {"family": options.family, "prediction": options.prediction}
     found = inspect(options.file, verified=options.verify, hashed=True, **asked)
     if options.family_json:

@@ -9,7 +9,7 @@ vectors of new tokens are learnt, and all else stays.
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +24,33 @@ from .weights.guess import looks_like
 from .weights.loading import check_finite
 from .weights.mapped import MappedFile, Weight, is_safetensors, read_safetensors
 from .weights.names import Stored
+from .weights.opening import OpenedCheckpoint
 from .weights.torchfile import is_legacy, is_zip, read_legacy, read_zip
 
 ENDINGS = ".pt", ".safetensors", ".bin"
 PAIR = "clip_l", "clip_g"
 PREFIX = "embedding:"  # ComfyUI's; A1111 needs none
+# The widths of an embedding's vectors, and the family that it is for.
+WORDS = {"768": "sd1", "1024": "sd2", "768 and 1280": "sdxl", "1280": "sdxl-refiner"}
 
 
 @dataclass(frozen=True, eq=False)
 class Embedding:
     """vectors   by the tower they are for, clip_l or clip_g, or by "" where the file tells only
     their width: (n, D) each, n the same
+    path      of its file; None: it is a part of another
     """
 
     name: str
     vectors: Mapping[str, Tensor]
+    path: Path | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.vectors.values())))
+
+    @property
+    def widths(self) -> str:
+        return " and ".join(str(vectors.shape[1]) for vectors in self.vectors.values())
 
     def of_towers(self, encoders: Sequence[TextEncoder]) -> list[Tensor]:
         """Those for each text encoder. ValueError: they are not for these."""
@@ -50,18 +59,24 @@ class Embedding:
         keys = [PAIR[has] for has in projected] if "" not in self.vectors else [""] * len(widths)
         found = [self.vectors[key] for key in keys if key in self.vectors]
         if [vectors.shape[1] for vectors in found] != widths:
-            own = " and ".join(str(vectors.shape[1]) for vectors in self.vectors.values())
+            meant = f", as those of {WORDS[self.widths]} are" if self.widths in WORDS else ""
             theirs = " and ".join(map(str, widths))
-            raise ValueError(f"its vectors are {own} wide, and the model's {theirs}")
+            raise ValueError(f"its vectors are {self.widths} wide{meant}, and the model's {theirs}")
         return found
 
 
 def read_embedding(path: Path) -> Embedding:
     """The embedding in a file. CheckpointError: there is none, or it is damaged."""
+    return replace(embedding_of(opened_embedding(path).weights, path.stem, path), path=path)
+
+
+def opened_embedding(path: Path) -> OpenedCheckpoint:
+    """A file whose tensors may lie as deep as those of embeddings do."""
     try:
         with path.open("rb") as file:
             start = file.read(1024)
-        return embedding_of(tensors_of(path, start), path.stem, path)
+        container = "safetensors" if is_safetensors(start) else "torch"
+        return OpenedCheckpoint(path, container, tensors_of(path, start))
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
 
@@ -120,6 +135,7 @@ class WithWords(Tokenizer):
 
     def __init__(self, base: Tokenizer, embeddings: Sequence[Embedding], plainly: bool) -> None:
         self.__dict__ |= base.__dict__
+        self.embeddings = tuple(embeddings)
         self.words: list[tuple[list[int], list[int]]] = []
         self.known = set[str]()
         first, later = len(base), set[int]()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ..prompts.conditioner import Tower
+    from ..request import Request
     from .job import Job
     from .loras import Loras
     from .model import LatentDiffusion
@@ -25,6 +27,12 @@ class Added:
     def mixed(self, job: Job) -> bool:
         """Whether the pictures of a job are drawn with different weights."""
         return self.loras is not None and self.loras.mixed(job)
+
+    def about(self, model: LatentDiffusion, request: Request) -> str | Mapping[str, str]:
+        """What the metadata of the picture of a request say of the model and of these."""
+        from .added_hashes import about_added
+
+        return about_added(model, self, request)
 
 
 def added(model: LatentDiffusion, job: Job) -> Job:

@@ -21,6 +21,7 @@ from torch import Tensor
 from ..conditioning import Conditioning
 from ..samplers import Noise
 from ..unet.adapter import T2IAdapter, added
+from ..unet.controlnet import pooled
 from ..unet.ip_adapter import IPAdapter, reading
 from ..unet.union import UnionControlNet
 
@@ -131,7 +132,7 @@ class Controlled:
             return [
                 one.new_zeros(len(rows), *one.shape[1:]).index_copy(0, where, one) for one in found
             ]
-        strength, network = control.asked.strength, control.network
+        strength, network, scales = control.asked.strength, control.network, self.scales
         assert not isinstance(network, IPAdapter)
         if isinstance(network, T2IAdapter):
             return [strength * feature for feature in network(hint)]
@@ -140,7 +141,9 @@ class Controlled:
             found = network(x, t, cond, hint, control.kinds, apart=True)
         else:
             found = network(x, t, cond, hint)
-        return [strength * scale * one for scale, one in zip(self.scales(len(found)), found)]
+        if control.pooled:
+            found, scales = pooled(found), none_less
+        return [strength * scale * one for scale, one in zip(scales(len(found)), found)]
 
 
 def none_less(count: int) -> list[float]:

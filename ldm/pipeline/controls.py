@@ -18,6 +18,7 @@ from ..request import Request
 from ..runtime.warn import warn
 from ..unet.ip_adapter import IPAdapter
 from ..unet.union import KINDS, UnionControlNet
+from .control_kinds import FOR_ALL, has_kind, is_pooled, masked_value, numbers_of, with_hole
 from .given_pictures import GIVEN, GIVEN_NOW, as_picture
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class Control:
     spares    whether the branch of the negative prompt is not controlled
     tokens    (2, N, D) of an IP-Adapter: those of no picture, which the branch of the negative
               prompt reads, and those of the picture
+    pooled    whether what the network says is averaged over the picture
+    masked    what the pixels of the hint become that are inpainted; None: they stay
     """
 
     asked: Asked
@@ -64,6 +67,8 @@ class Control:
     picture: Image
     spares: bool
     tokens: Tensor | None = None
+    pooled: bool = False
+    masked: float | None = None
 
     @property
     def kinds(self) -> tuple[int, ...]:
@@ -71,6 +76,12 @@ class Control:
         if not isinstance(self.network, UnionControlNet) or self.asked.kind is None:
             return ()
         return (kind_number(self.asked.kind),)
+
+    @property
+    def numbers(self) -> int:
+        """How many there are in memory for each pixel of the latent, while the U-Net is called: of
+        its hint, and of its residuals or features."""
+        return numbers_of(self.network)
 
     def hint(self, model: LatentDiffusion, job: Job, part: Pass) -> Tensor:
         """At the size of a pass; where a part of a picture is drawn alone, that part of it.
@@ -85,8 +96,10 @@ class Control:
         if picture.size != size:
             picture = picture.resize(size, Resampling.LANCZOS)
         if self.asked.hint == "depth":
-            return depth_of(picture, model)
-        return HINTS[self.asked.hint]((to_tensor(picture) + 1) / 2)
+            made = depth_of(picture, model)
+        else:
+            made = HINTS[self.asked.hint]((to_tensor(picture) + 1) / 2)
+        return made if self.masked is None else with_hole(made, job, self.masked)
 
 
 def depth_of(picture: Image, model: LatentDiffusion) -> Tensor:
@@ -165,10 +178,11 @@ def parts(text: str) -> tuple[str, float, float, float]:
 
 
 def kind_number(name: str) -> int:
-    for number, names in enumerate(KINDS):
+    every = *KINDS, ("shuffle",)  # which no union knows
+    for number, names in enumerate(every):
         if name in names:
             return number
-    known = ", ".join(name for names in KINDS for name in names)
+    known = ", ".join(name for names in every for name in names)
     raise ValueError(f"control_kind {name!r} is unknown: choose one of {known}")
 
 
@@ -191,18 +205,23 @@ def with_controls(model: LatentDiffusion, job: Job) -> Job:
             tell_stretched(job, asked, picture)
         if isinstance(network, UnionControlNet):
             check_kind(asked, len(network.kind.weight))
-        controls.append(Control(asked, network, picture, job.request.guess_mode, tokens))
-    check_used(job.request, [type(control.network) for control in controls])
+        hole, pools = masked_value(asked, network, job), is_pooled(asked, network)
+        spares = job.request.guess_mode or pools
+        controls.append(Control(asked, network, picture, spares, tokens, pools, hole))
+    check_used(job.request, controls)
     return replace(job, controls=tuple(controls))
 
 
-def check_used(request: Request, kinds: list[type]) -> None:
-    """ValueError for what none of the controls, of these kinds, has a use for."""
-    if request.control_kind is not None and UnionControlNet not in kinds:
-        raise ValueError("control_kind is for union ControlNets: leave it out")
+def check_used(request: Request, controls: list[Control]) -> None:
+    """ValueError for what none of the controls has a use for."""
+    kinds = {type(control.network) for control in controls}
+    fit = any(has_kind(control.asked, control.network) for control in controls)
+    if request.control_kind is not None and not fit:
+        what = f"control_kind is for union ControlNets, or one of {', '.join(FOR_ALL)}"
+        raise ValueError(f"{what}: leave it out")
     if request.vision_tower is not None and IPAdapter not in kinds:
         raise ValueError("vision_tower is for IP-Adapters: leave it out")
-    if request.hint is not None and {*kinds} == {IPAdapter}:
+    if request.hint is not None and kinds == {IPAdapter}:
         raise ValueError("an IP-Adapter sees the picture itself, and takes no hint: leave it out")
 
 

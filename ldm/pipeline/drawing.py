@@ -97,7 +97,10 @@ def generate(
         for step in run(model, part):
             latents = step.x
         drawn = finish(model, part, latents)
-        add_making(drawn, part.singles(), model.about)
+        singles, about = part.singles(), model.about
+        added = part.added
+        abouts = [about if added is None else added.about(model, x) for x in singles]
+        add_making(drawn, singles, abouts)
         pictures += drawn
     return list(job.request.kept(pictures))
 

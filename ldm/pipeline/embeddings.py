@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from ..models.embeddings import (
     with_vectors,
 )
 from ..models.weights.mapped import Weight
+from ..prompts.a1111 import extract_loras
 from ..prompts.conditioner import Tower
 from ..runtime.text import one_line
 from ..runtime.warn import warn
@@ -41,7 +42,7 @@ def towers_for(
     damaged."""
     folder = job.request.embedding_dir
     files = {} if folder is None else found_in(Path(folder), ENDINGS)
-    texts = [*dict.fromkeys((*job.prompts, *job.negatives))]
+    texts = texts_of(job.prompt_syntax, (*job.prompts, *job.negatives))
     plainly = job.prompt_syntax != "comfyui"
     encoders, found = [tower.encoder for tower in model.towers], []
     for name in mentioned(model.tokenizer, [*brought, *files], texts, plainly):
@@ -55,6 +56,13 @@ def towers_for(
     if folder is not None:
         tell_lacking(texts, {*files, *brought})
     return towers_with(model, found, plainly) if found else None
+
+
+def texts_of(syntax: str | None, prompts: Iterable[str]) -> list[str]:
+    """Each prompt once, as it is read: without what it asks for of LoRAs, whose names are no
+    words."""
+    texts = dict.fromkeys(prompts)
+    return [extract_loras(x)[0] for x in texts] if syntax == "a1111" else [*texts]
 
 
 def mentioned(tokenizer: Tokenizer, names: list[str], texts: list[str], plainly: bool) -> list[str]:

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def add_making(images: Sequence[Image], requests: Sequence[Request], model: About) -> None:
+def add_making(
+    images: Sequence[Image], requests: Sequence[Request], models: Sequence[About]
+) -> None:
     """Put the texts of a file into `image.info`. `ldm.save_image` writes them, and so does
-    `image.save("x.png")` where Pillow keeps what it is told beforehand. model: see
+    `image.save("x.png")` where Pillow keeps what it is told beforehand. models: see
     `About`."""
-    for image, request in zip(images, requests):
+    for image, request, model in zip(images, requests, models):
         text = texts(request, model)
         image.info.update(text)
         image.encoderinfo = {"pnginfo": png_info(text)}

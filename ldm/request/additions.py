@@ -26,8 +26,9 @@ class Additions:
         several=True, choices=("edges", "blur", "tile", "grey", "depth", "none"),
         left_open="none")
     control_kind: str | tuple[str, ...] | None = option(None,
-        "what the hint of each union ControlNet is: canny, depth, openpose, ...; may be repeated",
-        "--control_kind", several=True, left_open="as --hint says")
+        "what the hint of each union ControlNet is: canny, depth, openpose, ...; of any ControlNet "
+        "whether it is for shuffle or inpaint; may be repeated",
+        "--control_kind", several=True, left_open="as --hint, or the file, says")
     vision_tower: str | tuple[str, ...] | None = option(None,
         "file or folder of the CLIP with whose vision tower each IP-Adapter sees its picture; may "
         "be repeated", "--vision_tower", several=True, file=True, left_open="none")

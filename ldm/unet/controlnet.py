@@ -61,6 +61,9 @@ class ControlNet(nn.Module):
     """config         of the U-Net that it controls; channels beside the latent it is not shown
     hint_widths    of the convolutions of the hint; one more than f is a power of 2
     hint_channels  of the picture: 3
+
+    pooled         whether each residual is the mean of its pixels: that for shuffled pictures says
+                   of none of them where it is (the paper's authors, in version 1.1)
     """
 
     __call__: Callable[..., list[Tensor]]
@@ -69,6 +72,7 @@ class ControlNet(nn.Module):
         self, config: UNetConfig, hint_widths: Sequence[int] = HINT_WIDTHS, hint_channels: int = 3
     ) -> None:
         super().__init__()
+        self.pooled = False
         self.config = config = replace(config, concat_channels=0, guidance_width=None, classes=None)
         channels, last = config.channels, len(config.channels) - 1
         self.time = Embedding(channels[0], 4 * channels[0])
@@ -107,4 +111,10 @@ class ControlNet(nn.Module):
         for down in self.down:
             maps += down(maps[-1], t_emb, context)
         maps.append(self.mid(maps[-1], t_emb, context))
-        return [zero(map) for zero, map in zip(self.zero, maps, strict=True)]
+        found = [zero(map) for zero, map in zip(self.zero, maps, strict=True)]
+        return pooled(found) if self.pooled else found
+
+
+def pooled(residuals: Sequence[Tensor]) -> list[Tensor]:
+    """Each (B, C, h, w) as the mean of its pixels, everywhere."""
+    return [one.mean((2, 3), keepdim=True).expand_as(one) for one in residuals]

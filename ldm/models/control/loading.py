@@ -1,6 +1,7 @@
 """From the file of a control to its network."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from math import prod
 from pathlib import Path
 
 import torch
@@ -26,7 +27,8 @@ from ..weights.matching import first, trimmed
 from ..weights.opening import open_checkpoint
 from .adapters import adapter_config
 from .ip_adapters import ip_adapter_config
-from .recognise import Found, described, recognised
+from .recognise import Found, described, product_fits, recognised
+from .uses import pools
 
 ControlNetwork = ControlNet | T2IAdapter | IPAdapter
 
@@ -55,6 +57,8 @@ def read_control(
     state = Reader(str(path), found, family, unet).state(network, rows)
     own = {name: tensor.to(device, dtype) for name, tensor in state.items()}
     network.load_state_dict(own, assign=True)
+    if isinstance(network, ControlNet):
+        network.pooled = pools(opened.path)
     return network.eval().requires_grad_(False)
 
 
@@ -109,50 +113,57 @@ class Reader:
         self.unused = dict(found.weights)
 
     def state(self, network: nn.Module, rows: Iterable[Row]) -> dict[str, Tensor]:
-        """All parameters; CheckpointError says which are missing or of another shape."""
+        """All parameters. CheckpointError says which are missing or of another shape: told from
+        names and shapes, before one is read."""
         names = names_of(rows, self.found.key_format)
         shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-        missing, wrong, state = [], [], {}
+        missing, wrong, readers = [], [], {}
         for ours, name in names.items():
             try:
-                tensor = self.parameter(ours, name)
+                reader = self.parameter(ours, name, shapes[ours])
             except ValueError as error:
                 wrong.append(str(error))
                 continue
-            if tensor is None:
+            if reader is None:
                 missing.append(name)
-            elif trimmed(tuple(tensor.shape)) != trimmed(shapes[ours]):
-                wrong.append(f"{name} has shape {tuple(tensor.shape)}, not {shapes[ours]}")
             else:
-                state[ours] = tensor.reshape(shapes[ours])
-                check_finite(state[ours], f"{name} in {self.path}")
+                readers[ours] = reader
         self.check(missing, wrong)
+        state = {ours: read().reshape(shapes[ours]) for ours, read in readers.items()}
+        for ours, tensor in state.items():
+            check_finite(tensor, f"{names[ours]} in {self.path}")
         return state
 
-    def parameter(self, ours: str, name: str) -> Tensor | None:
-        """float32. The U-Net's W, where the file changes it: W + its tensor, or W + up down."""
-        tensor = self.taken(name)
-        base = self.base.get(ours)
-        if self.found.kind == "difference" and tensor is not None and base is not None:
-            return plus(base, tensor, name)
-        if tensor is not None or base is None:
-            return tensor
+    def parameter(
+        self, ours: str, name: str, shape: tuple[int, ...]
+    ) -> Callable[[], Tensor] | None:
+        """What reads it, in float32; None: it is not there. Where the file changes the U-Net's W,
+        that is W + its tensor, or W + up down. ValueError: it has another shape."""
+        weight, base = self.taken(name), self.base.get(ours)
+        if weight is not None:
+            if trimmed(weight.shape) != trimmed(shape):
+                raise ValueError(f"{name} has shape {weight.shape}, not {shape}")
+            if self.found.kind != "difference" or base is None:
+                return lambda: float32(weight)
+        elif base is None:
+            return None
+        if base.numel() != prod(shape):
+            raise ValueError(f"{name} of the U-Net has shape {tuple(base.shape)}, not {shape}")
+        if weight is not None:
+            return lambda: plus(base, float32(weight))
         layer = name.removesuffix(".weight")
         up, down = self.taken(f"{layer}.up"), self.taken(f"{layer}.down")
         if up is None or down is None:
-            return base.float().cpu()
-        up, down = up.flatten(1), down.flatten(1)
-        if up.ndim != 2 or down.ndim != 2 or up.shape[1] != down.shape[0]:
-            raise ValueError(f"{layer}.up and .down are of {tuple(up.shape)}, {tuple(down.shape)}")
-        return plus(base, up @ down, f"{layer}.up")
+            return base.float().cpu
+        if not product_fits(up, down, shape):
+            raise ValueError(f"{layer}.up and .down are of {up.shape}, {down.shape}")
+        return lambda: plus(base, float32(up).flatten(1) @ float32(down).flatten(1))
 
-    def taken(self, name: str) -> Tensor | None:
+    def taken(self, name: str) -> Weight | None:
         weight: Weight | None = self.unused.pop(name, None)
-        if weight is None:
-            return None
-        if not weight.dtype.is_floating_point or 0 in weight.shape:
+        if weight is not None and (not weight.dtype.is_floating_point or 0 in weight.shape):
             raise ValueError(f"{name} is of {weight.dtype}, {weight.shape}")
-        return weight.read(torch.float32)
+        return weight
 
     def check(self, missing: list[str], wrong: list[str]) -> None:
         if not missing and not wrong:
@@ -172,7 +183,9 @@ def refused(path: str | Path, found: Found, family: Family, why: str) -> Checkpo
     return CheckpointError(one_line(f"{path} cannot be used: {meant}; {why}", 500))
 
 
-def plus(base: Tensor, change: Tensor, name: str) -> Tensor:
-    if base.numel() != change.numel() or base.shape[0] != change.shape[0]:
-        raise ValueError(f"{name} does not fit the U-Net's {tuple(base.shape)}")
+def float32(weight: Weight) -> Tensor:
+    return weight.read(torch.float32)
+
+
+def plus(base: Tensor, change: Tensor) -> Tensor:
     return base.float().cpu() + change.reshape(base.shape)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Literal
 
 from ...unet import UNetConfig
@@ -115,15 +116,40 @@ def recognised(weights: Mapping[str, Weight]) -> Found | None:
     return None
 
 
-def what_control(weights: Mapping[str, Weight]) -> str | None:
-    """What control a file holds, in words; None: it holds none."""
+def of_control(weights: Mapping[str, Weight]) -> tuple[str, tuple[str, ...]] | None:
+    """What control a file holds, in words, and the families that it is for; None: it holds
+    none."""
     found = recognised(weights)
-    return None if found is None else described(found)
+    return None if found is None else (found.title, families_of(found))
+
+
+def families_of(found: Found) -> tuple[str, ...]:
+    """A network is built only for those whose widths are there, and once for those that are alike
+    to a control."""
+    suited: dict[UNetConfig, bool] = {}
+    families = []
+    for name, family in FAMILIES.items():
+        config = replace(family.unet, concat_channels=0, guidance_width=None, classes=None)
+        if has_widths(found, config) and config not in suited:
+            suited[config] = suits(found, config)
+        if suited.get(config):
+            families.append(name)
+    return tuple(families)
+
+
+def has_widths(found: Found, config: UNetConfig) -> bool:
+    """Whether the stem, and the layers that read the text, are as wide as those of a U-Net."""
+    if found.kind in ("adapter", "control-lora", "ip-adapter"):
+        return True
+    stems = "conv_in.weight", "input_blocks.0.0.weight"
+    stem = next((found.weights[name].shape for name in stems if name in found.weights), ())
+    texts = {weight.shape[1:2] for name, weight in found.weights.items() if "attn2.to_k.w" in name}
+    return stem[:1] == (config.channels[0],) and texts <= {(config.context_width,)}
 
 
 def described(found: Found) -> str:
     """Its title, and the families that it is for."""
-    families = [name for name in FAMILIES if suits(found, FAMILIES[name].unet)]
+    families = families_of(found)
     if families and found.kind == "ip-adapter":
         from .ip_adapters import ip_adapter_config
 
@@ -143,4 +169,18 @@ def suits(found: Found, config: UNetConfig) -> bool:
         return False
     there = {name: shape for name, shape in shapes.items() if name in found.weights}
     least = 1 if found.kind in ("difference", "control-lora") else len(shapes)
-    return len(there) >= least and all(found.weights[n].shape == s for n, s in there.items())
+    if len(there) < least or any(found.weights[n].shape != s for n, s in there.items()):
+        return False
+    layers = {name.removesuffix(".weight"): shape for name, shape in shapes.items()}
+    return all(
+        product_fits(found.weights[f"{layer}.up"], found.weights[f"{layer}.down"], shape)
+        for layer, shape in layers.items()
+        if {f"{layer}.up", f"{layer}.down"} <= found.weights.keys()
+    )
+
+
+def product_fits(up: Weight, down: Weight, shape: tuple[int, ...]) -> bool:
+    """Whether up down, of a control-LoRA, is a change of a weight of that shape."""
+    rank = up.shape[1:2]
+    sizes = shape[0] * prod(rank), prod(shape[1:]) * prod(rank)
+    return rank == down.shape[:1] and sizes == (prod(up.shape), prod(down.shape))

@@ -1,8 +1,10 @@
 """What a file is, without loading it."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 from ...clip.tokenizer import Tokenizer, parse_merges
@@ -10,13 +12,13 @@ from ...clip.vocabulary import words
 from ...runtime.hashes import autov3, computed, legacy
 from ...runtime.text import one_line
 from ..families import Family, as_family
-from .beside import Beside, beside
+from .beside import Beside, beside, open_any
 from .errors import CheckpointError, gigabytes
 from .foreign import other_sizes
 from .guess import guess_type
 from .loading import merges_of
 from .matching import KeyMatch, first, match
-from .opening import OpenedCheckpoint, open_checkpoint
+from .opening import OpenedCheckpoint
 from .recognise import Kind, recognise
 from .sizes import described
 from .verify import Verified, verify
@@ -52,10 +54,28 @@ class Report:
     @property
     def loadable(self) -> bool:
         """Whether it is a checkpoint that can be loaded, or something beside one."""
+        whole = self.beside is not None or (self.match is not None and self.match.complete)
+        damaged = self.verified is not None and self.verified.damaged
+        return whole and self.problem is None and not damaged
+
+    @property
+    def what(self) -> str | None:
+        """What it is, in words; None: nobody knows."""
         if self.beside is not None:
-            return not (self.verified and self.verified.damaged)
-        whole = self.match is not None and self.match.complete and self.problem is None
-        return whole and not (self.verified and self.verified.damaged)
+            return self.beside.what
+        return self.guess if self.kind.family is None else "a checkpoint"
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """The names of those whose models it is, or is used with; (): nothing tells it."""
+        if self.beside is not None:
+            return self.beside.families or ()
+        return () if self.kind.family is None else (self.kind.family.name,)
+
+    @property
+    def parameters(self) -> int:
+        """The numbers in all its tensors."""
+        return sum(prod(weight.shape) for weight in self.opened.weights.values())
 
     @property
     def family(self) -> Family:
@@ -85,8 +105,12 @@ class Report:
         if self.beside is not None:
             yield "layout", f"{container}, {gigabytes(self.nbytes)}"
             yield "what it is", self.beside.what
+            if self.beside.families is not None:
+                yield "family", ", ".join(self.beside.families) or "unknown"
+            yield from self.beside.more
         else:
             yield from self._checkpoint(container)
+        yield "parameters", f"{self.parameters / 1e6:.6g} million"
         yield "tensors", ", ".join(f"{count} {dtype}" for dtype, count in self.dtypes.items())
         if self.match is not None:
             yield from self._coverage(self.match)
@@ -167,22 +191,24 @@ def inspect(
     prediction: str | None = None,
     hashed: bool = False,
 ) -> Report:
-    """What is at a path, told from headers alone: no tensor is read, and nothing of a pickle is
-    run. ema, family, prediction: see `read`. verified: the checksums are computed, too, see
-    `verify`; hashed: and the hashes by which sites and the web UI call the file.
+    """What is at a path, a checkpoint or what is used beside one, told from headers alone: of
+    tensors only a LoRA's alphas and an embedding are read, and nothing of a pickle is run.
+
+    ema, family, prediction: see `read`. verified: the checksums are computed, too, see `verify`;
+    hashed: and the hashes by which sites and the web UI call the file.
 
     Checkpoints that are not ours are reported on as well. CheckpointError: it is no checkpoint at
     all, or damaged.
     """
     given = None if family is None else as_family(family)
-    opened = open_checkpoint(path, alone=True)
+    opened = open_any(path)
     kind = recognise(opened, given, prediction)
     sums = verify(opened) if verified else None
     digits = hashes_of(opened) if hashed and opened.path.is_file() else None
     if kind.family is None:
-        what = beside(opened.weights)
+        what = beside(opened, Path(os.path.expanduser(path)))
         guess = None if what else other_sizes(opened) or guess_type(opened.weights)
-        return Report(opened, kind, None, guess, None, sums, what, digits)
+        return Report(opened, kind, None, guess, what and what.problem, sums, what, digits)
     found, problem = match(opened, kind.family, kind.key_format, ema), None
     guess = None if found.complete else guess_type(opened.weights, bool(found.sources))
     if found.complete:

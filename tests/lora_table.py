@@ -1,15 +1,5 @@
-"""Which kinds of LoRA are read for which families; and the page that says it.
+"""What can be done with a LoRA of a kind, for each family."""
 
-    python tests/test_lora_table.py
-
-writes the page, ldm/models/lora/README.md.
-"""
-
-import argparse
-import tempfile
-from pathlib import Path
-
-import pytest
 import torch
 
 import loras
@@ -18,31 +8,8 @@ from ldm.models.lora import Applied, Use, match_lora, read_lora
 from ldm.models.lora.kinds import KINDS
 from tiny_families import SMALL, random_model
 
-README = Path(__file__).parent.parent / "ldm/models/lora/README.md"
 NAMES = "sd1", "sd1-inpainting", "sd2", "sdxl", "sdxl-refiner"
 BASE = {"sd1-inpainting": "sd1"}  # what a file for it is also for
-PAGE = """# Which kinds of LoRA are read, for which families
-
-Computed by `tests/test_lora_table.py`, which writes this page, and as a test compares it. For each
-kind and each family there is a file of attention with and without the text, projections, a
-convolution, and layers of the text encoders.
-
-- *recognised*: of the family's full sizes, the file is told to be of the kind; so is the family.
-- *applied*: on a small model of the family, every layer of it changes the weights, and taken back
-  they are the same bits.
-- *refused by*: the models of the other families for which it is an error, which names the family
-  that the file is for.
-
-| kind | recognised | applied | refused by |
-|---|---|---|---|
-{rows}
-
-What each computes stands in [`kinds.py`](kinds.py), [`rotation.py`](rotation.py) and
-[`dora.py`](dora.py), each formula with its paper; the [tests](../../../tests/test_lora_kinds.py)
-evaluate it once more by hand, and compare it with lycoris-lora and with diffusers and peft. The
-strength multiplies the change of a weight, whatever the kind; only DoRA's, which programs
-understand differently, follows `--compat`.
-"""
 
 
 def recognised(name, kind, path):
@@ -96,7 +63,7 @@ def refusing(name, kind, path):
     return refused
 
 
-def row(kind, folder):
+def lora_row(kind, folder):
     path = folder / "x.safetensors"
     of = {name: recognised(name, kind, path) for name in NAMES}
     on = {name: applied(name, kind, path) for name in NAMES}
@@ -104,41 +71,9 @@ def row(kind, folder):
     kin = {"sd1", "sd1-inpainting"}
     for name, refused in by.items():
         assert set(refused) == set(NAMES) - (kin if name in kin else {name}), (kind, name)
-    return f"| {kind} | {said(of)} | {said(on)} | all others |"
+    return kind, said(of), said(on), "all others"
 
 
 def said(cells):
     lacking = [name for name, cell in cells.items() if not cell]
     return f"not for {', '.join(lacking)}" if lacking else "all five"
-
-
-@pytest.fixture(scope="module")
-def rows():
-    return {}
-
-
-@pytest.mark.parametrize("kind", loras.KINDS)
-def test_every_kind_is_read_for_every_family_and_for_it_alone(kind, rows, tmp_path):
-    rows[kind] = row(kind, tmp_path)
-    assert rows[kind] == f"| {kind} | all five | all five | all others |"
-
-
-def page(rows):
-    families = ", ".join(NAMES)
-    return PAGE.format(rows="\n".join(rows.values())).replace(
-        "| kind |", f"The five families: {families}.\n\n| kind |"
-    )
-
-
-def test_the_page_is_true(rows):
-    assert [*rows] == [*loras.KINDS], "run the whole file"
-    assert README.read_text(encoding="utf-8") == page(rows), f"run python {__file__}"
-
-
-if __name__ == "__main__":
-    argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    ).parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        README.write_text(page({kind: row(kind, Path(temporary)) for kind in loras.KINDS}), "utf-8")
-    print(README)
