@@ -33,4 +33,5 @@ def save(model: LatentDiffusion, path: str | Path, key_format: KeyFormat = "ldm"
     """Write the model to a file, or as "diffusers" to a folder, see `weights.save`."""
     encoders = tuple(tower.encoder for tower in model.towers)
     merges = None if model.tokenizer.merges == clip_merges() else model.tokenizer.merges
-    write(path, Checkpoint(model.family, encoders, model.unet, model.vae, merges), key_format)
+    networks = model.family, encoders, model.unet, model.vae
+    write(path, Checkpoint(*networks, merges, depth=model.depth), key_format)

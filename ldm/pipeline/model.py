@@ -35,6 +35,7 @@ from .refining import with_refiner
 
 if TYPE_CHECKING:
     from ..models.control import ControlNetwork
+    from ..models.depth import Estimator
     from .about import Files
     from .init_image import Picture
     from .loras import ModelLoras
@@ -54,6 +55,7 @@ class LatentDiffusion:
     about       what a picture's metadata call it: its name, or that and its files, see `Files`
     controls    ControlNets and T2I-Adapters by their files, kept once a request has named them
     loras       those that change its weights; None: none ever did
+    depth       what estimates depth where none is given, if its file had that
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class LatentDiffusion:
         self.about: str | Files = self.name
         self.controls: dict[str, ControlNetwork] = {}
         self.loras: ModelLoras | None = None
+        self.depth: Estimator | None = None
 
     @property
     def text(self) -> TextEncoder:
@@ -125,6 +128,10 @@ class LatentDiffusion:
         nothing = latents is None and noise is None and told is None
         given = None if nothing else Given(latents, noise, told)
         job = resolve(request, self.family, image, mask, given, depth)
+        if "depth" in self.family.conditioning and job.depth is None:
+            from .makers.depth_estimate import with_estimator
+
+            job = with_estimator(self, job)
         if request.control is not None:
             from .controls import with_controls
 

@@ -15,7 +15,6 @@ from ..models.families import Family
 from ..prompts.schedule import joined_prompts
 from ..request import Request
 from ..runtime.warn import warn
-from .makers.depth_estimate import ESTIMATOR, check_estimator
 
 if TYPE_CHECKING:
     from .init_image import InitImage, Picture
@@ -83,9 +82,6 @@ def check_told(request: Request, family: Family, has: set[str]) -> Request:
         return with_guidance(request)
     if "low_resolution" in family.conditioning:
         return enlarging(request, family)
-    if "depth" in family.conditioning and "depth" not in has:
-        request = request.filled(depth_model=ESTIMATOR)
-        check_estimator(str(request.depth_model))
     return request
 
 

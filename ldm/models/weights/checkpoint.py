@@ -1,11 +1,15 @@
 """A model as it is read and saved."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ...clip.model import TextEncoder
 from ...unet import UNet
 from ...vae import VAE
 from ..families import Family
+
+if TYPE_CHECKING:
+    from ..depth import Estimator
 
 
 @dataclass(frozen=True)
@@ -15,6 +19,7 @@ class Checkpoint:
     text     its text encoders, in the order of the family's
     merges   of its tokenizer, in rank order; None means CLIP's
     prediction  what the U-Net predicts, and the reason why that is believed
+    depth    the estimator of depth, of a file that has one beside a model that is told depth
     """
 
     family: Family
@@ -23,3 +28,4 @@ class Checkpoint:
     vae: VAE
     merges: tuple[tuple[str, str], ...] | None = None
     prediction: str = ""
+    depth: "Estimator | None" = None

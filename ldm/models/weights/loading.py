@@ -63,7 +63,12 @@ def read(
         from .prediction import probed
 
         family, reason = probed(unet, family)
-    return Checkpoint(family, tuple(text), unet, vae, merges_of(opened, family), reason)
+    merges, depth = merges_of(opened, family), None
+    if "depth" in family.conditioning:
+        from ..depth import estimator_in
+
+        depth = estimator_in(opened)
+    return Checkpoint(family, tuple(text), unet, vae, merges, reason, depth)
 
 
 def locate(

@@ -49,6 +49,10 @@ def write_folder(
         write_tokenizer(part, tokenizer, configs[part.name])
     for name in configs.keys() & {"scheduler", "low_res_scheduler"}:
         write_json(path / name / "scheduler_config.json", configs[name])
+    if any(name.startswith("depth_estimator.") for name in tensors):
+        from ..depth.folder import write_estimator
+
+        configs["model_index"] |= write_estimator(path, tensors, metadata)
     write_json(path / "model_index.json", configs["model_index"])
 
 
@@ -100,9 +104,9 @@ def configs_of(family: Family, vocabulary: Sequence[str]) -> dict[str, dict[str,
 def _model_index(family: Family, pipeline: Pipeline, configs: Iterable[str]) -> dict[str, Any]:
     """The parts, each with the package and the class that reads it; [None, None] is left out.
 
-    StableDiffusionDepth2ImgPipeline wants an estimator of depth, which is no part of a family:
-    give depth_estimator=None and feature_extractor=None to `from_pretrained`, and a depth_map to
-    every call.
+    StableDiffusionDepth2ImgPipeline wants an estimator of depth, which is no part of a family: of
+    a model without one, give depth_estimator=None and feature_extractor=None to `from_pretrained`,
+    and a depth_map to every call.
     """
     scheduler = SCHEDULERS[family.prediction] if family.edm else pipeline.scheduler
     classes = {
