@@ -125,6 +125,8 @@ def _model_index(family: Family, pipeline: Pipeline, configs: Iterable[str]) -> 
     if pipeline.numbers:
         index |= {name: index.get(name, [None, None]) for name in ("text_encoder", "tokenizer")}
         index["force_zeros_for_empty_prompt"] = not pipeline.score
+        if "instruction" in family.conditioning:
+            index["is_cosxl_edit"] = bool(family.edm)
         if pipeline.score or "inpainting" in family.conditioning:
             index["requires_aesthetics_score"] = pipeline.score
     elif "depth" in family.conditioning:
