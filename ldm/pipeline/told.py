@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from ..compat.profile import Profile
+from ..compat.profiles import PROFILES
 from ..images.depth import depth_map, open_depth
 from ..models.families import Family
 from ..prompts.schedule import joined_prompts
@@ -60,6 +61,18 @@ def check_options(given: list[str], family: Family) -> None:
         if not set(OPTIONS[name]).intersection(family.conditioning):
             uses = " and ".join(USES[kind] for kind in OPTIONS[name])
             raise ValueError(f"{name} is for {uses}, not for {family.name}: leave it out")
+
+
+def check_clip_skip(request: Request, family: Family) -> None:
+    """ValueError: the text encoders have no such layer."""
+    skip = request.clip_skip or 1
+    layers = min(tower.layers for tower in family.text)
+    layer = abs(PROFILES[request.compat].clip_layer(skip, family.text[0].layer))
+    if layer > layers:
+        counted = "" if layer == skip else f", and {request.compat} means layer {layer}"
+        raise ValueError(
+            f"clip_skip {skip}: this model has layers 1 (the last) to {layers}{counted}"
+        )
 
 
 def check_told(request: Request, family: Family, has: set[str]) -> Request:
