@@ -84,9 +84,10 @@ def theirs(pipe, negative=None, **options):
 
 
 def assert_near(got, expected):
-    """1e-4 of latents; of larger ones, which random weights make, as much of their size."""
+    """1e-4, absolutely; of latents greater than 10, which random weights and guidance make (up to
+    90, where float32 itself is 1e-5 apart), 1e-5 of their size."""
     assert got.shape == expected.shape
-    bound = 1e-4 * max(1.0, expected.abs().max().item())
+    bound = max(1e-4, 1e-5 * expected.abs().max().item())
     torch.testing.assert_close(got, expected, rtol=0, atol=bound)
 
 
