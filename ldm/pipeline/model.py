@@ -31,6 +31,7 @@ from .adding import added
 from .caveats import tell_unlearnt
 from .given import Given
 from .job import Job, resolve
+from .makers.depth_estimate import with_estimator
 from .refining import with_refiner
 
 if TYPE_CHECKING:
@@ -129,8 +130,6 @@ class LatentDiffusion:
         given = None if nothing else Given(latents, noise, told)
         job = resolve(request, self.family, image, mask, given, depth)
         if "depth" in self.family.conditioning and job.depth is None:
-            from .makers.depth_estimate import with_estimator
-
             job = with_estimator(self, job)
         if request.control is not None:
             from .controls import with_controls
