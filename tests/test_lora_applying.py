@@ -249,7 +249,7 @@ def test_a_lora_of_few_steps_says_how_it_is_meant(own_tiny, folder):
     names = {
         "Hyper-SD15-8steps-lora": "a Hyper-SD LoRA, made for 8 steps of ddim on hyper_sd, no guid",
         "Hyper-SD15-12steps-CFG-lora": "a Hyper-SD CFG LoRA, made for 12 steps of ddim on hyper_sd,"
-        " guidance scale 7.5",
+        " guidance scale 3",
     }
     for name, said in names.items():
         copyfile(folder / "fur.safetensors", folder / f"{name}.safetensors")
