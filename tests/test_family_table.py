@@ -182,7 +182,10 @@ def rows():
 
 
 NEEDS = {  # all else can be done
-    ("instruct-pix2pix", "txt2img"): "this model edits a picture: give --image",
+    **{
+        (name, "txt2img"): "this model edits a picture: give --image"
+        for name in ("instruct-pix2pix", "sdxl-instruct-pix2pix", "cosxl-edit")
+    },
     ("sd2-depth", "txt2img"): "this model draws after the depth of a picture: give --image, or "
     "--depth",
     ("x4-upscaler", "txt2img"): "this model makes a picture larger: give --image",

@@ -36,6 +36,8 @@ NAMED = {
     ),
     "Hyper-SDXL-1step-Unet-Comfyui.fp16": ("sdxl", "sdxl-hyper-sd", 1, "ddim", "hyper_sd", 1),
     "Hyper-SD15-8steps": ("sd1", "sd1-hyper-sd", 8, "ddim", "hyper_sd", 1),
+    "Hyper-SDXL-8steps-CFG": ("sdxl", "sdxl-hyper-sd-cfg", 8, "ddim", "hyper_sd", 5),
+    "hyper_sd15_12steps_cfg_merged": ("sd1", "sd1-hyper-sd-cfg", 12, "ddim", "hyper_sd", 7.5),
     "dmd2_sdxl_4step_unet": ("sdxl", "sdxl-dmd2", 4, "lcm", "dmd2", 1),
     "dmd2_sdxl_1step_unet": ("sdxl", "sdxl-dmd2", 1, "lcm", "dmd2", 1),
     "photon_lcm": ("sd1", "sd1-lcm", 4, "lcm", "lcm", 1),

@@ -121,7 +121,7 @@ REQUESTS = [
     ({"hires": 1.6, "hires_steps": 5, "width": 24}, False),
     ({"hires": 2, "hires_upscaler": "pixels", "tile": 16}, False),
     ({"seed_resize_from": (24, 8), "subseed_strength": 0.3, "subseed": 4}, False),
-    ({"zero_snr": True, "schedule": "trailing", "clip_skip": 1, "seamless": "x"}, False),
+    ({"zero_snr": True, "schedule": "trailing", "seamless": "x"}, False),
     ({"strength": 0.4, "full_steps": True}, True),
     ({"strength": 0, "color_correction": True, "sampler": "ddim"}, True),
     ({"upscale": 2.5}, True),

@@ -3,6 +3,7 @@
 import json
 import random
 import time
+from shutil import copyfile
 
 import numpy as np
 import pytest
@@ -245,8 +246,12 @@ def test_what_cannot_be_is_said(own_tiny, lora, match):
 
 
 def test_a_lora_of_few_steps_says_how_it_is_meant(own_tiny, folder):
-    (folder / "fur.safetensors").rename(folder / "Hyper-SD15-8steps-lora.safetensors")
-    with pytest.warns(
-        UserWarning, match="is a Hyper-SD LoRA, made for 8 steps of ddim on hyper_sd"
-    ):
-        own_tiny.resolve(Request("a cat", lora=f"{folder}/Hyper-SD15-8steps-lora.safetensors"))
+    names = {
+        "Hyper-SD15-8steps-lora": "a Hyper-SD LoRA, made for 8 steps of ddim on hyper_sd, no guid",
+        "Hyper-SD15-12steps-CFG-lora": "a Hyper-SD CFG LoRA, made for 12 steps of ddim on hyper_sd,"
+        " guidance scale 3",
+    }
+    for name, said in names.items():
+        copyfile(folder / "fur.safetensors", folder / f"{name}.safetensors")
+        with pytest.warns(UserWarning, match=f"is {said}"):
+            own_tiny.resolve(Request("a cat", lora=f"{folder}/{name}.safetensors"))

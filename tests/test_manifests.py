@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ldm.models.families import COSXL, PLAYGROUND
+from ldm.models.families import COSXL, COSXL_EDIT, INSTRUCT_SDXL, PLAYGROUND
 from ldm.models.family import parameter_shapes
 from ldm.models.keymaps import ignored, table
 from ldm.models.weights import CheckpointError, inspect
@@ -135,6 +135,13 @@ def test_sdxl_with_the_noise_of_edm_is_known_by_a_tensor(tmp_path):
     kind = recognise(replace(file, weights=file.weights | high))
     assert kind.family == replace(COSXL, edm=(0.002, 90.0, 1.0))
     assert "up to 90" in kind.prediction
+    stem = "model.diffusion_model.input_blocks.0.0.weight"
+    wide = replace(file.weights[stem], shape=(320, 8, 3, 3))
+    kind = recognise(replace(file, weights=file.weights | high | {stem: wide}))
+    assert kind.family == replace(COSXL_EDIT, edm=(0.002, 90.0, 1.0))
+    assert recognise(replace(file, weights=file.weights | {stem: wide})).family == INSTRUCT_SDXL
+    nine = replace(wide, shape=(320, 9, 3, 3))
+    assert recognise(replace(file, weights=file.weights | high | {stem: nine})).family is None
 
 
 def save_and_open(tensors, path):

@@ -157,7 +157,7 @@ def test_an_estimated_depth_is_held_and_not_estimated_again(told_depth, tmp_path
         return torch.arange(64.0).reshape(1, 1, 8, 8)
 
     monkeypatch.setattr(depth_estimate, "estimate", estimate)
-    monkeypatch.setattr("ldm.pipeline.told.check_estimator", lambda name: None)
+    monkeypatch.setattr("ldm.pipeline.makers.depth_estimate.check_estimator", lambda name: None)
     PICTURE.save(tmp_path / "in.png")
     request = Request("x", steps=3, depth_model="some/estimator", image=str(tmp_path / "in.png"))
     whole = latents(told_depth, request)

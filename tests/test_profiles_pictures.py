@@ -4,13 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
-from helpers import latents, levels, network_calls, pixels, random_picture
+from helpers import first_call, latents, levels, network_calls, pixels, random_picture
 from ldm.compat.noise import NOISES
 from ldm.compat.profiles import PROFILE_NAMES, PROFILES
 from ldm.metadata import texts
 from ldm.pipeline.batches import batch_size, finish
 from ldm.request import Request
+from small_families import SDXL, build
 
 PICTURE = random_picture(16, 16)
 EACH = pytest.mark.parametrize("name", PROFILE_NAMES)
@@ -140,3 +142,34 @@ def test_unknown_words(tiny):
         tiny.steps(Request(compat="a111"))
     with pytest.raises(ValueError, match="unknown prompt_syntax 'none'"):
         tiny.steps(Request(prompt_syntax="none"))
+
+
+def read_layers(model, **options):
+    """Of each of the text encoders' layers, the last first, whether the prompt is read there."""
+    call = first_call(model, Request("a cat", negative="do", steps=2, **options))
+    found = []
+    for row in call.conditioning.context[[0, -1]]:
+        layers = [model.conditioning([text], clip_skip=-i).context[0] for text in ("do", "a cat")
+                  for i in range(1, 4)]  # fmt: skip
+        found += [i % 3 + 1 for i, layer in enumerate(layers) if torch.allclose(row, layer)]
+    return tuple(found)
+
+
+@pytest.mark.parametrize(
+    ("compat", "skip", "layers"),
+    [
+        (None, 1, (2, 2)), (None, 3, (3, 3)), ("a1111", 1, (2, 2)), ("a1111", 3, (3, 3)),
+        ("comfyui", 1, (1, 1)), ("comfyui", 2, (2, 2)), ("comfyui", 3, (3, 3)),
+        ("diffusers", 1, (2, 3)), (None, None, (2, 2)), ("diffusers", None, (2, 2)),
+    ],
+)  # fmt: skip
+def test_which_layer_of_sdxl_a_clip_skip_is(compat, skip, layers):
+    """Of the negative, and of the prompt. Its own is number 2."""
+    assert read_layers(build(SDXL), compat=compat, clip_skip=skip) == layers
+
+
+def test_a_clip_skip_of_diffusers_has_layers_of_its_own():
+    model = build(SDXL)
+    assert model.resolve(Request("a cat", clip_skip=4)).request.clip_skip == 4
+    with pytest.raises(ValueError, match=r"clip_skip 3: .* 1 .* to 4, and .* layer 5"):
+        model.resolve(Request("a cat", clip_skip=3, compat="diffusers"))

@@ -32,6 +32,7 @@ def caveats(
     for size, job in {job.size: job for job in jobs if job.request.tile is None}.items():
         if max(size) > 2 * model.family.size:
             warn(large(job, model))
+    yield from untrained(jobs, model)
     sizes: dict[str, list[int]] = {}
     for job in jobs:
         given = job.prompts, job.negatives, model.tokenizer, job.chunking, job.passes[0].changes
@@ -57,3 +58,15 @@ def caveats(
         if long := sum(fitting(text) != text for text in made):
             what = f"the texts of {long} of {len(made)} pictures are too long for JPEG files"
             warn(f"{what}, which will lack some: give --format webp or png")
+
+
+def untrained(jobs: Sequence[Job], model: LatentDiffusion) -> Iterator[str]:
+    """A line for each size that is drawn from noise, and that SDXL was not trained at."""
+    if model.family.size < 1024:
+        return
+    from ..pipeline.buckets import bucket_hint
+
+    first = [job.passes[0] for job in jobs if job.init is None and job.request.tile is None]
+    for size in dict.fromkeys((part.width, part.height) for part in first):
+        if hint := bucket_hint(*size, model.family):
+            yield hint

@@ -15,6 +15,7 @@ from .noise import NoiseSource
 
 NoiseScale = Callable[[Sampler, str, float, float], float]  # sampler, schedule, sigma, sigma_max
 Steps = Callable[[int, float], int]  # steps, strength -> steps
+ClipLayer = Callable[[int, int], int]  # clip_skip, a text encoder's own layer -> layer
 HiresSide = Callable[[int, float, int], int]  # side, factor, the VAE's factor -> side
 
 
@@ -29,6 +30,10 @@ def nearest(side: int, scale: float, factor: int) -> int:
 
 def rounded_total(steps: int, strength: float) -> int:
     return round(steps / strength)
+
+
+def counted_from_last(clip_skip: int, own: int) -> int:
+    return clip_skip
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,9 @@ class Profile:
     empty_negative  what an empty negative prompt of SDXL is: "zeros" in context and vector;
                  "encoded" like any other; or "trained", as the makers' code has it: zeros, but
                  encoded for the refiner. (In each of them a space is encoded as no words at all.)
+    clip_layer   of clip_skip, and of a text encoder's own layer: the one that is read, see
+                 `encode_prompts`
+    skips_negatives  whether clip_skip holds for negative prompts, too
     repeat_chunks  whether prompts of unlike lengths are filled up with their own chunks
     calls_count  whether changes of a prompt go by the calls of the network, counted from 0, and by
                  all the steps asked for; else by the steps that run, counted from 1
@@ -83,6 +91,8 @@ class Profile:
     prompt_syntax: Literal["a1111", "comfyui", "off"] = "a1111"
     cuts_prompts: bool = False
     empty_negative: Literal["trained", "zeros", "encoded"] = "trained"
+    clip_layer: ClipLayer = counted_from_last
+    skips_negatives: bool = True
     repeat_chunks: bool = False
     calls_count: bool = False
     img2img_steps: Steps = rounded

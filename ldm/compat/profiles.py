@@ -35,6 +35,16 @@ def diffusers_guess_scales(count: int) -> list[float]:
     return [10 ** (i / (count - 1) - 1) for i in range(count)]
 
 
+def comfyui_clip_layer(clip_skip: int, own: int) -> int:
+    """The layer itself, by its number: also one after a text encoder's own."""
+    return -clip_skip
+
+
+def diffusers_clip_layer(clip_skip: int, own: int) -> int:
+    """So many layers before the one that is read without it."""
+    return own + clip_skip
+
+
 def truncated(steps: int, strength: float) -> int:
     return int(steps * strength)
 
@@ -87,6 +97,7 @@ COMFYUI = Profile(
     round_t=True,
     prompt_syntax="comfyui",
     empty_negative="encoded",
+    clip_layer=comfyui_clip_layer,
     repeat_chunks=True,
     img2img_steps=truncated,
     total_steps=truncated_total,
@@ -104,6 +115,8 @@ DIFFUSERS = Profile(
     prompt_syntax="off",
     cuts_prompts=True,
     img2img_steps=truncated,
+    clip_layer=diffusers_clip_layer,
+    skips_negatives=False,
     guess_scales=diffusers_guess_scales,
     unguided_to=1.0,
 )

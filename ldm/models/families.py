@@ -162,6 +162,17 @@ PLAYGROUND = replace(
 COSXL = replace(  # stabilityai/cosxl
     SDXL, name="cosxl", prediction="v", edm=(0.002, 120.0, 1.0), schedule="karras",
 )  # fmt: skip
+# Which edit a picture by an instruction: diffusers/sdxl-instructpix2pix-768; stabilityai/cosxl,
+# cosxl_edit.safetensors.
+INSTRUCT_SDXL, COSXL_EDIT = (
+    replace(
+        base, name=name, unet=replace(base.unet, concat_channels=4),
+        conditioning=("sizes", "instruction"), strength=1.0, img2img_scale=scale,
+    )
+    for base, name, scale in (
+        (replace(SDXL, size=768), "sdxl-instruct-pix2pix", 3.0), (COSXL, "cosxl-edit", 7.0),
+    )
+)  # fmt: skip
 # Distilled from SDXL by leaving out blocks: segmind/SSD-1B and segmind/Segmind-Vega, Gupta et al.
 # 2024, "Progressive knowledge distillation of Stable Diffusion XL using layer level loss".
 SSD_1B = replace(
@@ -186,7 +197,7 @@ FAMILIES = {
         *(SD1, SD1_INPAINTING, INSTRUCT, LCM, BK_BASE, BK_SMALL, BK_TINY),
         *(SD2, SD2_V, SD2_INPAINTING, SD2_DEPTH, UPSCALER, UNCLIP_H, UNCLIP_L),
         *(SDXL, SDXL_V, SDXL_REFINER, SDXL_INPAINTING, LCM_SDXL, SSD_1B, VEGA),
-        *(KOALA_1B, KOALA_700M, PLAYGROUND, COSXL),
+        *(KOALA_1B, KOALA_700M, PLAYGROUND, COSXL, INSTRUCT_SDXL, COSXL_EDIT),
     )
 }
 

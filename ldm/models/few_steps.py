@@ -17,7 +17,7 @@ class FewSteps:
     name         of the method
     pattern      found in the titles and names of its models, whatever their case
     bases        the families that there are such models of
-    steps, sampler, schedule, guidance_scale   see Family; 1 is without guidance
+    steps, sampler, schedule, guidance_scale   see Family; 1 is without guidance, None the base's
     size         of pictures; None: the base's
     x0_alone     whether a model of a single step predicts the clean latent
     """
@@ -28,18 +28,18 @@ class FewSteps:
     steps: int
     sampler: str
     schedule: str
-    guidance_scale: float = 1.0
+    guidance_scale: float | None = 1.0
     size: int | None = None
     x0_alone: bool = False
 
     def of(self, base: Family, steps: int | None = None) -> Family:
         """The family of such models of a base; steps: those that one was made for, if known."""
-        steps = self.steps if steps is None else steps
+        steps, guided = self.steps if steps is None else steps, self.guidance_scale
         return replace(
             base,
             name=f"{base.name}-{self.name.lower().replace(' ', '-')}",
             steps=steps,
-            guidance_scale=self.guidance_scale,
+            guidance_scale=base.guidance_scale if guided is None else guided,
             sampler=self.sampler,
             schedule=self.schedule,
             size=base.size if self.size is None else self.size,
@@ -51,7 +51,12 @@ SD1, SD2, SDXL = ("sd1",), ("sd2", "sd2-v"), ("sdxl",)
 FEW_STEPS = (  # the first whose pattern is found
     # Yin et al. 2024: tianweiy/DMD2, README
     FewSteps("DMD2", r"(?<![a-z])dmd2?(?![a-z0-9])", SD1 + SDXL, 4, "lcm", "dmd2"),
-    # Ren et al. 2024: the page of ByteDance/Hyper-SD
+    # Ren et al. 2024: the page of ByteDance/Hyper-SD. Those of 8 and 12 steps with "CFG" in their
+    # names keep guidance: 5 to 8, which is where the scales of the bases are.
+    FewSteps(
+        "Hyper-SD CFG", r"hyper[-_ ]?(sd|xl).*(?<![a-z])cfg(?![a-z])", SD1 + SDXL, 8, "ddim",
+        "hyper_sd", guidance_scale=None,
+    ),
     FewSteps("Hyper-SD", r"hyper[-_ ]?(sd|xl)", SD1 + SDXL, 8, "ddim", "hyper_sd"),
     # Lin et al. 2024: the page of ByteDance/SDXL-Lightning
     FewSteps("Lightning", r"lightning", SDXL, 4, "euler", "trailing", x0_alone=True),

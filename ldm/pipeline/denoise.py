@@ -112,10 +112,10 @@ def guided(
         return guide([given.rows(len(everyone), model.dtype) for given in job.given.conditioning])
     prompts, negatives = job.prompts, job.negatives if job.guided else ()
     texts = list(dict.fromkeys((*prompts, *negatives)))  # each is encoded once
-    if not all(is_plain(model.tokenizer, text, job.chunking) for text in texts):
+    plain = all(is_plain(model.tokenizer, text, job.chunking) for text in texts)
+    if job.request.clip_skip is not None or not plain:
         return prompted(model, job, part, guide, clock)
-    request, repeat = job.request, job.profile.repeat_chunks
-    encoded = model.conditioning(texts, job.chunking, request.clip_skip, repeat)
+    encoded = model.conditioning(texts, job.chunking, None, job.profile.repeat_chunks)
     branches = [negatives, prompts] if job.guided else [prompts]
     return guide([encoded[[texts.index(text) for text in branch]] for branch in branches])
 

@@ -25,7 +25,7 @@ from .caveats import tell_small
 from .given import Given
 from .init_image import InitImage, opened, started
 from .passes import Pass, automatic_schedule, check, named_as_here, of_picture, passes
-from .told import OPTIONS, check_told, from_noise, opened_depth
+from .told import OPTIONS, check_clip_skip, check_told, from_noise, opened_depth
 
 if TYPE_CHECKING:
     from .adding import Added
@@ -210,11 +210,8 @@ def with_defaults(request: Request, family: Family) -> Request:
     )
     check(request)
     request = request.filled(prompt_syntax=PROFILES[request.compat].prompt_syntax)
-    layers = min(tower.layers for tower in family.text)
-    if request.clip_skip is not None and request.clip_skip > layers:
-        raise ValueError(
-            f"clip_skip {request.clip_skip}: this model has layers 1 (the last) to {layers}"
-        )
+    if request.clip_skip is not None:
+        check_clip_skip(request, family)
     request = named_as_here(request)
     if request.schedule not in (None, "automatic"):
         return request

@@ -34,4 +34,4 @@ def save(model: LatentDiffusion, path: str | Path, key_format: KeyFormat = "ldm"
     encoders = tuple(tower.encoder for tower in model.towers)
     merges = None if model.tokenizer.merges == clip_merges() else model.tokenizer.merges
     parts = model.family, encoders, model.unet, model.vae, merges
-    write(path, Checkpoint(*parts, others=model.others), key_format)
+    write(path, Checkpoint(*parts, others=model.others, depth=model.depth), key_format)

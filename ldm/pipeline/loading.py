@@ -48,7 +48,8 @@ def load(
         )
     name = path.name if path.is_dir() else path.stem
     model = LatentDiffusion(found.text, found.unet, found.vae, tokenizer, found.family, name)
-    model.prediction_reason, model.others = found.prediction, found.others
+    model.prediction_reason = found.prediction
+    model.others, model.depth = found.others, found.depth
     model.dtype_reason = f"{str(dtype).removeprefix('torch.')}: {why}"
     if given is not None or vae is not None:
         add_files(model, given, vae)

@@ -31,10 +31,12 @@ from .adding import added
 from .caveats import tell_unlearnt
 from .given import Given
 from .job import Job, resolve
+from .makers.depth_estimate import with_estimator
 from .refining import with_refiner
 
 if TYPE_CHECKING:
     from ..models.control import ControlNetwork
+    from ..models.depth import Estimator
     from .about import Files
     from .init_image import Picture
     from .loras import ModelLoras
@@ -55,6 +57,7 @@ class LatentDiffusion:
     controls    ControlNets and T2I-Adapters by their files, kept once a request has named them
     loras       those that change its weights; None: none ever did
     others      what sees a picture in some families, see `Checkpoint`
+    depth       what estimates depth where none is given, if its file had that
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class LatentDiffusion:
         self.controls: dict[str, ControlNetwork] = {}
         self.loras: ModelLoras | None = None
         self.others = nn.ModuleDict()
+        self.depth: Estimator | None = None
 
     @property
     def text(self) -> TextEncoder:
@@ -127,6 +131,8 @@ class LatentDiffusion:
         nothing = latents is None and noise is None and told is None
         given = None if nothing else Given(latents, noise, told)
         job = resolve(request, self.family, image, mask, given, depth)
+        if "depth" in self.family.conditioning and job.depth is None:
+            job = with_estimator(self, job)
         if request.control is not None:
             from .controls import with_controls
 

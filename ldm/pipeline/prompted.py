@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -51,12 +51,15 @@ def of_batch(
 ) -> Denoiser:
     """D of the pictures of a batch. Every text is encoded once, and the branches are stacked once
     for each moment at which a prompt changes."""
-    encoded = model.conditioning(
-        batch.schedule.texts, job.chunking, job.request.clip_skip, job.profile.repeat_chunks
-    )
+    skip, profile = job.request.clip_skip, job.profile
+    layer = None if skip is None else profile.clip_layer(skip, model.family.text[0].layer)
+    read = partial(model.conditioning, batch.schedule.texts, job.chunking)
+    encoded = read(layer, profile.repeat_chunks)
+    plain = skip is not None and not profile.skips_negatives
+    negative = read(None, profile.repeat_chunks) if plain else None
 
     def build(reads: Reads) -> Denoiser:
-        rows, weights = branches(reads, encoded, batch.guided)
+        rows, weights = branches(reads, encoded, batch.guided, negative)
         return guide(rows, batch.pictures, weights)
 
     if batch.schedule.constant:

@@ -5,12 +5,16 @@ with its details, on the same latents. Podell et al. 2023, sec. 2.5.
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ..runtime.warn import warn
 from ..samplers import NoiseSchedule
 
 if TYPE_CHECKING:
+    from .adding import Added
+    from .controls import Control
     from .job import Job
     from .model import LatentDiffusion
 
@@ -20,15 +24,24 @@ class Refiner:
     """model            that denoises below a noise level, in the last pass
     noise_schedule   the noise levels of its training
     below            that noise level
+    controls, added  see Job: the request's, if they fit this model too
     """
 
     model: LatentDiffusion
     noise_schedule: NoiseSchedule
     below: float
+    controls: tuple[Control, ...] = ()
+    added: Added | None = None
 
     def job(self, base: Job) -> Job:
-        """The base's job for this model, which has none of its additions."""
-        return replace(base, noise_schedule=self.noise_schedule, controls=(), added=None)
+        """The base's job for this model."""
+        own = self.controls, self.added
+        return replace(base, noise_schedule=self.noise_schedule, controls=own[0], added=own[1])
+
+    def lent(self, base: Job) -> AbstractContextManager[None]:
+        """See `ModelLoras.lent`."""
+        loras = self.model.loras
+        return nullcontext() if loras is None else loras.lent(self.job(base))
 
 
 def with_refiner(model: LatentDiffusion, job: Job) -> Job:
@@ -51,7 +64,28 @@ def with_refiner(model: LatentDiffusion, job: Job) -> Job:
             f"{refiner.family.name} and {model.family.name}; give a refiner of the same VAE"
         )
     schedule = refiner.family.noise_schedule(profile.linear_sigma, profile.round_t)
-    return replace(job, refiner=Refiner(refiner, schedule, switch(job, request.refiner_start)))
+    found = Refiner(refiner, schedule, switch(job, request.refiner_start))
+    return replace(job, refiner=with_additions(found, model, job))
+
+
+def with_additions(refiner: Refiner, model: LatentDiffusion, job: Job) -> Refiner:
+    """The refiner with the controls, LoRAs and embeddings of a job, where its networks are those of
+    the job's model; else a warning tells that it goes on without them."""
+    base, own = model.family, refiner.model.family
+    loras, towers = (job.added.loras, job.added.towers) if job.added else (None, None)
+    asked = {"controls": job.controls, "LoRAs": loras, "embeddings": towers}
+    if not (names := [name for name, given in asked.items() if given]):
+        return refiner
+    if (base.text, base.unet) != (own.text, own.unet):
+        what = f"the refiner draws its steps without the {' and '.join(names)} of the request"
+        warn(f"{what}: they are for {base.name}, and it is of {own.name}")
+        return refiner
+    added = None
+    if job.added is not None:
+        from .adding import added as with_added
+
+        added = with_added(refiner.model, job).added
+    return replace(refiner, controls=job.controls, added=added)
 
 
 def switch(job: Job, start: float) -> float:

@@ -37,7 +37,7 @@ def run(model: LatentDiffusion, job: Job, record: list[Tensor] | None = None) ->
     networks = [model.unet, *(control.network for control in job.controls)]
     networks += [] if job.refiner is None else [job.refiner.model.unet]
     lent = nullcontext() if model.loras is None else model.loras.lent(job)
-    with lent, packed(*networks):
+    with lent, nullcontext() if job.refiner is None else job.refiner.lent(job), packed(*networks):
         for part in job.passes:
             noise = job.noise(part, model.dtype)
             told = completed(model, job, part, noise) if model.family.told or job.controls else None

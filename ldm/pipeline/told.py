@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from ..compat.profile import Profile
+from ..compat.profiles import PROFILES
 from ..images.depth import depth_map, open_depth
 from ..models.families import Family
 from ..prompts.schedule import joined_prompts
 from ..request import Request
 from ..runtime.warn import warn
-from .makers.depth_estimate import ESTIMATOR, check_estimator
 
 if TYPE_CHECKING:
     from .init_image import InitImage, Picture
@@ -65,6 +65,18 @@ def check_options(given: list[str], family: Family) -> None:
             raise ValueError(f"{name} is for {uses}, not for {family.name}: leave it out")
 
 
+def check_clip_skip(request: Request, family: Family) -> None:
+    """ValueError: the text encoders have no such layer."""
+    skip = request.clip_skip or 1
+    layers = min(tower.layers for tower in family.text)
+    layer = abs(PROFILES[request.compat].clip_layer(skip, family.text[0].layer))
+    if layer > layers:
+        counted = "" if layer == skip else f", and {request.compat} means layer {layer}"
+        raise ValueError(
+            f"clip_skip {skip}: this model has layers 1 (the last) to {layers}{counted}"
+        )
+
+
 def check_told(request: Request, family: Family, has: set[str]) -> Request:
     """The request with the defaults of what these models alone are told; ValueError if they lack
     what they need, or are to do what they cannot.
@@ -92,9 +104,6 @@ def check_told(request: Request, family: Family, has: set[str]) -> Request:
             raise ValueError(
                 "noise_level is of the noise on a picture: give --image, or leave it out"
             )
-    if "depth" in family.conditioning and "depth" not in has:
-        request = request.filled(depth_model=ESTIMATOR)
-        check_estimator(str(request.depth_model))
     return request
 
 

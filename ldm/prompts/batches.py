@@ -68,15 +68,16 @@ def batch_by_shape(
 
 
 def branches(
-    reads: Reads, encoded: Conditioning, guided: bool
+    reads: Reads, encoded: Conditioning, guided: bool, negative: Conditioning | None = None
 ) -> tuple[list[Conditioning], Tensor]:
     """What B pictures read at one moment as the branches of `samplers.guidance.Guided`: first the
     negatives, where they are read at all, then P positives, each of B rows; and the weights (P, B)
-    of the positives. encoded: the T texts of the schedule; guided: see `PromptBatch`.
+    of the positives. encoded: the T texts of the schedule; negative: the same as negatives are
+    read, where that is otherwise; guided: see `PromptBatch`.
     """
     rows = [encoded[list(rows)] for rows in reads.positives]
     if guided or len(rows) > 1:
-        rows.insert(0, encoded[list(reads.negatives)])
+        rows.insert(0, (encoded if negative is None else negative)[list(reads.negatives)])
     return rows, torch.tensor(reads.weights, device=encoded.context.device)
 
 

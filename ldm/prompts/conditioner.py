@@ -54,13 +54,14 @@ def encode_prompts(
     clip_skip       the layer to read, 1 the last, 2 the one before it and so on, as A1111 counts;
                     None: the tower's own. Of a tower that is read without a final norm (SDXL's)
                     the layers after its own mean nothing to the U-Net, so that less than that is
-                    its own, too, as in Forge
+                    its own, too, as in Forge; but -1 is the last itself, -2 and so on, as
+                    ComfyUI writes them
     repeat_chunks   how prompts of fewer chunks become as long as others, see `padded`
     """
     contexts, vector = [], None
     for tower in towers:
         layers = len(tower.encoder.layers)
-        if clip_skip is not None and not 1 <= clip_skip <= layers:
+        if clip_skip is not None and not 1 <= abs(clip_skip) <= layers:
             raise ValueError(
                 f"clip_skip {clip_skip}: this text encoder has layers 1 (the last) to {layers}"
             )
@@ -92,5 +93,6 @@ def hidden(tower: Tower, chunks: Sequence[Chunk], clip_skip: int | None) -> tupl
     ids = torch.tensor(rows, device=encoder.token.weight.device)
     found = encoder(ids)
     layer = config.layer if clip_skip is None else clip_skip
-    z = found.hidden[-(layer if config.final_norm else max(layer, config.layer))]
+    bare = not config.final_norm and layer > 0
+    z = found.hidden[-(max(layer, config.layer) if bare else abs(layer))]
     return (encoder.norm(z) if config.final_norm else z), found.pooled

@@ -147,7 +147,8 @@ class FromPicture:
     depth: str | None = option(None,
         "a depth picture, white near; or .npy", "--depth", left_open="estimated", file=True)
     depth_model: str | None = option(None,
-        "what estimates it", "--depth_model", left_open="Intel/dpt-hybrid-midas", file=True)
+        "what estimates it", "--depth_model", file=True,
+        left_open="that in the model's file, or Intel/dpt-hybrid-midas")
     left: int = option(0, "pixels to add on the left", "--left", bounds=MARGIN)
     right: int = option(0, "pixels to add on the right", "--right", bounds=MARGIN)
     top: int = option(0, "pixels to add at the top", "--top", bounds=MARGIN)

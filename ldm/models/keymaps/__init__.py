@@ -187,7 +187,7 @@ LEFT_OVERS = (
     (r"noise_augmentor\.(?!data_).*", "noise of a picture's embedding: computed anew"),
     (r"(denoiser|model\.denoiser)\..*", "levels of noise: those of the family are taken"),
     (r"low_scale_model\..*", "noise of the small picture: computed anew from the family's betas"),
-    (r"depth_model\..*", "a network that estimates the depth of a picture"),
+    (r"depth(_model)?\..*", "a network that estimates depth: read where no depth is given"),
     (
         r"v_pred|ztsnr|edm_(mean|std)|edm_vpred\.sigma_(max|min)",
         "says what the U-Net predicts, and with which noise",

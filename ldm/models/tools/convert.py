@@ -11,7 +11,7 @@ from ..keymaps import KeyFormat, ema_name
 from ..weights.saving import checked
 from ..weights.write_safetensors import Planned
 from .located import Located, located
-from .planning import layout_for, planned, write_planned
+from .planning import beside, layout_for, planned, write_planned
 
 
 def convert(
@@ -44,6 +44,7 @@ def convert(
         return model.read(ours, model.weight(ours).dtype)
 
     tensors = planned(model.family, chosen, make, lambda ours: dtype or model.weight(ours).dtype)
+    tensors |= beside(model, chosen, dtype)
     if keep_ema:
         if chosen != "compvis":
             raise ValueError("only CompVis's layout has a place for both weights and averages")

@@ -15,7 +15,7 @@ from ..weights.saving import checked
 from .blocks import blocks_of, weights_by_block
 from .located import Located, located
 from .methods import METHODS, Method, Options, method_named
-from .planning import layout_for, planned, write_planned
+from .planning import beside, layout_for, planned, write_planned
 
 STEM = "unet.stem.weight"  # (C, channels that it sees, 3, 3)
 
@@ -68,6 +68,7 @@ def merge(
         return torch.cat([result, whole[:, seen:]], 1) if seen else result
 
     tensors = planned(first.family, chosen, make, lambda ours: dtype or first.weight(ours).dtype)
+    tensors |= beside(first, chosen, dtype)
     recipe = {"interp_method": how.label, "multiplier": alpha, "blocks": blocks}
     recipe |= {} if density is None else {"density": density, "seed": seed}
     write_planned(target, first, tensors, chosen, recipe_of(models, recipe))

@@ -79,3 +79,16 @@ def write_planned(
         for name, weight in (model.marks if layout == "compvis" else {}).items()
     }
     write(path, model.family, model.merges, {**tensors, **marks}, layout, metadata, model.told)
+
+
+def beside(
+    model: Located, layout: KeyFormat, dtype: torch.dtype | None = None
+) -> dict[str, Planned]:
+    """What a checkpoint holds beside the networks of its family: of one that is told depth, what
+    estimates it. dtype None: as it is."""
+    if "depth" not in model.family.conditioning:
+        return {}
+    from ..depth import estimator_in
+
+    estimator = estimator_in(model.opened)
+    return {} if estimator is None else estimator.planned(layout, dtype)

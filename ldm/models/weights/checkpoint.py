@@ -1,6 +1,7 @@
 """A model as it is read and saved."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -8,6 +9,9 @@ from ...clip.model import TextEncoder
 from ...unet import UNet
 from ...vae import VAE
 from ..families import Family
+
+if TYPE_CHECKING:
+    from ..depth import Estimator
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,7 @@ class Checkpoint:
     merges   of its tokenizer, in rank order; None means CLIP's
     prediction  what the U-Net predicts, and the reason why that is believed
     others   what sees a picture in some families: vision, augmentor
+    depth    the estimator of depth, of a file that has one beside a model that is told depth
     """
 
     family: Family
@@ -27,3 +32,4 @@ class Checkpoint:
     merges: tuple[tuple[str, str], ...] | None = None
     prediction: str = ""
     others: nn.ModuleDict = field(default_factory=nn.ModuleDict)
+    depth: "Estimator | None" = None

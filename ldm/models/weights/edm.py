@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..families import COSXL, PLAYGROUND, Family
+from ..families import COSXL, COSXL_EDIT, PLAYGROUND, Family
 from .errors import CheckpointError
 from .mapped import Weight
 
 PLAYGROUND_MARK = "edm_mean"  # beside edm_std
 COSXL_MARK, COSXL_LOWEST = "edm_vpred.sigma_max", "edm_vpred.sigma_min"
+STEMS = "model.diffusion_model.input_blocks.0.0.weight", "unet.stem.weight"
 SCHEDULERS = {"eps": "EDMDPMSolverMultistepScheduler", "v": "EDMEulerScheduler"}
 VALUES = "sigma_min", "sigma_max", "sigma_data"
 
@@ -31,7 +32,9 @@ def with_edm(weights: Mapping[str, Weight]) -> tuple[Family, str] | None:
     if not 0 < low < high < 1e6:
         raise CheckpointError(f"its noise levels {low} to {high} ({COSXL_MARK}) cannot be")
     why = f"v, with the noise of EDM up to {high:g}, as the tensor {COSXL_MARK} in it says"
-    return replace(COSXL, edm=(low, high, COSXL.edm[2])), why
+    sees = {weights[name].shape[1:2] for name in STEMS if name in weights}
+    base = COSXL_EDIT if sees == {(8,)} else COSXL
+    return replace(base, edm=(low, high, COSXL.edm[2])), why
 
 
 def number(weight: Weight, name: str) -> float:

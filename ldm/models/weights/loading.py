@@ -64,8 +64,12 @@ def read(
 
         family, reason = probed(unet, family)
     others = nn.ModuleDict({n: networks[n] for n in ("vision", "augmentor") if n in networks})
-    merges = merges_of(opened, family)
-    return Checkpoint(family, tuple(text), unet, vae, merges, reason, others)
+    merges, depth = merges_of(opened, family), None
+    if "depth" in family.conditioning:
+        from ..depth import estimator_in
+
+        depth = estimator_in(opened)
+    return Checkpoint(family, tuple(text), unet, vae, merges, reason, others, depth)
 
 
 def locate(

@@ -35,7 +35,9 @@ def save(path: str | Path, checkpoint: Checkpoint, layout: KeyFormat = "ldm") ->
     path = checked(path, layout)
     if not isinstance(checkpoint.vae, VAE):
         raise ValueError("a tiny autoencoder cannot be saved in a model: load it without --vae")
-    tensors = renamed(checkpoint, layout)
+    tensors: dict[str, Tensor | Planned] = {**renamed(checkpoint, layout)}
+    if checkpoint.depth is not None:
+        tensors |= checkpoint.depth.planned(layout)
     write(path, checkpoint.family, checkpoint.merges, tensors, layout)
 
 

@@ -53,6 +53,10 @@ def write_folder(
         write_json(file, configs["feature_extractor"])
     for name in configs.keys() & {"scheduler", "low_res_scheduler", "image_noising_scheduler"}:
         write_json(path / name / "scheduler_config.json", configs[name])
+    if any(name.startswith("depth_estimator.") for name in tensors):
+        from ..depth.folder import write_estimator
+
+        configs["model_index"] |= write_estimator(path, tensors, metadata)
     write_json(path / "model_index.json", configs["model_index"])
 
 
@@ -107,9 +111,9 @@ def configs_of(family: Family, vocabulary: Sequence[str]) -> dict[str, dict[str,
 def _model_index(family: Family, pipeline: Pipeline, configs: Iterable[str]) -> dict[str, Any]:
     """The parts, each with the package and the class that reads it; [None, None] is left out.
 
-    StableDiffusionDepth2ImgPipeline wants an estimator of depth, which is no part of a family:
-    give depth_estimator=None and feature_extractor=None to `from_pretrained`, and a depth_map to
-    every call.
+    StableDiffusionDepth2ImgPipeline wants an estimator of depth, which is no part of a family: of
+    a model without one, give depth_estimator=None and feature_extractor=None to `from_pretrained`,
+    and a depth_map to every call.
     """
     scheduler = SCHEDULERS[family.prediction] if family.edm else pipeline.scheduler
     classes = {
@@ -129,6 +133,8 @@ def _model_index(family: Family, pipeline: Pipeline, configs: Iterable[str]) -> 
     if pipeline.numbers:
         index |= {name: index.get(name, [None, None]) for name in ("text_encoder", "tokenizer")}
         index["force_zeros_for_empty_prompt"] = not pipeline.score
+        if "instruction" in family.conditioning:
+            index["is_cosxl_edit"] = bool(family.edm)
         if pipeline.score or "inpainting" in family.conditioning:
             index["requires_aesthetics_score"] = pipeline.score
     elif family.vision is not None:

@@ -27,13 +27,16 @@ def depth(model: LatentDiffusion, job: Job, part: Pass, noise: Noise) -> Complet
 
 
 def depth_of(model: LatentDiffusion, job: Job) -> Tensor:
-    """The depth map that is given, or else an estimate from the picture. (1, 1, H, W)"""
+    """The depth map that is given, or else an estimate from the picture: by the model named, or by
+    that of the model's own file. (1, 1, H, W)"""
     if job.depth is not None:
         return job.depth
+    assert job.init is not None
+    if job.request.depth_model is None:
+        assert model.depth is not None
+        return model.depth(job.init.image, model.device)
     from .depth_estimate import estimate
 
-    assert job.init is not None
-    assert job.request.depth_model is not None
     return estimate(job.init.image, job.request.depth_model, model.device)
 
 

@@ -1,16 +1,32 @@
-"""An estimate of depth, by the models of the package transformers: the optional extra `depth`."""
+"""An estimate of depth: by what the file of the model has for that, or else by the models of the
+package transformers, the optional extra `depth`."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
 from ...images.saving import to_pil
 
+if TYPE_CHECKING:
+    from ..job import Job
+    from ..model import LatentDiffusion
+
 ESTIMATOR = "Intel/dpt-hybrid-midas"  # the network that the depth model was trained with
+
+
+def with_estimator(model: LatentDiffusion, job: Job) -> Job:
+    """The job of a request that gives no depth: `depth_model` stays open where the model's own file
+    has an estimator."""
+    if job.request.depth_model is None and model.depth is not None:
+        return job
+    request = job.request.filled(depth_model=ESTIMATOR)
+    check_estimator(str(request.depth_model))
+    return replace(job, request=request)
 
 
 def check_estimator(name: str) -> None:

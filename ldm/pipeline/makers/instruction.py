@@ -19,14 +19,16 @@ if TYPE_CHECKING:
 
 
 def instruction(model: LatentDiffusion, job: Job, part: Pass, noise: Noise) -> Complete:
-    """The picture's latent, the mean of the posterior, not scaled; and one more branch, the first,
-    which has the negative prompt, and zeros for the picture: see `picture_and_text_guidance`.
+    """The picture's latent, the mean of the posterior, scaled only for CosXL-Edit; and one more
+    branch, the first, which has the negative prompt, and zeros for the picture: see
+    `picture_and_text_guidance`.
 
     At a picture's guidance of 1 that branch would count for nothing, and is left out.
     """
     assert job.init is not None
     latents = model.encode(job.init.image, job.request.tile, job.request.seamless)
-    latents = latents / model.vae.config.scale  # (1, Z, h, w)
+    if not model.family.edm:  # as in diffusers' pipeline, `is_cosxl_edit`, and ComfyUI's model_base
+        latents = latents / model.vae.config.scale  # (1, Z, h, w)
 
     def complete(branches: list[Conditioning], pictures: Sequence[int]) -> list[Conditioning]:
         told = beside(branches, latents, pictures)
