@@ -8,6 +8,7 @@ Lengths are fractions of the picture's side; x points right and y points down.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from ..data import Image
 from .distances import SHAPES, Array
 
+Colours = Mapping[str, tuple[int, int, int]]
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (222, 42, 48),
     "orange": (248, 140, 26),
@@ -126,7 +128,7 @@ def backdrop(colour: str, size: int) -> Array:
     return np.asarray(light * np.array(COLOURS[colour], np.float32), np.float32)
 
 
-def paint(canvas: Array, placed: Placed) -> None:
+def paint(canvas: Array, placed: Placed, colours: Colours = COLOURS) -> None:
     """Draws a thing onto the canvas (size, size, 3), in place: a shadow, then an outlined body."""
     size = len(canvas)
     reach = 1.12 * placed.radius + 5 / 64  # beyond this there is neither body nor shadow
@@ -147,7 +149,7 @@ def paint(canvas: Array, placed: Placed) -> None:
     inside = np.clip(0.5 - edge * size, 0, 1)[:, :, None]
     outline = np.clip(1.3 + edge * 64, 0, 1)[:, :, None]
     light = np.clip(-(x + y) / 2, -1, 1)[:, :, None]
-    colour = np.array(COLOURS[placed.thing.colour], np.float32)
+    colour = np.array(colours[placed.thing.colour], np.float32)
     body = (colour + 20 * light + 0.06 * light * colour) * (1 - 0.28 * outline)
     patch += inside * (np.clip(body, 0, 255) - patch)
 
@@ -191,7 +193,8 @@ def _noun(thing: Thing, named: frozenset[str]) -> str:
     return _article(" ".join([*size, *colour, thing.shape]))
 
 
-def _say(scene: Scene, named: frozenset[str], rng: np.random.Generator) -> str:
+def say(scene: Scene, named: frozenset[str], rng: np.random.Generator) -> str:
+    """A caption that names these attributes, a part of EVERYTHING."""
     body = _noun(scene.things[0], named)
     if scene.relation is not None:
         long = scene.relation in ("left of", "right of") and rng.random() < 0.75
@@ -205,12 +208,12 @@ def _say(scene: Scene, named: frozenset[str], rng: np.random.Generator) -> str:
 def caption(scene: Scene, rng: np.random.Generator) -> str:
     """What the scene shows, in one of several phrasings; one in four leaves something out."""
     chosen = rng.choice(len(NAMED), p=[part for part, _ in NAMED])
-    return _say(scene, NAMED[chosen][1], rng)
+    return say(scene, NAMED[chosen][1], rng)
 
 
 def full_caption(scene: Scene, rng: np.random.Generator) -> str:
     """A caption that names every attribute, so that a picture can be right or wrong."""
-    return _say(scene, EVERYTHING, rng)
+    return say(scene, EVERYTHING, rng)
 
 
 # -- examples ----------------------------------------------------------------------------------
