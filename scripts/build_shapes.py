@@ -1,7 +1,7 @@
 """Draw pictures of shapes that the built-in model cannot draw, with captions, to teach it.
 
 python scripts/build_shapes.py outlines --out pictures/outlines    x.png and x.txt
-python scripts/build_shapes.py teal --count 100 --out pictures/teal
+python scripts/build_shapes.py sun --count 100 --out pictures/sun
 python scripts/build_shapes.py anywhere --count 2000 --out pictures/anywhere
 
 They are what the README's LoRA, embedding and ControlNet were trained on, see scripts/train.py.

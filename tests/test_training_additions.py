@@ -15,6 +15,7 @@ from ldm.models.control import read_control
 from ldm.models.embeddings import read_embedding
 from ldm.models.lora import Applied, Use, match_lora, read_lora
 from ldm.models.weights import read
+from ldm.pipeline.loading import built_in
 from ldm.request import Request
 from ldm.training.additions import CONTROL, INVERSION, LOW_RANK, Control, Inversion, LowRank
 from ldm.training.additions.inversion import InversionModel
@@ -23,6 +24,7 @@ from ldm.training.data import Folder
 from ldm.training.fine_tuning import fine_tune, fingerprint
 from ldm.training.loop import TrainConfig, step_generator, train
 from ldm.training.recipe import changed
+from ldm.training.shapes.variants import examples_of
 from ldm.training.stages import DiffusionStage
 
 SHORT = ["unet.steps=4", "unet.batch=2", "unet.save_every=2", "unet.warmup=0"]
@@ -187,18 +189,10 @@ def test_the_file_of_an_embedding_gives_what_was_trained(data, tiny_file, tmp_pa
     context = stage.module.text(ids).last.detach()
     negative = stage.module.text(stage.tokenizer([""])).last.detach()
     with_word = latents(model, request)
-    told = latents(model, Request("", steps=2, seed=3), conditioning=[negative, context])
+    given = [Conditioning(negative), Conditioning(context)]
+    told = latents(model, Request("", steps=2, seed=3), conditioning=given)
     assert torch.equal(with_word, told)
     assert not torch.equal(with_word, latents(model, Request("cat dog", steps=2, seed=3)))
-
-
-def test_the_file_of_an_embedding_is_read_by_diffusers(trained):
-    loaders = pytest.importorskip("diffusers.loaders.textual_inversion")
-    _, path = trained("embedding")
-    (state,) = loaders.load_textual_inversion_state_dicts(str(path))
-    ((token, vectors),) = state.items()
-    assert token == "dog"
-    assert torch.equal(vectors, read_embedding(path).vectors[""])
 
 
 def test_the_file_of_a_controlnet_gives_what_was_trained(data, tiny_file, tmp_path, trained):
@@ -271,23 +265,39 @@ def test_a_training_that_is_resumed_ends_with_the_same_file(
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
-@pytest.mark.parametrize(
-    ("name", "lr", "bound"),
-    [("unet", 1e-2, 0.9), ("embedding", 3e-2, 0.999), ("control", 1e-2, 0.9)],
-)
-def test_the_loss_goes_down(name, lr, bound, data, tiny_file, tmp_path):
-    """On two pictures; measured on the same batch and noise, before and after."""
+@pytest.mark.parametrize("name", ["unet", "control"])
+def test_the_loss_goes_down(name, data, tiny_file, tmp_path):
+    """On two pictures, from random networks."""
     stage = stage_of(name, data, tiny_file, tmp_path)
+    first = loss_of(stage, stage.module)
+    config = TrainConfig(60, 8, 1e-2, 5, 0.0, 1.0, 0.9, 0, 60)
+    assert loss_of(stage, train(stage, config, tmp_path / "unet")) < 0.5 * first
 
-    def loss(module):
-        with torch.no_grad():
-            return stage.loss(module, 64, step_generator(9, 9))["loss"].item()
 
-    first = loss(stage.module)
-    config = TrainConfig(60, 8, lr, 5, 0.0, 1.0, 0.9, 0, 60)
-    last = loss(train(stage, config, tmp_path / "unet"))
-    print(name, first, last)
-    assert last < bound * first
+def test_the_loss_of_a_word_goes_down(tmp_path, monkeypatch):
+    """With a model that draws: what a word can say, a random one has no use for."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i, (pixels, caption) in enumerate(examples_of("sun", 8, 64)):
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+        (folder / f"{i}.txt").write_text(caption)
+    found = []
+    monkeypatch.setattr("ldm.training.fine_tuning.train", lambda stage, *_: found.append(stage))
+    with pytest.raises(AssertionError):  # nothing is trained, and so nothing written
+        fine_tune(
+            read(built_in()), Folder(folder, 64), INVERSION, tmp_path, learner=Inversion("sun", 2)
+        )
+    (stage,) = found
+    first = loss_of(stage, stage.module)
+    config = TrainConfig(30, 4, 5e-3, 2, 0.0, 1.0, 0.8, 0, 30)
+    monkeypatch.setattr(DiffusionStage, "sample", lambda *_: None)
+    assert loss_of(stage, train(stage, config, tmp_path / "unet")) < 0.95 * first
+
+
+def loss_of(stage, module):
+    """Of the same batch, times and noise whenever it is asked for."""
+    with torch.no_grad():
+        return stage.loss(module, 32, step_generator(9, 9))["loss"].item()
 
 
 def test_another_seed_or_option_is_not_resumed(data, tiny_file, trained):
@@ -319,7 +329,7 @@ def test_what_cannot_be_learnt_is_told_at_once(make, message):
         (Inversion("cat"), "the model has a token 'cat': give the embedding a new name", False),
         (Inversion("dog", 11), "11 vectors are too many: the model reads 10 tokens", False),
         (Inversion("dog", 1, " "), "like must be a word, not ' '", False),
-        (Inversion("wolf"), "no caption has the word 'wolf', which is to be learnt", True),
+        (Inversion("wolf"), "no caption has the word that is to be learnt: write it", True),
     ],
 )
 def test_words_that_cannot_be_learnt(learner, message, begun, data, tiny_file, tmp_path):

@@ -155,12 +155,11 @@ def check(family: Family) -> None:
 
 
 def check_taught(tokenizer: Tokenizer, captions: Sequence[str]) -> None:
-    """ValueError for new words that no caption has."""
+    """ValueError if no caption has the words that the model is to learn beside its own."""
     if isinstance(tokenizer, WithWords):
         new = {id for _, ids in tokenizer.words for id in ids}
         if not any(new.intersection(tokenizer.encode(text)) for text in captions):
-            words = " or ".join(sorted(tokenizer.known, key=len)[:1])
-            raise ValueError(f"no caption has the word {words!r}, which is to be learnt")
+            raise ValueError("no caption has the word that is to be learnt: write it into them")
 
 
 def fingerprint(model: Checkpoint) -> str:

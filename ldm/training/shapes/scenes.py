@@ -8,7 +8,6 @@ Lengths are fractions of the picture's side; x points right and y points down.
 """
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +15,6 @@ import numpy as np
 from ..data import Image
 from .distances import SHAPES, Array
 
-Colours = Mapping[str, tuple[int, int, int]]
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (222, 42, 48),
     "orange": (248, 140, 26),
@@ -128,7 +126,7 @@ def backdrop(colour: str, size: int) -> Array:
     return np.asarray(light * np.array(COLOURS[colour], np.float32), np.float32)
 
 
-def paint(canvas: Array, placed: Placed, colours: Colours = COLOURS) -> None:
+def paint(canvas: Array, placed: Placed) -> None:
     """Draws a thing onto the canvas (size, size, 3), in place: a shadow, then an outlined body."""
     size = len(canvas)
     reach = 1.12 * placed.radius + 5 / 64  # beyond this there is neither body nor shadow
@@ -149,7 +147,7 @@ def paint(canvas: Array, placed: Placed, colours: Colours = COLOURS) -> None:
     inside = np.clip(0.5 - edge * size, 0, 1)[:, :, None]
     outline = np.clip(1.3 + edge * 64, 0, 1)[:, :, None]
     light = np.clip(-(x + y) / 2, -1, 1)[:, :, None]
-    colour = np.array(colours[placed.thing.colour], np.float32)
+    colour = np.array(COLOURS[placed.thing.colour], np.float32)
     body = (colour + 20 * light + 0.06 * light * colour) * (1 - 0.28 * outline)
     patch += inside * (np.clip(body, 0, 255) - patch)
 

@@ -1,10 +1,11 @@
-"""Scenes that the built-in model cannot draw, to teach it: a style, a colour, a layout.
+"""Scenes of which the built-in model knows nothing, to teach it: a style, a word, a layout.
 
 outlines   only the contour of each shape is drawn, on the bare background; captions as ever
-teal       one thing in each scene is of a colour that COLOURS has not
+sun        one thing in each scene is a large yellow circle, which the captions call a sun
 anywhere   one shape at any place and of any size, of which the caption says nothing
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -12,9 +13,23 @@ import numpy as np
 
 from ..data import Image
 from .distances import SHAPES, Array
-from .scenes import COLOURS, EVERYTHING, Placed, Scene, backdrop, caption, draw, layout, paint, say
+from .scenes import (
+    COLOURS,
+    EVERYTHING,
+    Placed,
+    Scene,
+    Thing,
+    backdrop,
+    caption,
+    draw,
+    layout,
+    paint,
+    random_scene,
+    render,
+    say,
+)
 
-TEAL = (0, 112, 116)
+SUN = Thing("circle", "yellow", "large")
 Example = tuple[Image, str]
 
 
@@ -37,16 +52,15 @@ def paint_outline(canvas: Array, placed: Placed, width: float = 3.2 / 64) -> Non
     canvas += inside * (np.array(COLOURS[placed.thing.colour], np.float32) - canvas)
 
 
-def teal(seed: int, index: int, size: int) -> Example:
+def sun(seed: int, index: int, size: int) -> Example:
     scene, rng = draw(seed, index)
-    which = int(rng.integers(len(scene.things)))
+    while scene.background == "yellow" or any(SUN.shape == thing.shape for thing in scene.things):
+        scene = random_scene(rng)
     things = list(scene.things)
-    things[which] = replace(things[which], colour="teal")
+    things[rng.integers(len(things))] = SUN
     scene = replace(scene, things=tuple(things))
-    canvas = backdrop(scene.background, size)
-    for placed in layout(scene, rng):
-        paint(canvas, placed, COLOURS | {"teal": TEAL})
-    return finished(canvas), caption(scene, rng)
+    pixels = render(scene, size, rng)
+    return pixels, re.sub(r"(large )?(yellow )?circle", "sun", caption(scene, rng))
 
 
 def anywhere(seed: int, index: int, size: int) -> Example:
@@ -66,7 +80,7 @@ def finished(canvas: Array) -> Image:
 
 VARIANTS: dict[str, Callable[[int, int, int], Example]] = {
     "outlines": outlines,
-    "teal": teal,
+    "sun": sun,
     "anywhere": anywhere,
 }
 
