@@ -24,12 +24,12 @@ from ldm.training.shapes.scenes import Placed, Thing, backdrop, paint
 Row = list[tuple[str, Image.Image]]  # pictures under labels
 OUTLINED = (
     "a large red heart on a yellow background",
-    "a large white star above a small blue ring, on a green background",
+    "a large white triangle above a small blue square, on a green background",
 )
-COLOURED = (
-    "a large {} heart on a yellow background",
-    "a large {} star on a pink background",
-    "a small red ring above a large {} square, on a white background",
+NAMING = (
+    "a {} on a blue background",
+    "a {} above a small green cross, on a purple background",
+    "a small white star to the left of a {}, on a red background",
 )
 HINTED = (  # things where the model puts none, of a size that it has none of
     Placed(Thing("heart", "gray", "large"), 0.32, 0.66, 0.27),
@@ -51,12 +51,13 @@ def with_lora(model: ldm.LatentDiffusion, lora: Path, seed: int) -> Row:
 
 
 def with_embedding(model: ldm.LatentDiffusion, embedding: Path, seed: int) -> Row:
-    """Three prompts with a word that the model knows, and with the new one."""
-    words, folder = ("green", embedding.stem), str(embedding.parent)
-    return [
-        (text, model.txt2img(text, seed=seed, embedding_dir=folder)[0])
-        for text in (prompt.format(word) for prompt in COLOURED for word in words)
-    ]
+    """Three prompts with the word, without the embedding and with it."""
+    found: Row = []
+    for prompt in (prompt.format(embedding.stem) for prompt in NAMING):
+        found.append((f"{prompt}: without", model.txt2img(prompt, seed=seed)[0]))
+        asked = {"embedding_dir": str(embedding.parent)}
+        found.append(("with the embedding", model.txt2img(prompt, seed=seed, **asked)[0]))
+    return found
 
 
 def with_control(model: ldm.LatentDiffusion, control: Path, hint: str, seed: int) -> Row:

@@ -1,11 +1,10 @@
-"""Training a LoRA, an embedding and a ControlNet: only their own parameters move, and their files
-give the network that was trained, to the bit."""
+"""A trained LoRA, embedding or ControlNet: only its own parameters move, and its file gives the
+network that was trained, to the bit."""
 
 import warnings
 
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 
 import ldm
@@ -15,91 +14,32 @@ from ldm.models.control import read_control
 from ldm.models.embeddings import read_embedding
 from ldm.models.lora import Applied, Use, match_lora, read_lora
 from ldm.models.weights import read
-from ldm.pipeline.loading import built_in
 from ldm.request import Request
-from ldm.training.additions import CONTROL, INVERSION, LOW_RANK, Control, Inversion, LowRank
-from ldm.training.additions.inversion import InversionModel
-from ldm.training.additions.low_rank import LowRankModel
-from ldm.training.data import Folder
-from ldm.training.fine_tuning import fine_tune, fingerprint
-from ldm.training.loop import TrainConfig, step_generator, train
+from ldm.training.fine_tuning import fingerprint
+from ldm.training.loop import train
 from ldm.training.recipe import changed
-from ldm.training.shapes.variants import examples_of
-from ldm.training.stages import DiffusionStage
+from learners import FILES, LEARNERS, SHORT, average, given, stage_of, train_briefly, two_pictures
 
-SHORT = ["unet.steps=4", "unet.batch=2", "unet.save_every=2", "unet.warmup=0"]
-LEARNERS = {
-    "attention": (LowRank(3), LOW_RANK),
-    "unet": (LowRank(2, "unet"), LOW_RANK),
-    "all": (LowRank(2, "all"), LOW_RANK),
-    "embedding": (Inversion("dog", 2, "cat"), INVERSION),
-    "control": (Control("edges"), CONTROL),
-}
-FILES = {"embedding": "dog.safetensors", "control": "controlnet.safetensors"}
 every = pytest.mark.parametrize("name", LEARNERS)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Two squares on grounds, whose edges differ."""
-    folder = tmp_path_factory.mktemp("pictures")
-    for name, colour, box in (("a", "red", (2, 2, 8, 8)), ("b", "lime", (7, 5, 14, 12))):
-        picture = Image.new("RGB", (16, 16), "black")
-        picture.paste(colour, box)
-        picture.save(folder / f"{name}.png")
-        (folder / f"{name}.txt").write_text("cat dog")
-    return Folder(folder, 16)
+    return two_pictures(tmp_path_factory.mktemp("pictures"))
 
 
 @pytest.fixture(scope="module")
 def trained(data, tiny_file, tmp_path_factory):
-    """trained(name) -> a folder, what was trained in it as it was at first, and its file."""
+    """trained(name) -> a folder, and the file of what was trained in it."""
     made = {}
 
     def run(name):
         if name not in made:
-            learner, recipe = LEARNERS[name]
             folder = tmp_path_factory.mktemp(name)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                path = fine_tune(
-                    read(tiny_file), data, changed(recipe, SHORT), folder, learner=learner
-                )
-            made[name] = folder, path
+            made[name] = folder, train_briefly(name, data, tiny_file, folder)
         return made[name]
 
     return run
-
-
-def stage_of(name, data, tiny_file, folder):
-    """The stage before its first step."""
-    found = []
-
-    def stop(stage, *_):
-        found.append(stage)
-        raise InterruptedError
-
-    learner, recipe = LEARNERS[name]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ldm.training.fine_tuning.train", stop)
-        patch.setattr("ldm.training.fine_tuning.warn", lambda _: None)
-        with pytest.raises(InterruptedError):
-            fine_tune(read(tiny_file), data, changed(recipe, SHORT), folder, learner=learner)
-    return found[0]
-
-
-def average(folder, stage):
-    """The module that was trained, with its averaged weights."""
-    state = torch.load(folder / "unet/state.pt", weights_only=True)
-    stage.module.load_state_dict(state["average"])
-    return stage.module
-
-
-def given():
-    """An input of the U-Net: x, t and a context."""
-    generator = torch.Generator().manual_seed(5)
-    x, context = (torch.randn(s, generator=generator) for s in ((2, 4, 8, 8), (2, 12, 16)))
-    return x, torch.tensor([300]), Conditioning(context)
 
 
 @every
@@ -232,129 +172,3 @@ def test_at_strength_0_the_pictures_are_the_models_to_the_bit(name, data, tiny_f
     assert torch.equal(latents(model, drawn(0)), base)
     assert not torch.equal(latents(model, drawn(1)), base)
     assert torch.equal(latents(model, Request(**plain)), base)
-
-
-@every
-def test_a_training_that_is_resumed_ends_with_the_same_file(
-    name, data, tiny_file, tmp_path, trained, monkeypatch
-):
-    _, whole = trained(name)
-    learner, recipe = LEARNERS[name]
-    loss, calls = DiffusionStage.loss, []
-
-    def killed(self, *rest):
-        calls.append(rest)
-        if len(calls) == 4:
-            raise InterruptedError
-        return loss(self, *rest)
-
-    monkeypatch.setattr(DiffusionStage, "loss", killed)
-    monkeypatch.setattr("ldm.training.fine_tuning.warn", lambda _: None)
-    for _ in range(2):
-        if calls:
-            path = fine_tune(
-                read(tiny_file), data, changed(recipe, SHORT), tmp_path, learner=learner
-            )
-            continue
-        with pytest.raises(InterruptedError):
-            fine_tune(read(tiny_file), data, changed(recipe, SHORT), tmp_path, learner=learner)
-        assert not list(tmp_path.glob("*[!s].safetensors")), "no file of it yet"
-    assert len(calls) == 4 + 2, "it went on from step 2"
-    ours, theirs = load_file(path), load_file(whole)
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
-
-
-@pytest.mark.parametrize("name", ["unet", "control"])
-def test_the_loss_goes_down(name, data, tiny_file, tmp_path):
-    """On two pictures, from random networks."""
-    stage = stage_of(name, data, tiny_file, tmp_path)
-    first = loss_of(stage, stage.module)
-    config = TrainConfig(60, 8, 1e-2, 5, 0.0, 1.0, 0.9, 0, 60)
-    assert loss_of(stage, train(stage, config, tmp_path / "unet")) < 0.5 * first
-
-
-def test_the_loss_of_a_word_goes_down(tmp_path, monkeypatch):
-    """With a model that draws: what a word can say, a random one has no use for."""
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for i, (pixels, caption) in enumerate(examples_of("sun", 8, 64)):
-        Image.fromarray(pixels).save(folder / f"{i}.png")
-        (folder / f"{i}.txt").write_text(caption)
-    found = []
-    monkeypatch.setattr("ldm.training.fine_tuning.train", lambda stage, *_: found.append(stage))
-    with pytest.raises(AssertionError):  # nothing is trained, and so nothing written
-        fine_tune(
-            read(built_in()), Folder(folder, 64), INVERSION, tmp_path, learner=Inversion("sun", 2)
-        )
-    (stage,) = found
-    first = loss_of(stage, stage.module)
-    config = TrainConfig(30, 4, 5e-3, 2, 0.0, 1.0, 0.8, 0, 30)
-    monkeypatch.setattr(DiffusionStage, "sample", lambda *_: None)
-    assert loss_of(stage, train(stage, config, tmp_path / "unet")) < 0.95 * first
-
-
-def loss_of(stage, module):
-    """Of the same batch, times and noise whenever it is asked for."""
-    with torch.no_grad():
-        return stage.loss(module, 32, step_generator(9, 9))["loss"].item()
-
-
-def test_another_seed_or_option_is_not_resumed(data, tiny_file, trained):
-    folder, _ = trained("attention")
-    for learner in (LowRank(2), LowRank(3, "unet"), Control("edges")):
-        with pytest.raises(ValueError, match="give it the same recipe again, or another folder"):
-            fine_tune(read(tiny_file), data, changed(LOW_RANK, SHORT), folder, learner=learner)
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: LowRank(0), "rank of a LoRA must be from 1 to 1024, not 0"),
-        (lambda: Inversion("A word"), "cannot be called 'A word': give small letters"),
-        (lambda: Inversion("clip_l"), "cannot be called 'clip_l'"),
-        (lambda: Inversion("dog", 0), "has 1 to 64 vectors, not 0"),
-        (lambda: Control("line"), "there is no hint 'line' to train with: edges, blur, tile, grey"),
-        (lambda: Control("none"), "there is no hint 'none'"),
-    ],
-)
-def test_what_cannot_be_learnt_is_told_at_once(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()
-
-
-@pytest.mark.parametrize(
-    ("learner", "message", "begun"),
-    [
-        (Inversion("cat"), "the model has a token 'cat': give the embedding a new name", False),
-        (Inversion("dog", 11), "11 vectors are too many: the model reads 10 tokens", False),
-        (Inversion("dog", 1, " "), "like must be a word, not ' '", False),
-        (Inversion("wolf"), "no caption has the word that is to be learnt: write it", True),
-    ],
-)
-def test_words_that_cannot_be_learnt(learner, message, begun, data, tiny_file, tmp_path):
-    folder = tmp_path / "out"
-    with pytest.raises(ValueError, match=message):
-        fine_tune(read(tiny_file), data, changed(INVERSION, SHORT), folder, learner=learner)
-    assert folder.exists() == begun
-
-
-def test_without_a_word_that_is_like_it_the_vectors_start_as_others_are(tiny_file, data, tmp_path):
-    stage = stage_of("embedding", data, tiny_file, tmp_path)
-    table = stage.module.base.text.token.weight
-    assert isinstance(stage.module, InversionModel)
-    starts = [
-        Inversion("dog", 64).module(stage.module.base, None, stage.tokenizer, data, seed).vectors
-        for seed in (0, 0, 1)
-    ]
-    assert torch.equal(starts[0], starts[1])
-    assert not torch.equal(starts[0], starts[2])
-    assert abs(starts[0].mean() - table.mean()) < 0.1 * table.std()
-    assert abs(starts[0].std() / table.std() - 1) < 0.1
-
-
-def test_a_lora_starts_from_zero_times_something(data, tiny_file, tmp_path):
-    module = stage_of("all", data, tiny_file, tmp_path).module
-    assert isinstance(module, LowRankModel)
-    assert not any(up.any() for up in module.up)
-    assert all(down.std() > 0 for down in module.down)

@@ -30,7 +30,7 @@ from ..modules import Base, Denoising
 
 CONTROL = FineTuning(  # for some thousands of pictures and the built-in model
     TrainConfig(
-        steps=1500, batch=16, lr=1e-3, warmup=50, weight_decay=0.01, clip=1.0, ema=0.99, seed=0,
+        steps=1000, batch=12, lr=1e-3, warmup=50, weight_decay=0.01, clip=1.0, ema=0.99, seed=0,
         save_every=250,
     ),
     cond_drop_prob=0.5, logit_normal=False, gamma=None,

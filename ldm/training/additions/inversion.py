@@ -24,7 +24,7 @@ from ..modules import Base, Denoising
 
 INVERSION = FineTuning(  # for some hundreds of pictures and the built-in model
     TrainConfig(
-        steps=300, batch=16, lr=1e-2, warmup=20, weight_decay=0.0, clip=1.0, ema=0.98, seed=0,
+        steps=200, batch=16, lr=3e-3, warmup=20, weight_decay=0.0, clip=1.0, ema=0.98, seed=0,
         save_every=100,
     ),
     cond_drop_prob=0.1, logit_normal=False, gamma=None,
