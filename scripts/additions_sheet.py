@@ -35,18 +35,15 @@ HINTED = (  # things where the model puts none, of a size that it has none of
     Placed(Thing("heart", "gray", "large"), 0.32, 0.66, 0.27),
     Placed(Thing("cross", "gray", "large"), 0.74, 0.28, 0.19),
 )
-FOLLOWING = (
-    ("a red heart on a yellow background", "a white heart on a blue background"),
-    ("a green cross on a pink background", "an orange cross on a black background"),
-)
+FOLLOWING = ("a red heart on a yellow background", "a green cross on a pink background")
 
 
 def with_lora(model: ldm.LatentDiffusion, lora: Path, seed: int) -> Row:
     """Two prompts at three strengths."""
     return [
-        (f"LoRA at {strength:g}", model.txt2img(prompt, seed=seed, lora=f"{lora}:{strength}")[0])
+        (label, model.txt2img(prompt, seed=seed, lora=f"{lora}:{strength}")[0])
         for prompt in OUTLINED
-        for strength in (0, 0.5, 1)
+        for label, strength in ((f"{prompt}: LoRA at 0", 0), ("at 0.5", 0.5), ("at 1", 1))
     ]
 
 
@@ -61,15 +58,15 @@ def with_embedding(model: ldm.LatentDiffusion, embedding: Path, seed: int) -> Ro
 
 
 def with_control(model: ldm.LatentDiffusion, control: Path, hint: str, seed: int) -> Row:
-    """Two hints, each with two prompts that follow it."""
+    """Two hints, each with what a prompt gives without it and with it."""
     found: Row = []
-    for i, prompts in enumerate(FOLLOWING):
-        picture = displaced(HINTED[i], model.family.size)
+    for placed, prompt in zip(HINTED, FOLLOWING, strict=True):
+        picture = displaced(placed, model.family.size)
         made = HINTS[hint]((to_tensor(picture) + 1) / 2)
-        found.append((f"hint: {hint}", to_pil(2 * made - 1)[0]))
-        for prompt in prompts:
-            asked = {"control": str(control), "control_image": picture, "hint": hint}
-            found.append((prompt, model.txt2img(prompt, seed=seed, **asked)[0]))
+        asked = {"control": str(control), "control_image": picture, "hint": hint}
+        found.append((f"{prompt}: without", model.txt2img(prompt, seed=seed)[0]))
+        found.append((f"the hint, {hint}", to_pil(2 * made - 1)[0]))
+        found.append(("with the ControlNet", model.txt2img(prompt, seed=seed, **asked)[0]))
     return found
 
 
