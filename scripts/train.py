@@ -57,6 +57,8 @@ def arguments() -> argparse.Namespace:
     for flag, *others in (("lora", "layers"), ("embedding", "vectors", "like"), ("control",)):
         if getattr(options, flag) is not None and not options.init:
             parser.error(f"--{flag} needs --init, the model that it is for")
+        if getattr(options, flag) is not None and options.compile:
+            parser.error(f"--compile goes with whole models, not with --{flag}")
         for other in others:
             if getattr(options, other) is not None and getattr(options, flag) is None:
                 parser.error(f"--{other} goes with --{flag}")

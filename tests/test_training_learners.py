@@ -5,6 +5,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from ldm.images.files import to_tensor
+from ldm.images.hints import HINTS
 from ldm.models.weights import read
 from ldm.pipeline.loading import built_in
 from ldm.training.additions import INVERSION, LOW_RANK, Control, Inversion, LowRank
@@ -143,6 +145,17 @@ def test_a_lora_starts_from_zero_times_something(data, tiny_file, tmp_path):
     assert all(down.std() > 0 for down in module.down)
 
 
+def test_hints_are_those_of_drawing_also_while_autocast_computes(data, tiny_file, tmp_path):
+    module = stage_of("control", data, tiny_file, tmp_path).module
+    chosen = torch.tensor([1, 0, 1])
+    with torch.autocast("cpu", torch.bfloat16):
+        hints = module.hints(chosen)
+    for hint, i in zip(hints, chosen.tolist(), strict=True):
+        picture = Image.open(data.folder / f"{'ab'[i]}.png")
+        assert torch.equal(hint[None], HINTS["edges"]((to_tensor(picture) + 1) / 2))
+    assert not torch.equal(hints[0], hints[1])
+
+
 def test_the_script_trains_each(train_script, data, tiny_file, tmp_path, capsys):
     short = [word for change in SHORT for word in ("--set", change)]
     given = ["--init", tiny_file, "--data", data.folder, *short, "--outdir"]
@@ -168,6 +181,7 @@ def test_the_script_trains_each(train_script, data, tiny_file, tmp_path, capsys)
         (["--lora", 2, "--like", "cat"], "--like goes with --embedding"),
         (["--layers", "all"], "--layers goes with --lora"),
         (["--lora", 2, "--control", "edges"], "not allowed with argument"),
+        (["--lora", 2, "--compile"], "--compile goes with whole models, not with --lora"),
     ],
 )
 def test_mistakes_are_one_line_and_begin_nothing(

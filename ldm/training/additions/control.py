@@ -94,9 +94,14 @@ class ControlModel(Denoising):
     def text(self, ids: Tensor) -> TextOutput:
         return self.base.text(ids)
 
-    def network(self, chosen: Tensor) -> Network:
+    def hints(self, chosen: Tensor) -> Tensor:
+        """Of these examples, in float32 as when pictures are drawn. (B, 3, H, W) in [0, 1]"""
         images, _ = examples(self.data, chosen.tolist(), self.base.device)
-        hints = torch.cat([HINTS[self.hint]((image[None] + 1) / 2) for image in images])
+        with torch.autocast(images.device.type, enabled=False):
+            return torch.cat([HINTS[self.hint]((image[None] + 1) / 2) for image in images])
+
+    def network(self, chosen: Tensor) -> Network:
+        hints = self.hints(chosen)
 
         def controlled(x: Tensor, t: Tensor, cond: Conditioning) -> Tensor:
             shown = hints.repeat(len(x) // len(hints), 1, 1, 1)  # of each branch of guidance
