@@ -97,7 +97,7 @@ def test_every_command_works_as_written(shell, capsys):
         assert re.search(r"loadable +yes", str(inspect(f"{name}.safetensors"))), name
     assert "900 float16" in str(inspect("mine-lora.safetensors"))
     drawn = [str(Image.open(path).text) for path in Path("outputs").rglob("samples/*.png")]
-    for word in ('"lora": "lora:0.5"', '"control": "controlnet', "a sun above"):
+    for word in ('"lora": "lora:0.5"', '"control": "runs/anywhere/', "a sun above"):
         assert any(word in text for text in drawn), word
     for word in ("canny", "union", "t2i-adapter", "fur", "ink", "vae-ft", "taesd_decoder"):
         assert any(word in text for text in drawn), word
