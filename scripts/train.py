@@ -6,10 +6,18 @@ python scripts/train.py --outdir runs/things64 --recipe things64   on the pictur
                                          scripts/build_pictures.py makes
 python scripts/train.py --outdir runs/mine --data pictures/ --init built-in
                                          teach a model one's own pictures, in minutes
+python scripts/train.py --outdir runs/lines --data pictures/ --init built-in --lora 8
+                                         the same, and the model stays as it is: a LoRA
+python scripts/train.py --outdir runs/teal --data pictures/ --init built-in --embedding teal
+                                         a new word, which the captions have
+python scripts/train.py --outdir runs/edges --data pictures/ --init built-in --control edges
+                                         a ControlNet, whose hints are made from the pictures
 python scripts/train.py --outdir runs/quick --set unet.steps=500 --set scenes=2000
 
 Killed, it goes on where it was when the same command is given again. It ends with
-OUTDIR/model.safetensors, which every other script takes as --ckpt.
+OUTDIR/model.safetensors, which every other script takes as --ckpt; or with lora.safetensors,
+NAME.safetensors or controlnet.safetensors, which they take as --lora, in --embedding_dir and as
+--control.
 """
 
 import argparse
@@ -31,6 +39,14 @@ def arguments() -> argparse.Namespace:
     add("--data", help="a folder of x.png + x.txt, or metadata.jsonl (default: the recipe's own)")
     add("--things", default="data/things64.safetensors", help="of things64 (%(default)s)")
     add("--init", metavar="MODEL", help='a checkpoint, or "built-in", that is taught --data')
+    learner = parser.add_argument_group("what --init learns, if not the whole model")
+    what = learner.add_mutually_exclusive_group()
+    what.add_argument("--lora", type=int, metavar="RANK", help="a LoRA")
+    what.add_argument("--embedding", metavar="NAME", help="a word, by textual inversion")
+    what.add_argument("--control", metavar="HINT", help="a ControlNet: edges, blur, tile or grey")
+    learner.add_argument("--layers", choices=["attention", "unet", "all"], help="of --lora")
+    learner.add_argument("--vectors", type=int, help="of --embedding: how many (1)")
+    learner.add_argument("--like", metavar="WORD", help="of --embedding: where it starts")
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="change the recipe")
     add("--device", help="cpu, cuda or mps (default: the best there is)")
     add("--autocast", action="store_true", help="compute in bfloat16 where that is safe")
@@ -38,7 +54,32 @@ def arguments() -> argparse.Namespace:
     options = parser.parse_args()
     if options.init and not options.data:
         parser.error("--init needs --data, the pictures that the model is to learn")
+    for flag, *others in (("lora", "layers"), ("embedding", "vectors", "like"), ("control",)):
+        if getattr(options, flag) is not None and not options.init:
+            parser.error(f"--{flag} needs --init, the model that it is for")
+        if getattr(options, flag) is not None and options.compile:
+            parser.error(f"--compile goes with whole models, not with --{flag}")
+        for other in others:
+            if getattr(options, other) is not None and getattr(options, flag) is None:
+                parser.error(f"--{other} goes with --{flag}")
     return options
+
+
+def learner_of(options: argparse.Namespace) -> tuple[Any, Any]:
+    """What learns, and its recipe."""
+    from ldm.training import additions
+    from ldm.training.fine_tuning import FINE_TUNING, Whole
+
+    if options.lora is not None:
+        layers = options.layers or "attention"
+        return additions.LowRank(options.lora, layers), additions.LOW_RANK
+    if options.embedding is not None:
+        vectors = 1 if options.vectors is None else options.vectors
+        word = additions.Inversion(options.embedding, vectors, options.like)
+        return word, additions.INVERSION
+    if options.control is not None:
+        return additions.Control(options.control), additions.CONTROL
+    return Whole(), FINE_TUNING
 
 
 def train(options: argparse.Namespace) -> Path:
@@ -47,7 +88,7 @@ def train(options: argparse.Namespace) -> Path:
     from ldm.pipeline.loading import built_in
     from ldm.runtime.device import choose_device
     from ldm.training.data import Folder
-    from ldm.training.fine_tuning import FINE_TUNING, fine_tune
+    from ldm.training.fine_tuning import fine_tune
     from ldm.training.recipe import changed
     from ldm.training.run import run
     from ldm.training.shapes.evaluation import held_out_prompts
@@ -60,9 +101,11 @@ def train(options: argparse.Namespace) -> Path:
     device = choose_device(options.device)
     where = options.outdir, device, options.autocast, options.compile
     if options.init:
-        tuning = changed(FINE_TUNING, options.set)
+        learner, recipe = learner_of(options)
+        tuning = changed(recipe, options.set)
         init = read(built_in() if options.init == "built-in" else options.init)
-        return fine_tune(init, Folder(options.data, init.family.size), tuning, *where)
+        data = Folder(options.data, init.family.size)
+        return fine_tune(init, data, tuning, *where, learner=learner)
     recipes = {"shapes64": SHAPES64, "things64": THINGS64}
     recipe = changed(recipes[options.recipe], options.set)
     size = recipe.family.size

@@ -1,9 +1,12 @@
 """The tiny model of `helpers` as fixtures."""
 
+import importlib.util
 import os
 import resource
 import shlex
 import signal
+import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -109,5 +112,27 @@ def run(tiny_file, tmp_path, monkeypatch, capsys):
         except SystemExit as end:
             code = end.code
         return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def train_script(monkeypatch, capsys):
+    """scripts/train.py, run here -> its exit code (1: an error), and what it says of errors."""
+    where = Path(__file__).parent.parent / "scripts" / "train.py"
+    spec = importlib.util.spec_from_file_location("train_script", where)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["train.py", "--device", "cpu", *map(str, arguments)])
+        with warnings.catch_warnings():
+            try:
+                module.main()
+            except SystemExit as end:
+                if isinstance(end.code, str):
+                    return 1, f"{end.code}{capsys.readouterr().err}".strip()
+                return end.code, capsys.readouterr().err.strip()
+        return 0, capsys.readouterr().err.strip()
 
     return run

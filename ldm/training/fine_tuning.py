@@ -1,28 +1,31 @@
 """From a model and some pictures of one's own to a model that draws such pictures.
 
-The VAE, its scale and the tokenizer stay the model's. The U-Net and the text encoder go on learning
-together, with the loss that they were trained with (Rombach et al. 2022, eq. 3), as in DreamBooth
-(Ruiz et al. 2023), but with a caption for each picture and without its loss that keeps the old
-ones: what the pictures do not show is forgotten little by little.
+The VAE, its scale and the tokenizer stay the model's. What learns is told by a `Learner`: `Whole`,
+that is the U-Net and the text encoder together, or a few parameters beside them, see `additions`.
+The loss is the one that they were trained with (Rombach et al. 2022, eq. 3), as in DreamBooth (Ruiz
+et al. 2023), but with a caption for each picture and without its loss that keeps the old ones: what
+the pictures do not show, a whole model forgets little by little.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
 from ..clip.tokenizer import Tokenizer, clean, clip_merges, word_pattern
-from ..clip.vocabulary import decode
+from ..clip.vocabulary import decode, unlearnt
+from ..models.embeddings import WithWords
 from ..models.families import Family
 from ..models.weights import Checkpoint, save
 from ..runtime.warn import warn
 from .data import Data
 from .encoding import scaled_latents
 from .loop import TrainConfig, train
-from .modules import TextAndUNet
+from .modules import Base, Denoising, TextAndUNet
 from .recipe import check_dropped
 from .record import begin
 from .run import first_prompts, name_of, warn_of_cut
@@ -53,6 +56,47 @@ FINE_TUNING = FineTuning(  # for some dozens of pictures and the built-in model
 )  # fmt: skip
 
 
+class Learner(Protocol):
+    """What learns, and the file that keeps it."""
+
+    def told(self) -> Mapping[str, object]:
+        """Its options: a training is not resumed with others."""
+
+    def tokenizer(self, base: Tokenizer) -> Tokenizer:
+        """The model's, or one that knows more words. ValueError: it cannot know them."""
+
+    def module(
+        self, base: Base, init: Checkpoint, tokenizer: Tokenizer, data: Data, seed: int
+    ) -> Denoising:
+        """base: copies of the networks of `init`, float32, on the device of the training"""
+
+    def write(self, module: Denoising, init: Checkpoint, folder: Path) -> Path:
+        """-> the file"""
+
+
+class Whole:
+    """The U-Net and the text encoder, in a model of their own."""
+
+    def told(self) -> Mapping[str, object]:
+        return {}
+
+    def tokenizer(self, base: Tokenizer) -> Tokenizer:
+        return base
+
+    def module(
+        self, base: Base, init: Checkpoint, tokenizer: Tokenizer, data: Data, seed: int
+    ) -> TextAndUNet:
+        return TextAndUNet(base.text, base.unet)
+
+    def write(self, module: Denoising, init: Checkpoint, folder: Path) -> Path:
+        """model.safetensors, float16; the family is called as the folder"""
+        assert isinstance(module, TextAndUNet)
+        family = replace(init.family, name=name_of(folder, init.family))
+        networks = (module.text.half(),), module.unet.half(), deepcopy(init.vae).half()
+        save(folder / "model.safetensors", Checkpoint(family, *networks, init.merges))
+        return folder / "model.safetensors"
+
+
 def fine_tune(
     init: Checkpoint,
     data: Data,
@@ -62,37 +106,38 @@ def fine_tune(
     autocast: bool = False,
     compile: bool = False,
     sample_prompts: Sequence[str] | None = None,
+    learner: Learner | None = None,
 ) -> Path:
-    """Teaches a copy of a model the pictures of `data`. -> the new model's file
+    """Teaches a model the pictures of `data`. -> the file of what was learnt; `init` stays as it is
 
-    `folder` gets what `run` writes there, with "unet" as the only stage; the new family is called
-    after it. device, autocast, compile, sample_prompts: see `run`. ValueError if the folder holds a
-    training of another model, with other data or another recipe, and for a model that this cannot
-    train, see `check`. Warns of words that are no tokens, and of captions that are too long.
+    `folder` gets what `run` writes there, with "unet" as the only stage. device, autocast, compile,
+    sample_prompts: see `run`; the prompts are the first captions if the learner is shown examples.
+    learner: None for Whole(). ValueError if the folder holds a training of another model, with
+    other data or another recipe, and for a model that this cannot train, see `check`. Warns of
+    words that are no tokens, and of captions that are too long.
     """
     check(init.family)
+    learner = Whole() if learner is None else learner
+    (config,) = init.family.text
+    tokenizer = learner.tokenizer(Tokenizer(init.merges, config.length, config.pad))
     options = recipe.cond_drop_prob, recipe.logit_normal, recipe.gamma
     named = dict(zip(("cond_drop_prob", "logit_normal", "gamma"), options))
-    begin(folder, {"init": fingerprint(init), **named}, data.contents())
+    begin(folder, {"init": fingerprint(init), **named, **learner.told()}, data.contents())
     vae = deepcopy(init.vae).to(device).requires_grad_(False)
     scale, path = vae.config.scale, folder / "latents.safetensors"
     latents, captions = scaled_latents(vae, data, path, autocast, scale)
 
-    (config,) = init.family.text
-    tokenizer = Tokenizer(init.merges, config.length, config.pad)
+    check_taught(tokenizer, captions)
     warn_of_words(tokenizer, captions)
     warn_of_cut(tokenizer, captions, data)
-    ids = tokenizer(captions)
-    module = TextAndUNet(deepcopy(init.text[0]), deepcopy(init.unet)).to(device)
+    base = Base(deepcopy(init.text[0]).to(device), deepcopy(init.unet).to(device))
+    module = learner.module(base, init, tokenizer, data, recipe.unet.seed)
     prompts = first_prompts(captions, sample_prompts)
     stage = DiffusionStage(
-        module, init.family, vae, tokenizer, latents, ids, *options, prompts=prompts
+        module, init.family, vae, tokenizer, latents, tokenizer(captions), *options, prompts=prompts
     )
     module = train(stage, recipe.unet, folder / "unet", "fine-tuning", autocast, compile)
-    family = replace(init.family, name=name_of(folder, init.family))
-    networks = (module.text.half(),), module.unet.half(), vae.half()
-    save(folder / "model.safetensors", Checkpoint(family, *networks, init.merges))
-    return folder / "model.safetensors"
+    return learner.write(module, init, folder)
 
 
 def check(family: Family) -> None:
@@ -109,6 +154,14 @@ def check(family: Family) -> None:
     raise ValueError(f"a model of the family {name!r} cannot go on learning: it reads {what}")
 
 
+def check_taught(tokenizer: Tokenizer, captions: Sequence[str]) -> None:
+    """ValueError if no caption has the words that the model is to learn beside its own."""
+    if isinstance(tokenizer, WithWords):
+        new = {id for _, ids in tokenizer.words for id in ids}
+        if not any(new.intersection(tokenizer.encode(text)) for text in captions):
+            raise ValueError("no caption has the word that is to be learnt: write it into them")
+
+
 def fingerprint(model: Checkpoint) -> str:
     """Differs for models with different weights, whatever their files are called."""
     digest = hashlib.sha256()
@@ -119,14 +172,19 @@ def fingerprint(model: Checkpoint) -> str:
 
 
 def warn_of_words(tokenizer: Tokenizer, captions: Sequence[str]) -> None:
-    """One warning for the words that are several tokens, where the vocabulary is not CLIP's, which
-    is made for that."""
+    """One warning for the words that the model cannot have learnt; none where its vocabulary is
+    CLIP's."""
     if tokenizer.merges == clip_merges():
         return
+    taught = tokenizer.known if isinstance(tokenizer, WithWords) else set[str]()
     words = dict.fromkeys(
-        word for text in captions for word in word_pattern().findall(clean(text)) if word.isalpha()
+        word
+        for text in captions
+        for word in word_pattern().findall(clean(text))
+        if word.isalpha() and word not in taught
     )
-    if unknown := [word for word in words if len(tokenizer.encode(word)) > 1]:
+    strange = unlearnt(tokenizer, words)  # not what is learnt in pieces, as CLIP's tokenizer has it
+    if unknown := [word for word in words if word in strange]:
         shown = ", ".join(word[:20] for word in unknown[:8]) + ", ..." * (len(unknown) > 8)
         pieces = " ".join(decode(tokenizer, [i]) for i in tokenizer.encode(unknown[0])[:10])
         warn(

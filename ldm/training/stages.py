@@ -11,6 +11,7 @@ caption.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +26,9 @@ from ..samplers import SAMPLERS, SCHEDULES, Guided, Noise, cfg
 from ..vae import VAE
 from .data import Data, examples
 from .losses import kl_loss, pixel_losses
-from .modules import TextAndHead, TextAndUNet
+from .modules import Denoising, TextAndHead
+
+D = TypeVar("D", bound=Denoising)
 
 
 def draw(count: int, high: int, generator: torch.Generator) -> Tensor:
@@ -164,7 +167,7 @@ class TextStage:
 
 
 @dataclass
-class DiffusionStage:
+class DiffusionStage(Generic[D]):
     """The U-Net learns to denoise a latent given its caption, and the text encoder what to tell it.
 
     With a head the text encoder keeps its pretext task beside, and so what it knows: a U-Net sees
@@ -179,7 +182,7 @@ class DiffusionStage:
     prompts                            what `sample` draws
     """
 
-    module: TextAndUNet
+    module: D
     family: Family
     vae: VAE
     tokenizer: Tokenizer
@@ -194,9 +197,7 @@ class DiffusionStage:
         self.schedule = self.family.noise_schedule()
         self.module.requires_grad_(True)  # an earlier stage's average does not
 
-    def loss(
-        self, module: TextAndUNet, batch: int, generator: torch.Generator
-    ) -> Mapping[str, Tensor]:
+    def loss(self, module: D, batch: int, generator: torch.Generator) -> Mapping[str, Tensor]:
         device = self.vae.post_quant.weight.device
         chosen = draw(batch, len(self.latents), generator)
         clean = self.latents[chosen].to(device).float()
@@ -206,7 +207,7 @@ class DiffusionStage:
         drawn = draw_steps if self.logit_normal else draw
         t = drawn(batch, len(self.schedule), generator).to(device)
         noise = torch.randn(clean.shape, generator=generator).to(device)
-        denoiser = self.family.denoiser(module.unet, self.schedule)
+        denoiser = self.family.denoiser(module.network(chosen), self.schedule)
         context = module.text(ids).last
         diffusion = denoiser.loss(clean, context, t, noise, self.gamma).mean()
         if module.head is None:
@@ -215,7 +216,7 @@ class DiffusionStage:
         return {"loss": diffusion + pretext, "diffusion": diffusion, "pretext": pretext}
 
     @torch.inference_mode()
-    def sample(self, module: TextAndUNet, path: Path) -> None:
+    def sample(self, module: D, path: Path) -> None:
         """What the model draws for each of the prompts."""
         family, device = self.family, self.vae.post_quant.weight.device
         count = len(self.prompts)
@@ -223,7 +224,7 @@ class DiffusionStage:
             module.text(self.tokenizer(texts).to(device)).last
             for texts in (self.prompts, [""] * count)
         )
-        denoiser = family.denoiser(module.unet, self.schedule)
+        denoiser = family.denoiser(module.network(torch.arange(count)), self.schedule)
         branches = [Conditioning(negative), Conditioning(positive)]
         denoise = Guided(denoiser, branches, cfg(family.guidance_scale))
         sigmas = SCHEDULES[family.schedule](self.schedule, family.steps)

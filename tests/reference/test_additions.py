@@ -1,5 +1,7 @@
 """LoRAs and embeddings beside diffusers, which loads them with peft (here 0.42.1 and 0.21.2)."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
@@ -7,10 +9,14 @@ from safetensors.torch import save_file
 from small_models import both
 
 import loras
-from helpers import TINY, assert_same, normal
+from helpers import TINY, assert_same, normal, tiny_networks
 from ldm.models.keymaps import table
 from ldm.models.lora import Applied, Use, match_lora, read_lora
+from ldm.pipeline.adding import reading
 from ldm.request import Request
+from ldm.training.additions.inversion import Inversion, InversionModel
+from ldm.training.additions.low_rank import LowRankModel, chosen_layers, file_tensors
+from ldm.training.modules import Base
 
 pytest.importorskip("peft")
 STRENGTH = 0.7
@@ -37,7 +43,18 @@ def peft_tensors(dora):
     return found
 
 
+def trained_tensors():
+    """As our own training writes them, of all layers."""
+    text, unet, _ = tiny_networks()
+    base = Base(text, unet)
+    module = LowRankModel(base, chosen_layers(base, "all"), rank=3, seed=0)
+    for i, up in enumerate(module.up):
+        up.data = 0.3 * normal(*up.shape, seed=i)
+    return file_tensors(module, TINY)
+
+
 FILES = {
+    "trained": trained_tensors,
     "kohya": lambda: loras.tensors(TINY, "LoRA"),
     "peft": lambda: peft_tensors(dora=False),
     "dora": lambda: peft_tensors(dora=True),
@@ -83,9 +100,22 @@ def test_a_prompt_with_an_embedding_is_read_as_by_diffusers(pair, tmp_path):
         feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
     job = pair.ours.resolve(Request("a fur cat", embedding_dir=str(tmp_path)))
-    from ldm.pipeline.adding import reading
-
     ours = reading(pair.ours, job).conditioning(["a fur cat"]).context
     pipe.load_textual_inversion(normal(2, 16), token="fur")
     theirs = pipe.encode_prompt("a fur cat", "cpu", 1, False)[0]
     assert_same(ours, theirs)
+
+
+def test_a_trained_embedding_is_read_by_diffusers(pair, tmp_path):
+    text, unet, _ = tiny_networks()
+    module = InversionModel(Base(text, unet), normal(3, 16))
+    path = Inversion("fur", 3).write(module, SimpleNamespace(family=TINY), tmp_path)
+    pipe = pair.pipeline(
+        StableDiffusionPipeline, EulerDiscreteScheduler(), safety_checker=None,
+        feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    job = pair.ours.resolve(Request("a fur cat", embedding_dir=str(tmp_path)))
+    ours = reading(pair.ours, job).conditioning(["a fur cat"]).context
+    pipe.load_textual_inversion(str(tmp_path), weight_name=path.name)
+    prompt = pipe.maybe_convert_prompt("a fur cat", pipe.tokenizer)
+    assert_same(ours, pipe.encode_prompt(prompt, "cpu", 1, False)[0])

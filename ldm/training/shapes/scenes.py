@@ -191,7 +191,8 @@ def _noun(thing: Thing, named: frozenset[str]) -> str:
     return _article(" ".join([*size, *colour, thing.shape]))
 
 
-def _say(scene: Scene, named: frozenset[str], rng: np.random.Generator) -> str:
+def say(scene: Scene, named: frozenset[str], rng: np.random.Generator) -> str:
+    """A caption that names these attributes, a part of EVERYTHING."""
     body = _noun(scene.things[0], named)
     if scene.relation is not None:
         long = scene.relation in ("left of", "right of") and rng.random() < 0.75
@@ -205,12 +206,12 @@ def _say(scene: Scene, named: frozenset[str], rng: np.random.Generator) -> str:
 def caption(scene: Scene, rng: np.random.Generator) -> str:
     """What the scene shows, in one of several phrasings; one in four leaves something out."""
     chosen = rng.choice(len(NAMED), p=[part for part, _ in NAMED])
-    return _say(scene, NAMED[chosen][1], rng)
+    return say(scene, NAMED[chosen][1], rng)
 
 
 def full_caption(scene: Scene, rng: np.random.Generator) -> str:
     """A caption that names every attribute, so that a picture can be right or wrong."""
-    return _say(scene, EVERYTHING, rng)
+    return say(scene, EVERYTHING, rng)
 
 
 # -- examples ----------------------------------------------------------------------------------
