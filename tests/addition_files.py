@@ -9,6 +9,8 @@ from math import prod
 import torch
 from safetensors.torch import save_file
 
+import ip_adapters
+from clip_files import openclip
 from controls import randomised
 from helpers import normal
 from ldm.models.control.loading import names_of
@@ -48,10 +50,12 @@ def write(path, tensors):
 
 
 def control(kind, family, full):
-    """Tensors of a ControlNet of one of KINDS, or of a T2I-Adapter."""
+    """Tensors of a ControlNet, a T2I-Adapter or an IP-Adapter."""
     unet = replace(family.unet, concat_channels=0, guidance_width=None, classes=None)
     if kind.startswith("T2I"):
         return adapter(kind, family, full)
+    if kind.startswith("IP"):
+        return ip_adapter(kind, family, full)
     if kind == "ControlNet, union":
         network = made(lambda: UnionControlNet(unet, HINT_WIDTHS, kinds=8), full)
         rows = controlnet_rows(unet, 6, 1)
@@ -87,6 +91,20 @@ def adapter(kind, family, full):
     network = made(lambda: T2IAdapter(config), full)
     names, state = names_of(adapter_rows(config), "diffusers"), network.state_dict()
     return {name: state[ours] for ours, name in names.items()}
+
+
+def ip_adapter(kind, family, full):
+    """Of CLIP's ViT-H/14, or of the small one of `tower`."""
+    sizes = {"tower_width": 1280, "vector": 1024} if full else ip_adapters.TOWER
+    way = "resampler" if kind.endswith("plus") else "linear"
+    with torch.device("meta" if full else "cpu"):
+        return ip_adapters.flat(ip_adapters.ip_adapter(way, family.unet, **sizes))
+
+
+def tower(path):
+    """A small CLIP, from whose vision tower an IP-Adapter has a picture."""
+    torch.save(openclip(dtype=torch.float32).state_dict(), path)
+    return path
 
 
 def vae(family, full):

@@ -67,8 +67,9 @@ OF_TEXT = "sd1", "sd2", "sdxl"
 OTHERS = {
     "embedding": OF_TEXT, "ControlNet, original": OF_TEXT, "ControlNet, diffusers": OF_TEXT,
     "ControlNet, difference": OF_TEXT, "control-LoRA": OF_TEXT, "ControlNet, union": OF_TEXT,
-    "T2I-Adapter, full": OF_TEXT, "T2I-Adapter, light": OF_TEXT[:2], "VAE": OF_TEXT,
-    "TAESD": OF_TEXT,
+    "T2I-Adapter, full": OF_TEXT, "T2I-Adapter, light": OF_TEXT[:2],
+    "IP-Adapter": ("sd1", "sdxl"), "IP-Adapter, plus": ("sd1", "sdxl"),
+    "VAE": OF_TEXT, "TAESD": OF_TEXT,
 }  # fmt: skip
 WHAT = {  # the beginning of what `inspect` calls it
     "embedding": "an embedding", "ControlNet, original": "a ControlNet, with the original's names",
@@ -77,6 +78,8 @@ WHAT = {  # the beginning of what `inspect` calls it
     "ControlNet, union": "a ControlNet for several kinds", "VAE": "a VAE with CompVis's names",
     "T2I-Adapter, full": "a T2I-Adapter", "T2I-Adapter, light": "a T2I-Adapter",
     "TAESD": "a tiny autoencoder (TAESD): encoder and decoder",
+    "IP-Adapter": "an IP-Adapter that sees with CLIP's ViT-H/14",
+    "IP-Adapter, plus": "an IP-Adapter that sees with CLIP's ViT-H/14",
 }  # fmt: skip
 LATENTS = "x4-upscaler"  # whose VAE is another
 NOTES = {  # of what is not refused by all others
@@ -121,6 +124,8 @@ def applied(kind, name, folder):
     if kind != "embedding":
         random_picture(64, 64).save(folder / "hint.png")
         more = {"control": str(path), "control_image": str(folder / "hint.png")}
+    if kind.startswith("IP"):
+        more["vision_tower"] = str(files.tower(folder / "tower.pt"))
     before, there, after = (latents(model, Request(**asked, **x)) for x in ({}, more, {}))
     return torch.equal(before, after) and not torch.equal(before, there)
 

@@ -28,10 +28,8 @@ from ..vae import VAE, VAEConfig
 from ..vae.scaling import check as check_scaling
 from .family_0_1 import upgraded
 
-Told = Literal[
-    "inpainting", "depth", "low_resolution", "instruction", "sizes", "sizes_and_score",
-    "image_embedding",
-]  # fmt: skip
+Told = Literal["inpainting", "depth", "low_resolution", "instruction", "sizes", "sizes_and_score",
+               "image_embedding"]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -183,8 +181,8 @@ def _build(kind: Any, values: Any, where: str) -> Any:
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
-    if hint == VisionConfig | None and value is not None:
-        hint = VisionConfig
+    if get_origin(hint) is UnionType and isinstance(value, Mapping):
+        hint = get_args(hint)[0]  # of a dataclass or None
     if is_dataclass(hint):
         return _build(hint, value, where)
     may_be_empty = where.rpartition(".")[2] in MAY_BE_EMPTY

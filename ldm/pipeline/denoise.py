@@ -112,8 +112,8 @@ def guided(
         return guide([given.rows(len(everyone), model.dtype) for given in job.given.conditioning])
     prompts, negatives = job.prompts, job.negatives if job.guided else ()
     texts = list(dict.fromkeys((*prompts, *negatives)))  # each is encoded once
-    plain = all(is_plain(model.tokenizer, text, job.chunking) for text in texts)
-    if job.request.clip_skip is not None or not plain:
+    plain = [is_plain(model.tokenizer, text, job.chunking) for text in texts]
+    if job.request.clip_skip is not None or not all(plain):
         return prompted(model, job, part, guide, clock)
     encoded = model.conditioning(texts, job.chunking, None, job.profile.repeat_chunks)
     branches = [negatives, prompts] if job.guided else [prompts]

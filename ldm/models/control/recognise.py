@@ -120,7 +120,10 @@ def of_control(weights: Mapping[str, Weight]) -> tuple[str, tuple[str, ...]] | N
     """What control a file holds, in words, and the families that it is for; None: it holds
     none."""
     found = recognised(weights)
-    return None if found is None else (found.title, families_of(found))
+    if found is None:
+        return None
+    families = families_of(found)
+    return titled(found, families), families
 
 
 def families_of(found: Found) -> tuple[str, ...]:
@@ -129,12 +132,17 @@ def families_of(found: Found) -> tuple[str, ...]:
     suited: dict[UNetConfig, bool] = {}
     families = []
     for name, family in FAMILIES.items():
-        config = replace(family.unet, concat_channels=0, guidance_width=None, classes=None)
+        config = alike(family.unet)
         if has_widths(found, config) and config not in suited:
             suited[config] = suits(found, config)
         if suited.get(config):
             families.append(name)
     return tuple(families)
+
+
+def alike(unet: UNetConfig) -> UNetConfig:
+    """The same without what a control does not see of it."""
+    return replace(unet, concat_channels=0, guidance_width=None, classes=None)
 
 
 def has_widths(found: Found, config: UNetConfig) -> bool:
@@ -148,14 +156,22 @@ def has_widths(found: Found, config: UNetConfig) -> bool:
 
 
 def described(found: Found) -> str:
-    """Its title, and the families that it is for."""
-    families = families_of(found)
-    if families and found.kind == "ip-adapter":
-        from .ip_adapters import ip_adapter_config
+    """Its title, and the families that it is for; of those that are alike to it, the first."""
+    families, first = families_of(found), dict[UNetConfig, str]()
+    for name in families:
+        first.setdefault(alike(FAMILIES[name].unet), name)
+    title = titled(found, families)
+    return f"{title}, for {', '.join(first.values())}" if families else title
 
-        tower = ip_adapter_config(found, FAMILIES[families[0]].unet).tower
-        return f"{found.title} that sees with CLIP's {tower}, for {', '.join(families)}"
-    return f"{found.title}, for {', '.join(families)}" if families else found.title
+
+def titled(found: Found, families: tuple[str, ...]) -> str:
+    """Its title; of an IP-Adapter also with which CLIP it sees."""
+    if not families or found.kind != "ip-adapter":
+        return found.title
+    from .ip_adapters import ip_adapter_config
+
+    tower = ip_adapter_config(found, FAMILIES[families[0]].unet).tower
+    return f"{found.title} that sees with CLIP's {tower}"
 
 
 def suits(found: Found, config: UNetConfig) -> bool:
