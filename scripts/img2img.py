@@ -11,9 +11,9 @@ pictures go to outputs/img2img-samples. `--help` lists the flags; `ldm img2img` 
 import sys
 
 from ldm.cli import Outcome, parse
-from ldm.cli.draw import open_files, open_model, requested
+from ldm.cli.draw import open_model, requested
 from ldm.cli.output import Output
-from ldm.cli.requests import suited
+from ldm.cli.requests import open_files, suited
 from ldm.pipeline.batches import draw, plan
 
 

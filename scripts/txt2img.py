@@ -27,7 +27,7 @@ flags; `ldm txt2img` is the same command.
 import sys
 
 from ldm.cli import Outcome, parse
-from ldm.cli.draw import open_files, open_model, requested
+from ldm.cli.draw import open_model, requested
 from ldm.cli.output import Output
 from ldm.pipeline.batches import draw, plan
 
@@ -36,10 +36,9 @@ def main() -> int:
     with Outcome("ldm txt2img") as outcome:
         options = parse(["txt2img", *sys.argv[1:]])
         requests = requested(options)  # one for each picture
-        files = open_files(requests)
         output = Output(options)
         model = open_model(options)
-        jobs = plan(model, requests, options.n_samples, *files)
+        jobs = plan(model, requests, options.n_samples)
         for job in output.batches(model, jobs):
             for event in draw(model, job, output.preview_every, output.look):
                 output.take(event)  # a step, a preview or a finished picture

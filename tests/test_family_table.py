@@ -8,6 +8,7 @@ writes the page, ldm/models/README.md.
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -38,9 +39,10 @@ is saved, inspected and loaded again.
   was asked for, from a seed the same and from another seed another; outside of the mask no pixel
   changes, inside of it they do.
 - *ldm, compvis, diffusers*: inspected, the saved model is complete and of this family; loaded, it
-  draws the same pixels. The files of CompVis's names are read without their header, as other
-  programs write them. Small sizes tell no family, so that it is given for these; that the shapes of
-  the published files tell it, [`test_manifests.py`](../../tests/test_manifests.py) holds.
+  draws the same pixels, to one grey level. The files of CompVis's names are read without their
+  header, as other programs write them. Small sizes tell no family, so that it is given for these;
+  that the shapes of the published files tell it,
+  [`test_manifests.py`](../../tests/test_manifests.py) holds.
 
 {table}
 
@@ -145,7 +147,7 @@ def kept(model, layout, folder):
     assert without_unread_layers(found).text == family.text
     again = ldm.load(path, "cpu", torch.float32, family=given)
     one, other = (from_picture(x, model.family, **usage(model.family)) for x in (model, again))
-    assert (one == other).all()
+    assert np.abs(one.astype(int) - other).max() <= 1  # the weights lie elsewhere in memory
 
 
 # The page

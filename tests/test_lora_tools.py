@@ -199,7 +199,7 @@ def test_the_commands(run, tmp_path, tiny_file, monkeypatch):
 
     merged = ldm.load(tmp_path / "merged.safetensors", "cpu", torch.float32)
     drawn = latents(model, replace(asked, lora=f"{path}:0.7:0.2"))
-    assert torch.equal(latents(merged, asked), drawn)
+    torch.testing.assert_close(latents(merged, asked), drawn, rtol=1e-4, atol=1e-3)
     line = (
         f"extract-lora merged.safetensors {tiny_file} --out y.safetensors --rank 4 --dtype float32"
     )

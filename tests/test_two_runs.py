@@ -39,8 +39,8 @@ def save_all(path, level, barrier):
     folder = Folder(path)
     barrier.wait()
     for i in range(12):
-        save_preview(folder, i, 1, image)
-        save_preview(folder, i, 2, image)
+        for step in (1, 2):
+            emerging().take(folder, i, Preview(0, step, image))
         frames = emerging(animate=True)
         frames.take(folder, i, Preview(0, 3, Image.new("RGB", (4, 4))))
         frames.animation(folder, i, image)

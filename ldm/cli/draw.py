@@ -34,7 +34,7 @@ def draw(options: argparse.Namespace) -> None:
         requests = suited(options, model, requests)
     jobs = plan(model, requests, options.n_samples, *files)
     for job in output.batches(model, jobs):
-        for event in events(model, job, output.every, output.look):
+        for event in events(model, job, output.preview_every, output.look):
             output.take(event)
 
 

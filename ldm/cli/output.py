@@ -40,7 +40,7 @@ class Output:
         self.folder = Folder(options.outdir, names, getattr(options, "format", "png"))
         asked = getattr(options, "preview_every", None) or getattr(options, "animate", False)
         self.emerging = Emerging(options) if asked else None
-        self.every = None if self.emerging is None else self.emerging.every
+        self.preview_every = None if self.emerging is None else self.emerging.every
         self.look: Callable[[Tensor], Tensor] | None = None
         self.ran: dict[int, str] = {}
         self.pictures: list[tuple[int, Image]] = []

@@ -24,6 +24,10 @@ CLASSES = {
     "x4-upscaler": "StableDiffusionUpscalePipeline",
     "sdxl-refiner": "StableDiffusionXLImg2ImgPipeline",
     "sdxl-inpainting": "StableDiffusionXLInpaintPipeline",
+    "sdxl-instruct-pix2pix": "StableDiffusionXLInstructPix2PixPipeline",
+    "cosxl-edit": "StableDiffusionXLInstructPix2PixPipeline",
+    "sd2-unclip-h": "StableUnCLIPImg2ImgPipeline",
+    "sd2-unclip-l": "StableUnCLIPImg2ImgPipeline",
 }
 
 
@@ -38,7 +42,8 @@ def written(request, tmp_path_factory):
 
 
 def networks(pipeline):
-    for part in ("unet", "vae", "text_encoder", "text_encoder_2"):
+    seeing = "image_encoder", "image_normalizer"
+    for part in ("unet", "vae", "text_encoder", "text_encoder_2", *seeing):
         if getattr(pipeline, part, None) is not None:
             yield part, getattr(pipeline, part)
 
@@ -75,6 +80,8 @@ def test_diffusers_predicts_the_same(written):
     if unet.classes is not None:
         classes = torch.tensor([3, 20])
         vector = classes[:, None].float()
+    elif "image_embedding" in model.family.conditioning:
+        vector = classes = torch.randn(2, unet.vector_width)
     elif unet.vector_width is not None:
         numbers = 30 * torch.rand(2, NUMBERS[model.family.conditioning[0]])
         pooled = torch.randn(2, 20)
