@@ -179,6 +179,14 @@ def test_one_side_of_the_seeds_noise_as_version_0_1_had_it():
     assert asked.seed_resize_from == (512, 768)
 
 
+@pytest.mark.parametrize(("compat", "found"), [("diffusers", 1), ("a1111", 2), (None, 2)])
+def test_version_0_1_counted_layers_as_the_web_ui(compat, found):
+    old = json.loads(OLD.read_text()) | {"compat": compat, "clip_skip": 2}
+    assert Request.from_json(json.dumps(old)).clip_skip == found
+    if compat == "diffusers":
+        assert Request.from_json(json.dumps(old | {"clip_skip": 1})).clip_skip is None
+
+
 def test_the_json_of_a_picture_of_version_0_1():
     with open(OLD, encoding="utf-8") as file:
         found = Request.from_json(file.read())

@@ -95,7 +95,8 @@ class Reading:
         "whose prompt grammar and attention weighting", "--prompt_syntax", "--emphasis",
         choices=PROMPT_SYNTAXES, left_open="a1111, or that of --compat")
     clip_skip: int | None = option(None,
-        "layer of the text encoder: 1 the last, 2 the one before", "--clip_skip", bounds=(1, 100),
+        "layer of the text encoder: 1 the last, 2 the one before; counted as --compat does",
+        "--clip_skip", bounds=(1, 100),
         left_open="the model's")
     wildcards: str | None = option(None,
         "folder of word lists: NAME.txt for __NAME__ in a prompt", "--wildcards",

@@ -40,4 +40,7 @@ def with_new_names(options: Mapping[str, Any], names: Mapping[str, str]) -> dict
         new["seed_resize_from"] = tuple(b if a is None else a for a, b in zip(sides, own))
     if (pixels := new.pop("hires_pixels", None)) is not None:
         new["hires_upscaler"] = "pixels" if pixels else "latent"
+    skip, whole = new.get("clip_skip"), {"scale", "exact_steps", "variation"} <= options.keys()
+    if whole and skip and new.get("compat") == "diffusers":  # version 0.1 counted as A1111 does
+        new["clip_skip"] = skip - 1 or None
     return new
