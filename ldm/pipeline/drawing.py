@@ -19,8 +19,10 @@ from .run import run
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from typing_extensions import Unpack
 
     from ..models.lora import Matched
+    from ..request.typed import InpaintOptions, Options
     from .init_image import Picture
     from .model import LatentDiffusion
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def txt2img(
-    model: LatentDiffusion, prompt: Prompt, *, batch: int | None = None, **options: Any
+    model: LatentDiffusion, prompt: Prompt, *, batch: int | None = None, **options: Unpack[Options]
 ) -> list[Image]:
     """Pictures of a prompt, or of each of several. The options are the fields of `Request`:
     negative, steps, sampler, schedule, guidance_scale, seed, width, height, count, ...; they may
@@ -43,7 +45,7 @@ def img2img(
     strength: float | None = None,
     *,
     batch: int | None = None,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> list[Image]:
     """Pictures that start from a picture: strength 0 gives it back, 1 leaves next to nothing
     of it. Without width and height the next smaller size that the model takes."""
@@ -58,7 +60,7 @@ def inpaint(
     mask: Picture,
     *,
     batch: int | None = None,
-    **options: Any,
+    **options: Unpack[InpaintOptions],
 ) -> list[Image]:
     """A picture drawn anew where the mask is white; strength < 1 leaves something of what was
     there. Where it is black not a bit changes, unless it is feathered: an object that is to go is
@@ -77,7 +79,7 @@ def outpaint(
     image: Picture,
     *,
     batch: int | None = None,
-    **options: Any,
+    **options: Unpack[InpaintOptions],
 ) -> list[Image]:
     """A picture continued by so many pixels: left, right, top, bottom. Others as `inpaint`."""
     return model.generate(asked(model, prompt=prompt, **options), image, batch)
