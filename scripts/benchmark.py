@@ -62,12 +62,14 @@ def pipeline_of(family: Family) -> str:
     return f"StableDiffusion{'XL' if 'sizes' in family.conditioning else ''}Pipeline"
 
 
-def random_checkpoint(family: Family, folder: Path) -> tuple[Path, Path]:
+def random_checkpoint(family: Family, folder: Path, dtype: torch.dtype) -> tuple[Path, Path]:
     """A single file; and a folder with the configs that diffusers wants beside it, which it would
     else download."""
     torch.manual_seed(0)
+    torch.set_default_dtype(dtype)
     text = tuple(map(TextEncoder, family.text))
     model = Checkpoint(family, text, UNet(family.unet), VAE(family.vae))
+    torch.set_default_dtype(torch.float32)
     file, configs = folder / "random.safetensors", folder / "configs"
     save(file, model, "compvis")
     save(configs, model, "diffusers")
@@ -263,7 +265,7 @@ def benchmark(
 
     kind = pipeline_of(family)
     with tempfile.TemporaryDirectory() as folder:
-        file, configs = random_checkpoint(family, Path(folder))
+        file, configs = random_checkpoint(family, Path(folder), dtype)
         yield from beginnings(kind, only, file, configs, str(device), str(dtype), repeats)
         if not {*only} - {"import", "load"}:
             return
