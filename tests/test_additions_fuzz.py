@@ -135,3 +135,16 @@ def test_hostile_pickles_of_embeddings(door, tmp_path):
         door.ends(read_embedding, path, errors=CheckpointError)
     assert door.refused > 20
     assert door.read > 20
+
+
+@pytest.mark.parametrize("kind", ["LoRA", "LoHa"])
+def test_a_rank_of_0_is_refused(kind, tmp_path):
+    found = loras.tensors(FAMILY, kind, ["unet.down.0.attn.0.blocks.0.self_attn.q"])
+    ups, downs = ("up.weight", "_a"), ("down.weight", "_b")
+    for name, tensor in found.items():
+        if name.endswith(ups):
+            found[name] = tensor[:, :0].contiguous()
+        elif name.endswith(downs):
+            found[name] = tensor[:0].contiguous()
+    with pytest.raises(CheckpointError, match="do not fit it"):
+        read(loras.write(tmp_path / "x.safetensors", found))

@@ -63,7 +63,8 @@ def changed(tensors, draw):
     elif what == 3:
         found[name] = tensor.to(draw.choice([torch.int8, torch.float16, torch.bool]))
     elif what == 4:
-        found[name] = torch.full_like(tensor, draw.choice([float("nan"), float("inf")]))
+        odd = draw.choice([float("nan"), float("inf")])
+        found[name] = torch.full(tensor.shape, odd)
     elif what == 5:
         found[name] = torch.zeros([draw.choice([0, 1, 3, 7]) for _ in range(draw.randrange(6))])
     else:

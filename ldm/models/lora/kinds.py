@@ -30,6 +30,8 @@ class Kind(NamedTuple):
 
 
 def scale(alpha: float | None, rank: int) -> float:
+    if rank == 0:
+        raise ValueError("a change of rank 0 is none")
     return alpha / rank if alpha else 1.0
 
 
