@@ -6,7 +6,7 @@ python scripts/build_pictures.py --sheet sheet.png    a sheet of 100 examples wi
 
 What is there is kept: remove the file to build it anew.
 
-Needs npm and Node.js, the network the first time, and `pip install 'ldm[data]'`. DATA.md names
+Needs npm and Node.js, the network the first time, and `pip install '.[data]'`. DATA.md names
 every source and its licence.
 """
 

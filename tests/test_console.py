@@ -256,7 +256,7 @@ def test_another_package_of_this_name_is_told(run, tmp_path):
     (tmp_path / "ldm").mkdir()
     assert "another package" not in run("show x.png", ckpt=False)[2]  # has no __init__.py
     (tmp_path / "ldm/__init__.py").touch()
-    assert "warning: ldm/__init__.py is another package: " in run("show x.png", ckpt=False)[2]
+    assert "warning: ldm/__init__.py is another package than " in run("show x.png", ckpt=False)[2]
 
 
 def test_the_command_lets_waiting_threads_sleep():

@@ -77,7 +77,7 @@ def test_chunks_of_a_long_prompt_are_told(run):
         f"txt2img --prompt '{'cat ' * 13}' --negative_prompt 'a cat' --n_iter 1 --n_samples 1 "
         "--skip_grid"
     )[1]
-    assert "13 tokens, in chunks of 10 + 3: 'cat cat" in out
+    assert "13 tokens, in 2 chunks of 10 + 3: 'cat cat" in out
     assert out.count("tokens") == 1
 
 

@@ -94,6 +94,24 @@ def test_a_loss_that_is_not_a_number_stops_it(tmp_path):
         train(stage, CONFIG, tmp_path)
 
 
+def test_ctrl_c_loses_no_step(tmp_path):
+    class Stopped(Line):
+        left = CONFIG.save_every + 3
+
+        def loss(self, module, batch, generator):
+            if self.left == 0:
+                raise KeyboardInterrupt
+            self.left -= 1
+            return super().loss(module, batch, generator)
+
+    whole = train(Line(zeroed(nn.Linear(1, 1))), CONFIG, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(Stopped(zeroed(nn.Linear(1, 1))), CONFIG, tmp_path / "stopped")
+    assert torch.load(tmp_path / "stopped/state.pt")["step"] == CONFIG.save_every + 3
+    again = train(Line(zeroed(nn.Linear(1, 1))), CONFIG, tmp_path / "stopped")
+    assert torch.equal(again.weight, whole.weight)
+
+
 KILLED = """
 import sys, torch
 from pathlib import Path

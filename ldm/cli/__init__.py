@@ -124,5 +124,5 @@ def other_package() -> None:
     """A warning, if Python started here would import another package of this name."""
     here = [path for path in (Path("ldm/__init__.py"), Path("ldm.py")) if path.is_file()]
     if here and not here[0].samefile(PACKAGE / "__init__.py"):
-        what = f"{here[0]} is another package: `import ldm` in this folder takes that one"
-        warn(f"{what}, and not {PACKAGE}")
+        what = f"{here[0]} is another package than {PACKAGE}, and `import ldm` here takes it"
+        warn(f"{what}; if this folder is a clone, install it by `pip install -e .`")

@@ -39,8 +39,9 @@ def caveats(
         sizes |= chunk_sizes(*given)
     for text, tokens in sizes.items():
         if len(tokens) > 1:
-            parts = " + ".join(map(str, tokens))
-            yield f"{sum(tokens)} tokens, in chunks of {parts}: {shorten(text, 60)!r}"
+            parts = " + ".join(map(str, tokens[:4])) + (" + ..." if tokens[4:] else "")
+            what = f"{sum(tokens)} tokens, in {len(tokens)} chunks of {parts}"
+            yield f"{what}: {shorten(text, 60)!r}"
     kind = getattr(options, "format", "png")
     for width, height in dict.fromkeys(job.size for job in jobs):
         if (longest := LONGEST.get(kind, max(width, height))) < max(width, height):

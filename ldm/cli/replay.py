@@ -24,6 +24,8 @@ from .printing import printable
 from .show import unsupported
 from .values import KINDS
 
+MANY = 1000  # more pictures than one of any program is drawn with
+
 
 def replay(options: argparse.Namespace) -> None:
     """Make the picture of each file again; flags that are given replace what it says."""
@@ -68,6 +70,8 @@ def planned(
     """What a file asks for, in so many batches; see `refuse_files`."""
     held = {"lora"} if "lora_dir" in changes else set()  # by their names, see `metadata.added`
     refuse_files(path, request, changes, held, otherwise="--without_image to draw from noise")
+    if request.total > MANY:
+        raise ValueError(f"{path} asks for {request.total} pictures: {MANY} are the most of a file")
     if request.strength is not None and "image" not in changes:
         raise ValueError(
             f"{path} was made from a picture, at strength {request.strength:g}, which is not in "

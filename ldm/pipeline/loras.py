@@ -155,7 +155,8 @@ def asked_for(model: LatentDiffusion, job: Job) -> Loras | None:
 
     def looked_up(name: str) -> Matched:
         if folder is None:
-            raise ValueError(f"LoRA {name[:200]!r} is a name: give --lora_dir, or its file")
+            what = f"LoRA {name[:200]!r} is no file of one ({', '.join(ENDINGS)}; FILE:0.8)"
+            raise ValueError(f"{what}, and for a name there is no --lora_dir")
         if name not in folder:
             there = ", ".join(folder) or "none"
             what = f"there is no LoRA {name[:100]!r} in {request.lora_dir}: there are {there}"

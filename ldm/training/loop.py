@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -111,6 +111,7 @@ class Training(Generic[M]):
             module.parameters(), config.lr, (0.9, 0.99), weight_decay=config.weight_decay
         )
         self.step, self.seconds = 0, 0.0
+        self.whole = True  # no update is half done
 
     def update(self, loss: Tensor) -> None:
         """Takes a step down the gradient of a loss (). FloatingPointError if that is NaN or inf."""
@@ -123,9 +124,11 @@ class Training(Generic[M]):
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.module.parameters(), self.config.clip)
+        self.whole = False
         self.optimizer.step()
         self.average.update(self.module, self.step)
         self.step += 1
+        self.whole = True
 
     def log(self, path: Path, values: Mapping[str, float]) -> None:
         row = {"step": self.step, "seconds": round(self.seconds), **values}
@@ -188,17 +191,30 @@ def train(
     began = time.monotonic() - state.seconds
     steps = range(state.step, config.steps)
     bar = tqdm(steps, title, config.steps, initial=state.step, dynamic_ncols=True)
-    for step in bar:
-        with compute_context(device, autocast):
-            terms = stage.loss(state.module, config.batch, step_generator(config.seed, step))
-        state.update(terms["loss"])
-        state.seconds = time.monotonic() - began
-        last = state.step == config.steps
-        if state.step % 50 == 0 or last:
-            values = {name: round(term.item(), 5) for name, term in terms.items()}
-            bar.set_postfix(values)
-            state.log(folder / "log.jsonl", values)
-        if state.step % config.save_every == 0 or last:
-            state.save(path)
-            stage.sample(state.average.module, folder / "samples" / f"{state.step:06}.png")
+    with saved_when_stopped(state, path):
+        for step in bar:
+            with compute_context(device, autocast):
+                terms = stage.loss(state.module, config.batch, step_generator(config.seed, step))
+            state.update(terms["loss"])
+            state.seconds = time.monotonic() - began
+            last = state.step == config.steps
+            if state.step % 50 == 0 or last:
+                values = {name: round(term.item(), 5) for name, term in terms.items()}
+                bar.set_postfix(values)
+                state.log(folder / "log.jsonl", values)
+            if state.step % config.save_every == 0 or last:
+                state.save(path)
+                stage.sample(state.average.module, folder / "samples" / f"{state.step:06}.png")
     return state.average.module
+
+
+@contextmanager
+def saved_when_stopped(state: Training[Any], path: Path) -> Iterator[None]:
+    """Ctrl-C loses no step that is done; one that stops half an update loses those since the last
+    checkpoint."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if state.whole and state.step:
+            state.save(path)
+        raise

@@ -50,7 +50,9 @@ def merge_loras(
     meant = {meant_for(lora) for lora in loras}
     names = sorted(str(name) for name in meant)
     if len(meant) > 1 or names[0] not in FAMILIES:
-        raise CheckpointError(f"these LoRAs are not of one known family: {', '.join(names)}")
+        one = "of no family that is known" if meant == {None} else f"of {names[0]}, not known here"
+        what = f"not of one family ({', '.join(names)})" if len(meant) > 1 else one
+        raise CheckpointError(f"these LoRAs are {what}: give --ckpt, the model to merge them into")
     family = FAMILIES[names[0]]
     uses = [
         Use(match_lora(lora, family), unet, text) for lora, (_, unet, text) in zip(loras, entries)

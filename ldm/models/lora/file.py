@@ -89,7 +89,8 @@ def read_lora(path: str | Path) -> Lora:
     path = Path(os.path.expanduser(path))
     opened = open_checkpoint(file_of(path))
     if (lora := lora_in(opened, path)) is None:
-        what = guess_type(opened.weights)
+        what = guess_type(opened.weights) or ""
+        what = "a damaged one" if what.startswith("a LoRA") else what
         told = f": it seems to be {what}" if what else ""
         keys = first(list(opened.weights), 3)
         raise CheckpointError(f"{path} is not a LoRA{told}; it has {keys}")

@@ -114,7 +114,8 @@ def match_lora(lora: Lora, family: Family) -> Matched:
         fault = f"{first(wrong, 2)} do not fit it" if wrong else some
         if meant == family.name or (meant is None and wrong):
             raise CheckpointError(f"{lora.path} is damaged, or not for {family.name}: {fault}")
-        whose = f"for {meant}" if meant else f"of no family that is known; {first(absent, 2)}"
+        named = f"for no family that is known (it has {first(absent, 2)})"
+        whose = f"for {meant}" if meant else named
         raise CheckpointError(f"{lora.path} is {whose}, and the model is {family.name}: {fault}")
     return Matched(lora, tuple(changed), tuple(absent))
 

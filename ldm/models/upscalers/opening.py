@@ -126,7 +126,7 @@ def spandrel(path: Path) -> Any:
     except ImportError as error:
         raise CheckpointError(
             f"{path} is no ESRGAN (RRDBNet) and no compact upscaler; for other architectures "
-            f"install spandrel: pip install 'ldm[upscalers]' ({error})"
+            f"install spandrel: pip install spandrel ({error})"
         ) from None
 
 

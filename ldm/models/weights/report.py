@@ -118,7 +118,7 @@ class Report:
             self.opened.merges is not None
             and len(known := words_of_merges(self.opened.merges)) < 2000
         ):
-            yield "words", f"{len(known)} that it knows: {' '.join(known)}"
+            yield "words", f"{len(known)} of one token: {' '.join(known)}"
         if self.verified is not None:
             yield "verified", self._verified(*self.verified)
         if self.hashes is not None:

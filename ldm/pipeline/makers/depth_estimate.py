@@ -34,7 +34,7 @@ def check_estimator(name: str) -> None:
     if find_spec("transformers") is None:
         raise ValueError(
             f"to estimate depth with {name} takes the package transformers: "
-            "pip install 'ldm[depth]'; or give a depth picture: --depth FILE"
+            "pip install transformers; or give a depth picture: --depth FILE"
         )
 
 
