@@ -15,6 +15,7 @@ from ldm.cli import main, parser
 from ldm.images.files import open_image, read_text
 from ldm.images.saving import save_image
 from ldm.images.watermark import embed
+from ldm.request import Request
 
 ROOT = Path(__file__).parent.parent
 
@@ -150,6 +151,15 @@ def test_our_own_img2img_can_be_drawn_without_its_picture(run):
     assert (code, "give --init-img, or --without_image" in error) == (2, True)
     code, out, _ = run(f"replay {path} --without_image")
     assert (code, "  not honoured: image, red.png: no picture was given" in out) == (0, True)
+
+
+def test_a_file_that_asks_for_a_million_pictures_is_refused(run):
+    text = Request("x", count=10**6).to_json()
+    save_image("x.png", Image.new("RGB", (16, 16)), {"ldm": text})
+    code, _, error = run("replay x.png")
+    assert code == 2
+    assert error.endswith("x.png asks for 1000000 pictures: 1000 are the most of a file\n")
+    assert not Path("outputs").exists()
 
 
 def test_show(run):

@@ -194,7 +194,8 @@ class Noise:
         "width and height in pixels that the seed's noise is made for", "--seed_resize_from",
         bounds=SIDE, whole=True, left_open="the picture's")
     compat: str | None = option(None,
-        "draw as another program does", "--compat", left_open="as this library does")
+        "draw as another program does: a1111, a1111_cpu, comfyui, diffusers or compvis", "--compat",
+        left_open="as this library does")
     noise_offset: int = option(0,
         "draws of the noise that earlier batches of one stream made", "--noise_offset", "--skip",
         bounds=(0, 10**6))
