@@ -29,6 +29,9 @@ def test_every_row(script, tiny_family):
         row.split()
         for row in script.benchmark(family, names, torch.device("cpu"), torch.float32, 32, 1)
     ]
+    rows, (lora, applied) = rows[:-2], rows[-2:]
+    assert (lora[0], len(lora), applied[0], len(applied)) == ("lora", 6, "applied", 3)
+    assert float(lora[5]) > 0
     assert [row[0] for row in rows] == [
         "load",
         "memory",
