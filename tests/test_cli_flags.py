@@ -128,6 +128,14 @@ def test_a_line_may_give_the_picture_of_img2img(tmp_path):
         asked(f"img2img --from-file {tmp_path}/p.txt")
 
 
+def test_flags_of_the_whole_run_are_no_flags_of_a_line(tmp_path):
+    for flag in ("--ckpt x", "--outdir=x", "--n_iter 3"):
+        (tmp_path / "p.txt").write_text(f"one\n\ntwo --steps 3 {flag}\n")
+        told = f"line 3: {flag.split()[0]} holds for all lines"
+        with pytest.raises(ValueError, match=told):
+            asked(f"txt2img --from-file {tmp_path}/p.txt")
+
+
 # Seeds, grids, batches
 
 

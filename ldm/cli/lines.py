@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from ..pipeline.passes import check
 from ..request import Request
+from .choices import COUNT, MODEL, WRITTEN
 from .flags import Parser, add_request_flags
 from .parsing import plainly
 
@@ -17,6 +18,12 @@ class LineParser(Parser):
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(plainly(message, self))
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        of_all = [w for w in args or () if w.partition("=")[0] in (COUNT | WRITTEN | MODEL)]
+        if of_all:
+            self.error(f"{of_all[0]} holds for all lines: give it beside --from-file")
+        return super().parse_known_args(args, namespace)
 
 
 FLAG = re.compile(r"(?:^|\s)--[A-Za-z]")
