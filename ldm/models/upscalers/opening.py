@@ -125,8 +125,8 @@ def spandrel(path: Path) -> Any:
         return import_module("spandrel")
     except ImportError as error:
         raise CheckpointError(
-            f"{path} is no ESRGAN (RRDBNet) and no compact upscaler; for other architectures "
-            f"install spandrel: pip install spandrel ({error})"
+            f"{path} is no ESRGAN (RRDBNet) and no compact upscaler; for other architectures: "
+            f"pip install spandrel ({error})"
         ) from None
 
 
