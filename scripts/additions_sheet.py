@@ -18,7 +18,7 @@ from ldm.cli import prepare_streams
 from ldm.images.files import to_tensor
 from ldm.images.hints import HINTS
 from ldm.images.saving import to_pil
-from ldm.images.sheets import labelled_grid
+from ldm.images.sheets import labelled_grid, stacked
 from ldm.training.shapes.scenes import Placed, Thing, backdrop, paint
 
 Row = list[tuple[str, Image.Image]]  # pictures under labels
@@ -103,11 +103,7 @@ def main() -> None:
         labels, images = zip(*row, strict=True)
         shown = [image.resize((128, 128), Image.Resampling.NEAREST) for image in images]
         grids.append(labelled_grid(shown, labels))
-    size = max(one.width for one in grids), sum(one.height for one in grids)
-    sheet = Image.new("RGB", size, "white")
-    for i, one in enumerate(grids):
-        sheet.paste(one, (0, sum(above.height for above in grids[:i])))
-    sheet.save(options.out)
+    stacked(grids).save(options.out)
     print(options.out)
 
 

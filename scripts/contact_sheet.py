@@ -15,7 +15,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command does
 
 import ldm
 from ldm.cli import prepare_streams
-from ldm.images.sheets import grid, labelled_grid
+from ldm.images.sheets import grid, labelled_grid, stacked
 
 
 def passes(
@@ -90,12 +90,7 @@ def main() -> None:
     shown = [ImageOps.contain(image, (options.cell, options.cell)) for image in made.values()]
     labels = list(made)
     rows = [labelled_grid(shown[i : i + 5], labels[i : i + 5]) for i in range(0, len(shown), 5)]
-    sheet = Image.new(
-        "RGB", (max(row.width for row in rows), sum(row.height for row in rows)), "white"
-    )
-    for i, row in enumerate(rows):
-        sheet.paste(row, (0, sum(above.height for above in rows[:i])))
-    sheet.save(options.out)
+    stacked(rows).save(options.out)
     print(options.out)
 
 

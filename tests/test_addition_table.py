@@ -51,8 +51,8 @@ Computed by `tests/test_addition_table.py`, which writes this page, and as a tes
 
 ## LoRAs
 
-For each kind and each of {families} there is a file of attention with and without the text,
-projections, a convolution, and layers of the text encoders.
+There is a file for each kind and each of {families}: of
+attention with and without the text, projections, a convolution, and layers of the text encoders.
 
 {loras}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..pipeline import LatentDiffusion, load
 from ..pipeline.batches import draw as events
@@ -19,9 +19,6 @@ from .help import DEFAULTS
 from .lines import names_in
 from .output import Output
 from .requests import fitting, many, named_sampler, needed, open_files, suited
-
-if TYPE_CHECKING:
-    pass
 
 
 def draw(options: argparse.Namespace) -> None:

@@ -90,3 +90,14 @@ def save_gif(
     options = {"append_images": frames[1:], "duration": times, "loop": 0}
     with replacing(Path(path)) as temporary:
         frames[0].save(temporary, "GIF", save_all=True, **options)
+
+
+def stacked(rows: Sequence[Image]) -> Image:
+    """Pictures one below the other, on white."""
+    from PIL import Image
+
+    size = max(row.width for row in rows), sum(row.height for row in rows)
+    sheet = Image.new("RGB", size, "white")
+    for i, row in enumerate(rows):
+        sheet.paste(row, (0, sum(above.height for above in rows[:i])))
+    return sheet

@@ -27,6 +27,13 @@ def pair(share_weights, tiny_tokenizer):
     return both(TINY, tiny_tokenizer, share_weights)
 
 
+def pipeline(pair):
+    return pair.pipeline(
+        StableDiffusionPipeline, EulerDiscreteScheduler(), safety_checker=None,
+        feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+
+
 def peft_tensors(dora):
     """As diffusers' training scripts write them: `lora_A`, `lora_B`, and for DoRA the lengths."""
     found = {}
@@ -65,10 +72,7 @@ FILES = {
 @pytest.mark.parametrize("strength", [1.0, STRENGTH])
 def test_merged_weights_are_those_of_diffusers(pair, tmp_path, kind, strength):
     path = loras.write(tmp_path / "x.safetensors", FILES[kind]())
-    pipe = pair.pipeline(
-        StableDiffusionPipeline, EulerDiscreteScheduler(), safety_checker=None,
-        feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
+    pipe = pipeline(pair)
     networks = {"unet": pair.ours.unet, "text": pair.ours.text}
     before = {n: p.clone() for n, p in pair.ours.unet.named_parameters()}
     pipe.load_lora_weights(tmp_path, weight_name=path.name)
@@ -95,10 +99,7 @@ def test_merged_weights_are_those_of_diffusers(pair, tmp_path, kind, strength):
 
 def test_a_prompt_with_an_embedding_is_read_as_by_diffusers(pair, tmp_path):
     save_file({"emb_params": normal(2, 16)}, tmp_path / "fur.safetensors")
-    pipe = pair.pipeline(
-        StableDiffusionPipeline, EulerDiscreteScheduler(), safety_checker=None,
-        feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
+    pipe = pipeline(pair)
     job = pair.ours.resolve(Request("a fur cat", embedding_dir=str(tmp_path)))
     ours = reading(pair.ours, job).conditioning(["a fur cat"]).context
     pipe.load_textual_inversion(normal(2, 16), token="fur")
@@ -110,10 +111,7 @@ def test_a_trained_embedding_is_read_by_diffusers(pair, tmp_path):
     text, unet, _ = tiny_networks()
     module = InversionModel(Base(text, unet), normal(3, 16))
     path = Inversion("fur", 3).write(module, SimpleNamespace(family=TINY), tmp_path)
-    pipe = pair.pipeline(
-        StableDiffusionPipeline, EulerDiscreteScheduler(), safety_checker=None,
-        feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
+    pipe = pipeline(pair)
     job = pair.ours.resolve(Request("a fur cat", embedding_dir=str(tmp_path)))
     ours = reading(pair.ours, job).conditioning(["a fur cat"]).context
     pipe.load_textual_inversion(str(tmp_path), weight_name=path.name)
