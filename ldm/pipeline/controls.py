@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..images.files import open_image, to_tensor
 from ..images.hints import HINTS
@@ -16,15 +17,20 @@ from ..images.saving import to_pil
 from ..models.control import ControlNetwork, read_control
 from ..request import Request
 from ..runtime.warn import warn
+from ..samplers import Network, Noise
 from ..unet.ip_adapter import IPAdapter
 from ..unet.union import KINDS, UnionControlNet
+from .additions import Addition
 from .control_kinds import FOR_ALL, has_kind, is_pooled, masked_value, numbers_of, with_hole
+from .controlled import Controlled, hints
 from .given_pictures import GIVEN, GIVEN_NOW, as_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from .denoise import Clock
     from .job import Job
+    from .makers import Complete
     from .model import LatentDiffusion
     from .passes import Pass
 
@@ -77,12 +83,6 @@ class Control:
             return ()
         return (kind_number(self.asked.kind),)
 
-    @property
-    def numbers(self) -> int:
-        """How many there are in memory for each pixel of the latent, while the U-Net is called: of
-        its hint, and of its residuals or features."""
-        return numbers_of(self.network)
-
     def hint(self, model: LatentDiffusion, job: Job, part: Pass) -> Tensor:
         """At the size of a pass; where a part of a picture is drawn alone, that part of it.
         (1, 3, H, W) in [0, 1]"""
@@ -100,6 +100,31 @@ class Control:
         else:
             made = HINTS[self.asked.hint]((to_tensor(picture) + 1) / 2)
         return made if self.masked is None else with_hole(made, job, self.masked)
+
+
+@dataclass(frozen=True, eq=False)
+class Controls(Addition):
+    """All of a request, which tell the network together."""
+
+    called = "controls"
+    beside = True
+    every: tuple[Control, ...]
+
+    @property
+    def networks(self) -> Sequence[nn.Module]:
+        return [control.network for control in self.every]
+
+    @property
+    def numbers(self) -> int:
+        return sum(numbers_of(control.network) for control in self.every)
+
+    def completing(self, model: LatentDiffusion, job: Job, part: Pass, noise: Noise) -> Complete:
+        return hints(self.every, model, job, part)
+
+    def around(
+        self, network: Network, model: LatentDiffusion, job: Job, part: Pass, clock: Clock
+    ) -> Network:
+        return Controlled(self.every, model, job, part, clock)
 
 
 def depth_of(picture: Image, model: LatentDiffusion) -> Tensor:
@@ -186,16 +211,16 @@ def kind_number(name: str) -> int:
     raise ValueError(f"control_kind {name!r} is unknown: choose one of {known}")
 
 
-def with_controls(model: LatentDiffusion, job: Job) -> Job:
-    """The job with the controls that its request names: those that the model has at hand, or that
-    are loaded now, and kept. ValueError: a file is not there, or no control of this model."""
+def added(model: LatentDiffusion, job: Job) -> Controls:
+    """The controls that a request names: those that the model has at hand, or that are loaded now,
+    and kept. ValueError: a file is not there, or no control of this model."""
     opened = [(one, picture_of(model, job, one)) for one in asked_controls(job.request)]
     controls = []
     for asked, picture in opened:
-        if asked.file not in model.controls:
+        if asked.file not in model.opened:
             read = read_control(asked.file, model.family, model.unet, model.dtype, model.device)
-            model.controls[asked.file] = read
-        network = model.controls[asked.file].to(model.device, model.dtype)
+            model.opened[asked.file] = read
+        network: ControlNetwork = model.opened[asked.file].to(model.device, model.dtype)
         tokens = None
         if isinstance(network, IPAdapter):
             from .seeing import tokens_of
@@ -209,7 +234,7 @@ def with_controls(model: LatentDiffusion, job: Job) -> Job:
         spares = job.request.guess_mode or pools
         controls.append(Control(asked, network, picture, spares, tokens, pools, hole))
     check_used(job.request, controls)
-    return replace(job, controls=tuple(controls))
+    return Controls(tuple(controls))
 
 
 def check_used(request: Request, controls: list[Control]) -> None:

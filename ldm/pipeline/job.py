@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -28,9 +28,9 @@ from .passes import Pass, automatic_schedule, check, named_as_here, of_picture, 
 from .told import OPTIONS, check_clip_skip, check_told, from_noise, opened_depth
 
 if TYPE_CHECKING:
-    from .adding import Added
-    from .controls import Control
+    from .additions import Addition
     from .init_image import Picture
+    from .model import LatentDiffusion
     from .refining import Refiner
 
 
@@ -48,8 +48,7 @@ class Job:
     depth            the depth map (1, 1, H, W), if one is given; greater is nearer
     given            what the caller brings instead of pictures, seeds and prompts, if anything
     refiner          the model that draws the last steps, if another one does
-    controls         ControlNets and T2I-Adapters, with their hints
-    added            to the model while it draws, if anything is
+    additions        to the model, while it draws
     """
 
     request: Request
@@ -63,8 +62,7 @@ class Job:
     depth: Tensor | None = None
     given: Given = field(default_factory=Given)
     refiner: Refiner | None = None
-    controls: tuple[Control, ...] = ()
-    added: Added | None = None
+    additions: tuple[Addition, ...] = ()
 
     @property
     def seeds(self) -> range:
@@ -124,8 +122,8 @@ class Job:
         return self.passes[-1].width, self.passes[-1].height
 
     def split(self, size: int) -> list[Job]:
-        """The same pictures in jobs of at most `size` pictures; of one, if their LoRAs differ."""
-        size = 1 if self.added is not None and self.added.mixed(self) else size
+        """The same pictures in jobs of at most `size` pictures; of one, if additions want that."""
+        size = 1 if any(addition.mixed(self) for addition in self.additions) else size
         parts = self.request.split(size)
         if len(parts) == 1:
             return [self]
@@ -138,6 +136,14 @@ class Job:
         if self.per_image:
             return self.request.split(1)
         return [replace(self.request, only=i) for i in range(self.request.total)]
+
+    def about(self, model: LatentDiffusion, request: Request) -> str | Mapping[str, str]:
+        """What the metadata of one of its pictures say of the model, and of what is added."""
+        if not self.additions:
+            return model.about
+        from .added_hashes import about_added
+
+        return about_added(model, self, request)
 
 
 def resolve(
