@@ -60,3 +60,6 @@ def of_embedding(opened: OpenedCheckpoint, path: Path) -> Beside | None:
         return None
     what = f"an embedding of {len(word)} vectors, {word.widths} wide"
     return Beside(what, "--embedding_dir", (WORDS[word.widths],))
+
+
+KINDS = of_lora, of_embedding  # the first that knows a file says what it is

@@ -1,5 +1,5 @@
-"""What a request adds to a model while it draws, and where it takes part. Each kind is a file of its
-own; a row of KINDS is all that the rest of the library knows of it.
+"""What a request adds to a model while it draws, and where that takes part. Each kind is a file of
+its own; a row of KINDS is all that the way from a request to a picture knows of it.
 """
 
 from __future__ import annotations

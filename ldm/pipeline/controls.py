@@ -16,6 +16,7 @@ from ..images.hints import HINTS
 from ..images.saving import to_pil
 from ..models.control import ControlNetwork, read_control
 from ..request import Request
+from ..request.additions import listed
 from ..runtime.warn import warn
 from ..samplers import Network, Noise
 from ..unet.ip_adapter import IPAdapter
@@ -166,10 +167,6 @@ def asked_controls(request: Request) -> list[Asked]:
 
         check_estimator(ESTIMATOR)
     return asked
-
-
-def listed(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
-    return () if value is None else (value,) if isinstance(value, str) else value
 
 
 def of_each(value: str | tuple[str, ...] | None, count: int, name: str) -> list[str | None]:

@@ -16,15 +16,13 @@ from ..compat.noise import CompatNoise
 from ..compat.profiles import PROFILES, Profile
 from ..images.watermark import check_size
 from ..models.families import Family
-from ..prompts.extra_networks import networks_in
-from ..prompts.wildcards import expanded
 from ..request import Request
-from ..runtime.warn import warn
 from ..samplers import SAMPLERS, Noise, NoiseSchedule
 from .caveats import tell_small
 from .given import Given
 from .init_image import InitImage, opened, started
 from .passes import Pass, automatic_schedule, check, named_as_here, of_picture, passes
+from .texts import MARKS, with_texts
 from .told import OPTIONS, check_clip_skip, check_told, from_noise, opened_depth
 
 if TYPE_CHECKING:
@@ -156,7 +154,10 @@ def resolve(
 ) -> Job:
     """The job that a request is for a family of models; ValueError says what is wrong with it.
     image, mask, depth: instead of the files that the request names."""
-    request = with_texts(with_defaults(request, family))
+    request = with_defaults(request, family)
+    texts = " ".join((*request.prompts, *request.negatives))
+    if request.wildcards is not None or any(mark in texts for mark in MARKS):
+        request = with_texts(request)
     image = request.image if image is None else image
     mask = request.mask if mask is None else mask
     depth = request.depth if depth is None else depth
@@ -226,18 +227,6 @@ def with_defaults(request: Request, family: Family) -> Request:
     own = sampler.name == family.sampler and profile.program not in sampler.schedules
     schedule = family.schedule if request.schedule is None and own else automatic
     return replace(request, schedule=schedule)
-
-
-def with_texts(request: Request) -> Request:
-    """The request with its wildcards replaced; a warning tells of what its prompts ask for in
-    vain."""
-    texts = " ".join((*request.prompts, *request.negatives))
-    if request.wildcards is not None or "{" in texts or "__" in texts:
-        request = expanded(request)
-    if "<" in texts:
-        for what in networks_in(request):
-            warn(what)
-    return request
 
 
 def multiple(family: Family) -> int:
