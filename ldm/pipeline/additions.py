@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 KINDS: dict[str, tuple[str, ...]] = {
     ".controls": ("control",),
     ".loras": ("lora", "lora_dir"),
+    ".hypernetworks": ("hypernetwork",),
     ".embeddings": ("embedding_dir", "lora", "lora_dir"),  # LoRAs may bring some
 }
 

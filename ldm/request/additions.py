@@ -43,6 +43,9 @@ class Additions:
     embedding_dir: str | None = option(None,
         "folder of embeddings (textual inversion): NAME.pt, NAME.safetensors for NAME in a prompt",
         "--embedding_dir", left_open="none", file=True)
+    hypernetwork: str | tuple[str, ...] | None = option(None,
+        "a hypernetwork of AUTOMATIC1111's and its strength, FILE:0.8; may be given several times",
+        "--hypernetwork", several=True, left_open="none", file=True)
 
     @property
     def loras(self) -> tuple[str, ...]:
@@ -53,7 +56,7 @@ class Additions:
 
 ENDINGS = ".safetensors", ".pt", ".ckpt", ".bin"
 # Of whose files a picture keeps the names alone, and the web UI's tags of them; and folders.
-TAGS = {"lora": "lora"}
+TAGS = {"lora": "lora", "hypernetwork": "hypernet"}
 FOLDERS = "lora_dir", "embedding_dir"
 
 
