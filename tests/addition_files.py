@@ -9,6 +9,7 @@ from math import prod
 import torch
 from safetensors.torch import save_file
 
+import hypernetworks
 import ip_adapters
 from clip_files import openclip
 from controls import randomised
@@ -105,6 +106,12 @@ def tower(path):
     """A small CLIP, from whose vision tower an IP-Adapter has a picture."""
     torch.save(openclip(dtype=torch.float32).state_dict(), path)
     return path
+
+
+def hypernetwork(family, full):
+    """For the text and the maps of a family."""
+    with torch.device("meta" if full else "cpu"):
+        return hypernetworks.flat(hypernetworks.pairs(hypernetworks.widths_of(family.unet)))
 
 
 def vae(family, full):

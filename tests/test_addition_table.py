@@ -21,6 +21,7 @@ from ldm.models.control import read_control
 from ldm.models.embeddings import read_embedding
 from ldm.models.families import FAMILIES
 from ldm.models.family import NoInitialisation
+from ldm.models.hypernetworks import read_hypernetwork
 from ldm.models.weights import inspect
 from ldm.models.weights.vae import read_vae
 from ldm.pipeline.model import LatentDiffusion
@@ -68,11 +69,12 @@ OTHERS = {
     "embedding": OF_TEXT, "ControlNet, original": OF_TEXT, "ControlNet, diffusers": OF_TEXT,
     "ControlNet, difference": OF_TEXT, "control-LoRA": OF_TEXT, "ControlNet, union": OF_TEXT,
     "T2I-Adapter, full": OF_TEXT, "T2I-Adapter, light": OF_TEXT[:2],
-    "IP-Adapter": ("sd1", "sdxl"), "IP-Adapter, plus": ("sd1", "sdxl"),
+    "IP-Adapter": ("sd1", "sdxl"), "IP-Adapter, plus": ("sd1", "sdxl"), "hypernetwork": OF_TEXT,
     "VAE": OF_TEXT, "TAESD": OF_TEXT,
 }  # fmt: skip
 WHAT = {  # the beginning of what `inspect` calls it
-    "embedding": "an embedding", "ControlNet, original": "a ControlNet, with the original's names",
+    "embedding": "an embedding", "hypernetwork": "a hypernetwork",
+    "ControlNet, original": "a ControlNet, with the original's names",
     "ControlNet, diffusers": "a ControlNet, with diffusers' names",
     "ControlNet, difference": "a ControlNet, as the difference", "control-LoRA": "a control-LoRA",
     "ControlNet, union": "a ControlNet for several kinds", "VAE": "a VAE with CompVis's names",
@@ -92,6 +94,8 @@ TAKEN = {("T2I", "sd1", "sd2"), ("T2I", "sd2", "sd1"), ("emb", "sdxl", "sd1")}
 def written(kind, family, path, full):
     if kind == "embedding":
         found = files.embedding(family)
+    elif kind == "hypernetwork":
+        found = files.hypernetwork(family, full)
     elif kind in ("VAE", "TAESD"):
         found = files.tiny_vae(family) if kind == "TAESD" else files.vae(family, full)
     else:
@@ -121,7 +125,9 @@ def applied(kind, name, folder):
         return not torch.equal(other.decode(z), model.vae.decode(z))
     asked = {"prompt": "a fur", "width": 64, "height": 64, "steps": 2, "sampler": "euler"}
     more = {"embedding_dir": str(folder)}
-    if kind != "embedding":
+    if kind == "hypernetwork":
+        more = {"hypernetwork": str(path)}
+    elif kind != "embedding":
         random_picture(64, 64).save(folder / "hint.png")
         more = {"control": str(path), "control_image": str(folder / "hint.png")}
     if kind.startswith("IP"):
@@ -145,6 +151,8 @@ def refusal(kind, path, other):
             read_vae(path, FAMILIES[other])
         elif kind == "embedding":
             read_embedding(path).of_towers(towers)
+        elif kind == "hypernetwork":
+            read_hypernetwork(path, FAMILIES[other], unet)
         else:
             read_control(path, FAMILIES[other], unet)
     except ValueError as error:

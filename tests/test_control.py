@@ -122,7 +122,7 @@ def test_the_hint_of_a_tile_is_cut_like_its_latent(model, files):
     whole = (to_tensor(PICTURE) + 1) / 2
     seen = []
     latents(model, asked(files))
-    network = model.controls[files["net"]]
+    network = model.opened[files["net"]]
     handle = network.register_forward_pre_hook(lambda _, args: seen.append(args[3]))
     try:
         latents(model, asked(files, tile=16, steps=1))
@@ -174,7 +174,7 @@ def test_where_a_part_is_inpainted_alone_the_hint_is_that_part(model, files):
     options = {"inpaint_only_masked": True, "masked_padding": 2, "width": 16, "height": 16}
     job = model.resolve(asked(files, **options), PICTURE, mask)
     (left, top, right, bottom) = job.init.overlay.box
-    (control,) = job.controls
+    ((control,),) = (addition.every for addition in job.additions)
     hint = control.hint(model, job, job.passes[0])
     part = PICTURE.crop((left, top, right, bottom)).resize((16, 16), Image.Resampling.LANCZOS)
     assert pixels(part) / 255 == pytest.approx(hint[0].permute(1, 2, 0).numpy(), abs=1e-6)

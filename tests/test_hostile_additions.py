@@ -5,11 +5,13 @@ import random
 import pytest
 import torch
 
+import hypernetworks
 import loras
 from clip_files import openclip
 from helpers import TIMES, build_tiny, normal
 from ldm.models.control import read_control
 from ldm.models.embeddings import read_embedding
+from ldm.models.hypernetworks import read_hypernetwork
 from ldm.models.lora import read_lora
 from ldm.models.upscalers import check_upscaler, open_upscaler
 from ldm.models.weights import CheckpointError, UnsafePickle, inspect, read
@@ -26,6 +28,10 @@ SLOTS = {  # what opens it, and what else is in the file
     "inspected": (inspect, lambda: {"x": torch.ones(2)}),
     "lora": (read_lora, lambda: loras.tensors(SD1, "LoRA", ["unet.stem"])),
     "embedding": (read_embedding, lambda: {"string_to_param": {"*": normal(2, 16)}}),
+    "hypernetwork": (
+        lambda path: read_hypernetwork(path, MODEL.family, MODEL.unet),
+        lambda: hypernetworks.saved(hypernetworks.pairs((16,))),
+    ),
     "vae": (lambda path: read_vae(path, SD1), lambda: {"encoder.conv_in.weight": torch.ones(2)}),
     "taesd": (lambda path: tiny_preview(path, SD1, CPU), lambda: {"1.weight": torch.ones(2)}),
     "control": (
@@ -62,7 +68,7 @@ def test_nothing_runs(slot, deep, zipped, tmp_path, monkeypatch):
     assert (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("slot", ["vision tower", "upscaler", "control", "vae"])
+@pytest.mark.parametrize("slot", ["vision tower", "upscaler", "control", "vae", "hypernetwork"])
 def test_odd_objects_end_in_an_error_of_one_line(slot, door, tmp_path):
     """Objects of anything in the place of a tensor, or beside them."""
     reader, content = SLOTS[slot]

@@ -142,7 +142,7 @@ def test_loras_are_taken_out_of_prompts_where_the_syntax_has_them():
     assert [b.schedule.texts for b in batches(prompts)] == [["a cat", ""]]
     assert networks_in(Request(prompts, prompt_syntax="a1111")) == [
         "the prompt asks for LoRAs, and there is no --lora_dir to take them from: fur, ink",
-        "the prompt asks for hypernetworks, which this version cannot add: brush",
+        "the prompt asks for hypernetworks, which are given by --hypernetwork FILE alone: brush",
     ]
     for syntax in ("comfyui", "off"):
         assert networks_in(Request(prompts, prompt_syntax=syntax)) == []

@@ -112,9 +112,8 @@ class Output:
         if self.emerging is not None and self.emerging.animates:
             say(self.emerging.animation(self.folder, number, image))
         if not getattr(self.options, "skip_save", False):
-            added = self.job.added
-            about = self.model.about if added is None else added.about(self.model, request)
-            say(self.folder.save(number, image, texts(request, about)))
+            text = texts(request, self.job.about(self.model, request))
+            say(self.folder.save(number, image, text))
         if not getattr(self.options, "skip_grid", True):
             self.pictures.append((number, image))
         if index == 0:

@@ -20,9 +20,7 @@ def own(text: Text) -> ImageMetadata:
     """What this library wrote: the request itself."""
     _, _, settings = infotext.split(text.get("parameters", ""))
     vae = {"VAE": f"{shortened(settings['VAE'])}: {ANOTHER_VAE}"} if "VAE" in settings else {}
-    request = Request.from_json(text["ldm"])
-    if any((request.lora, request.lora_dir, request.embedding_dir)):
-        request = by_names(request)
+    request = by_names(Request.from_json(text["ldm"]))
     return ImageMetadata("ldm", request, settings.get("Model"), vae)
 
 

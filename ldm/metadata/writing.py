@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 
 from ..request import Request
+from ..request.additions import FOLDERS, TAGS
 from ..samplers.registry import SAMPLERS
 from .added import by_names, tagged
 
@@ -23,7 +24,7 @@ UPSCALERS = {"latent": "Latent", "pixels": "Lanczos"}
 
 def texts(request: Request, model: About) -> dict[str, str]:
     """The texts by their names in the file. request: a resolved one; model: see `About`."""
-    if any((request.lora, request.lora_dir, request.embedding_dir)):
+    if any(getattr(request, name) for name in (*TAGS, *FOLDERS)):
         request = by_names(request)
     return {"parameters": write(request, model), "ldm": request.to_json()}
 
@@ -35,7 +36,8 @@ def write(request: Request, model: About | None = None) -> str:
     said = [(key, value) for key, value in settings(request, model).items() if value is not None]
     line = ", ".join(f"{key}: {quoted(value)}" for key, value in said)
     prompt, negative = list(zip(request.prompts, request.negatives))[first % len(request.prompts)]
-    prompt = prompt if request.lora is None else tagged(prompt, request)
+    if any(getattr(request, name) for name in TAGS):
+        prompt = tagged(prompt, request)
     return "\n".join([prompt, *([f"{NEGATIVE} {negative}"] if negative else []), line])
 
 

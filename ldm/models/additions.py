@@ -5,6 +5,7 @@ from pathlib import Path
 
 from .embeddings import WORDS, embedding_of
 from .families import FAMILIES, SD1
+from .hypernetworks import of_hypernetwork
 from .lora.file import Lora, lora_in
 from .lora.foreign import foreign, hint, stated
 from .lora.matching import meant_for
@@ -60,3 +61,6 @@ def of_embedding(opened: OpenedCheckpoint, path: Path) -> Beside | None:
         return None
     what = f"an embedding of {len(word)} vectors, {word.widths} wide"
     return Beside(what, "--embedding_dir", (WORDS[word.widths],))
+
+
+KINDS = of_lora, of_hypernetwork, of_embedding  # the first that knows a file says what it is

@@ -11,7 +11,6 @@ import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,13 +18,10 @@ from torch import Tensor, nn
 
 from ..clip.model import TextEncoder
 from ..clip.tokenizer import Tokenizer, words_of
+from .weights.deep import open_deep
 from .weights.errors import CheckpointError
-from .weights.guess import looks_like
 from .weights.loading import check_finite
-from .weights.mapped import MappedFile, Weight, is_safetensors, read_safetensors
-from .weights.names import Stored
-from .weights.opening import OpenedCheckpoint
-from .weights.torchfile import is_legacy, is_zip, read_legacy, read_zip
+from .weights.mapped import Weight
 
 ENDINGS = ".pt", ".safetensors", ".bin"
 PAIR = "clip_l", "clip_g"
@@ -67,41 +63,7 @@ class Embedding:
 
 def read_embedding(path: Path) -> Embedding:
     """The embedding in a file. CheckpointError: there is none, or it is damaged."""
-    return replace(embedding_of(opened_embedding(path).weights, path.stem, path), path=path)
-
-
-def opened_embedding(path: Path) -> OpenedCheckpoint:
-    """A file whose tensors may lie as deep as those of embeddings do."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(1024)
-        container = "safetensors" if is_safetensors(start) else "torch"
-        return OpenedCheckpoint(path, container, tensors_of(path, start))
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def tensors_of(path: Path, start: bytes) -> dict[str, Weight]:
-    if not start:
-        raise CheckpointError(f"{path} is empty: download it again")
-    if is_safetensors(start):
-        return read_safetensors(MappedFile(path))[0]
-    if not (is_zip(start) or is_legacy(start)):
-        raise CheckpointError(f"{path} is not an embedding: {looks_like(start)}")
-    return (read_zip if is_zip(start) else read_legacy)(MappedFile(path), all_tensors)
-
-
-def all_tensors(content: Any, path: Path, inside: str = "") -> dict[str, Stored]:
-    """Tensors in dictionaries and lists, three deep, by names such as string_to_param.*"""
-    items: Any = enumerate(content) if isinstance(content, list) else ()
-    items = content.items() if isinstance(content, dict) else items
-    found: dict[str, Stored] = {}
-    for name, value in list(items)[:1000]:
-        if isinstance(value, Stored):
-            found[f"{inside}{name}"] = value
-        elif inside.count(".") < 2:
-            found |= all_tensors(value, path, f"{inside}{name}.")
-    return found
+    return replace(embedding_of(open_deep(path).weights, path.stem, path), path=path)
 
 
 def embedding_of(tensors: Mapping[str, Weight], name: str, path: Path) -> Embedding:

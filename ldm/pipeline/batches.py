@@ -108,6 +108,6 @@ def batch_size(model: LatentDiffusion, job: Job) -> int:
         return 1
     area = last.width * last.height
     pixels = min(area, area if job.request.tile is None else job.request.tile**2)
-    maps = rows * (32 * model.unet.config.channels[0] + sum(x.numbers for x in job.controls))
+    maps = rows * (32 * model.unet.config.channels[0] + sum(x.numbers for x in job.additions))
     size = maps * (pixels // model.vae.factor**2) * model.dtype.itemsize
     return max(1, min(16, free_memory(model.device) // 2 // size))

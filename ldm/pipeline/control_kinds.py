@@ -18,7 +18,7 @@ from ..unet.ip_adapter import IPAdapter
 from ..unet.union import UnionControlNet
 
 if TYPE_CHECKING:
-    from .controls import Asked
+    from .asked_controls import Asked
     from .job import Job
 
 FOR_ALL = "shuffle", "inpaint"  # the kinds that mean something for a ControlNet of one kind, too

@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..conditioning import Conditioning
-from ..samplers import Noise
 from ..unet.adapter import T2IAdapter, added
 from ..unet.controlnet import pooled
 from ..unet.ip_adapter import IPAdapter, reading
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from .passes import Pass
 
 
-def hints(model: LatentDiffusion, job: Job, part: Pass, noise: Noise) -> Complete:
+def hints(controls: Sequence[Control], model: LatentDiffusion, job: Job, part: Pass) -> Complete:
     """A maker, see `makers`: the hints of all controls beside the latent, and what is to be read
     behind the text."""
     factor, size = model.vae.factor, part.latent_size(model.vae.factor)
@@ -42,7 +41,7 @@ def hints(model: LatentDiffusion, job: Job, part: Pass, noise: Noise) -> Complet
         torch.empty(1, 0, *size, device=model.device)
         if control.tokens is not None
         else F.pixel_unshuffle(control.hint(model, job, part).to(model.device), factor)
-        for control in job.controls
+        for control in controls
     ]  # (1, 3 f^2, h, w)
 
     def complete(branches: list[Conditioning], pictures: Sequence[int]) -> list[Conditioning]:
@@ -50,7 +49,7 @@ def hints(model: LatentDiffusion, job: Job, part: Pass, noise: Noise) -> Complet
         for i, branch in enumerate(branches):
             planes = [] if branch.concat is None else [branch.concat]
             context, negative = [branch.context], i == 0 and len(branches) > 1
-            for control, block in zip(job.controls, blocks):
+            for control, block in zip(controls, blocks):
                 if control.tokens is not None:
                     tokens = control.tokens[:1] if negative else control.tokens[1:]
                     context.append(tokens.to(branch.context).expand(len(branch), -1, -1))
@@ -68,8 +67,15 @@ def hints(model: LatentDiffusion, job: Job, part: Pass, noise: Noise) -> Complet
 class Controlled:
     """The U-Net under controls, as a network that is told their hints beside the latent."""
 
-    def __init__(self, model: LatentDiffusion, job: Job, part: Pass, clock: Clock) -> None:
-        self.unet, self.controls, self.factor = model.unet, job.controls, model.vae.factor
+    def __init__(
+        self,
+        controls: Sequence[Control],
+        model: LatentDiffusion,
+        job: Job,
+        part: Pass,
+        clock: Clock,
+    ) -> None:
+        self.unet, self.controls, self.factor = model.unet, controls, model.vae.factor
         self.steps, self.clock = len(part.sigmas) - 1, clock
         self.scales: Callable[[int], list[float]] = none_less
         if job.request.guess_mode:

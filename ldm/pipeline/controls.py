@@ -1,14 +1,13 @@
-"""What a request says of ControlNets, T2I-Adapters and IP-Adapters: read, checked and opened."""
+"""The ControlNets, T2I-Adapters and IP-Adapters that a request asks for, opened and checked."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..images.files import open_image, to_tensor
 from ..images.hints import HINTS
@@ -16,39 +15,23 @@ from ..images.saving import to_pil
 from ..models.control import ControlNetwork, read_control
 from ..request import Request
 from ..runtime.warn import warn
+from ..samplers import Network, Noise
 from ..unet.ip_adapter import IPAdapter
 from ..unet.union import KINDS, UnionControlNet
+from .additions import Addition
+from .asked_controls import Asked, asked_controls, kind_number
 from .control_kinds import FOR_ALL, has_kind, is_pooled, masked_value, numbers_of, with_hole
+from .controlled import Controlled, hints
 from .given_pictures import GIVEN, GIVEN_NOW, as_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from .denoise import Clock
     from .job import Job
+    from .makers import Complete
     from .model import LatentDiffusion
     from .passes import Pass
-
-KIND_OF_HINT = {"edges": "canny", "depth": "depth", "tile": "tile", "blur": "tile"}
-
-
-class Asked(NamedTuple):
-    """A control as a request says it.
-
-    strength    what its residuals are multiplied with
-    start, end  the part of the steps in which it controls
-    picture     file or name of the picture; None: the one that is started from
-    kind        of the hint, for a union; None: it is not told
-    tower       file or folder of the vision tower, for an IP-Adapter
-    """
-
-    file: str
-    strength: float
-    start: float
-    end: float
-    picture: str | None
-    hint: str
-    kind: str | None
-    tower: str | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,12 +60,6 @@ class Control:
             return ()
         return (kind_number(self.asked.kind),)
 
-    @property
-    def numbers(self) -> int:
-        """How many there are in memory for each pixel of the latent, while the U-Net is called: of
-        its hint, and of its residuals or features."""
-        return numbers_of(self.network)
-
     def hint(self, model: LatentDiffusion, job: Job, part: Pass) -> Tensor:
         """At the size of a pass; where a part of a picture is drawn alone, that part of it.
         (1, 3, H, W) in [0, 1]"""
@@ -102,6 +79,31 @@ class Control:
         return made if self.masked is None else with_hole(made, job, self.masked)
 
 
+@dataclass(frozen=True, eq=False)
+class Controls(Addition):
+    """All of a request, which tell the network together."""
+
+    called = "controls"
+    beside = True
+    every: tuple[Control, ...]
+
+    @property
+    def networks(self) -> Sequence[nn.Module]:
+        return [control.network for control in self.every]
+
+    @property
+    def numbers(self) -> int:
+        return sum(numbers_of(control.network) for control in self.every)
+
+    def completing(self, model: LatentDiffusion, job: Job, part: Pass, noise: Noise) -> Complete:
+        return hints(self.every, model, job, part)
+
+    def around(
+        self, network: Network, model: LatentDiffusion, job: Job, part: Pass, clock: Clock
+    ) -> Network:
+        return Controlled(self.every, model, job, part, clock)
+
+
 def depth_of(picture: Image, model: LatentDiffusion) -> Tensor:
     """Estimated, from 0, the farthest, to 1, the nearest."""
     from .makers.depth import scaled
@@ -112,90 +114,16 @@ def depth_of(picture: Image, model: LatentDiffusion) -> Tensor:
     return ((scaled(near) + 1) / 2).expand(1, 3, -1, -1)
 
 
-def asked_controls(request: Request) -> list[Asked]:
-    """ValueError says what is wrong with how the controls are asked for."""
-    files = listed(request.control)
-    if not files:
-        names = "control_image", "hint", "control_kind", "vision_tower", "guess_mode"
-        if given := [name for name in names if getattr(request, name)]:
-            raise ValueError(f"{given[0]} goes with a control: give control")
-        return []
-    pictures = of_each(request.control_image, len(files), "control_image")
-    hints = of_each(request.hint, len(files), "hint")
-    kinds = of_each(request.control_kind, len(files), "control_kind")
-    towers = of_each(request.vision_tower, len(files), "vision_tower")
-    asked = []
-    for file, picture, hint, kind, tower in zip(files, pictures, hints, kinds, towers):
-        kind = KIND_OF_HINT.get(hint or "") if kind is None else kind
-        if kind is not None:
-            kind_number(kind)
-        asked.append(Asked(*parts(file), picture, hint or "none", kind, tower))
-        if not Path(asked[-1].file).exists():
-            raise ValueError(f"there is no control {asked[-1].file!r}")
-        if picture is not None and not picture.startswith(GIVEN) and not Path(picture).is_file():
-            raise ValueError(f"there is no picture {picture!r}")
-        if tower is not None and not Path(tower).exists():
-            raise ValueError(f"there is no vision_tower {tower!r}")
-    if any(one.hint == "depth" for one in asked):
-        from .makers.depth_estimate import ESTIMATOR, check_estimator
-
-        check_estimator(ESTIMATOR)
-    return asked
-
-
-def listed(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
-    return () if value is None else (value,) if isinstance(value, str) else value
-
-
-def of_each(value: str | tuple[str, ...] | None, count: int, name: str) -> list[str | None]:
-    """One for each control; a single one is for all."""
-    found = listed(value)
-    if len(found) in (0, 1):
-        return [found[0] if found else None] * count
-    if len(found) != count:
-        raise ValueError(f"{len(found)} {name}s for {count} controls: give one, or as many")
-    return [*found]
-
-
-def parts(text: str) -> tuple[str, float, float, float]:
-    """
-    >>> parts("canny.safetensors:0.8")
-    ('canny.safetensors', 0.8, 0.0, 1.0)
-    """
-    file = re.sub(r"(:[\d.]+){1,3}$", "", text)
-    numbers = text[len(file) + 1 :].split(":") if file != text else []
-    try:
-        given = [float(number) for number in numbers]
-    except ValueError:
-        given = [-1.0]
-    strength, start, end = [*given, *(1.0, 0.0, 1.0)[len(given) :]]
-    if not file or not 0 <= strength <= 100 or not 0 <= start < end <= 1:
-        raise ValueError(
-            f"control {text!r}: write FILE:STRENGTH:START:END, with a strength from 0 to 100, and "
-            "a start before an end, both from 0 to 1"
-        )
-    return file, strength, start, end
-
-
-def kind_number(name: str) -> int:
-    every = *KINDS, ("shuffle",)  # which no union knows
-    for number, names in enumerate(every):
-        if name in names:
-            return number
-    known = ", ".join(name for names in every for name in names)
-    raise ValueError(f"control_kind {name!r} is unknown: choose one of {known}")
-
-
-def with_controls(model: LatentDiffusion, job: Job) -> Job:
-    """The job with the controls that its request names: those that the model has at hand, or that
-    are loaded now, and kept. ValueError: a file is not there, or no control of this model."""
+def added(model: LatentDiffusion, job: Job) -> Controls:
+    """The controls that a request names: those that the model has at hand, or that are loaded now,
+    and kept. ValueError: a file is not there, or no control of this model."""
     opened = [(one, picture_of(model, job, one)) for one in asked_controls(job.request)]
     controls = []
     for asked, picture in opened:
-        if asked.file not in model.controls:
+        if asked.file not in model.opened:
             read = read_control(asked.file, model.family, model.unet, model.dtype, model.device)
-            model.controls[asked.file] = read
-        network = model.controls[asked.file].to(model.device, model.dtype)
+            model.opened[asked.file] = read
+        network: ControlNetwork = model.opened[asked.file].to(model.device, model.dtype)
         tokens = None
         if isinstance(network, IPAdapter):
             from .seeing import tokens_of
@@ -209,7 +137,7 @@ def with_controls(model: LatentDiffusion, job: Job) -> Job:
         spares = job.request.guess_mode or pools
         controls.append(Control(asked, network, picture, spares, tokens, pools, hole))
     check_used(job.request, controls)
-    return replace(job, controls=tuple(controls))
+    return Controls(tuple(controls))
 
 
 def check_used(request: Request, controls: list[Control]) -> None:

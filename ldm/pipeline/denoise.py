@@ -20,14 +20,13 @@ from torch import Tensor
 from ..conditioning import Conditioning
 from ..prompts.conditioner import is_plain
 from ..runtime.finite import broken
-from ..samplers import Denoiser, ModelDenoiser
+from ..samplers import Denoiser, ModelDenoiser, Network
 from ..samplers.guidance import Guided, cfg, unguided
 from ..samplers.wrappers import recorded, switched
-from .adding import reading
 from .combined import combined
 from .makers import Complete, completed
 from .prompted import prompted
-from .regions import network_of, within_regions
+from .regions import whole, within_regions
 
 if TYPE_CHECKING:
     from .job import Job
@@ -95,11 +94,12 @@ def guided(
     model: LatentDiffusion, job: Job, part: Pass, told: Complete | None, clock: Clock
 ) -> Denoiser:
     """The network guided by the prompts, or by the conditioning that is given instead."""
-    model = model if job.added is None else reading(model, job)
-    bare = job.request.seamless is None and job.request.tile is None and not job.controls
-    network = model.unet if bare else network_of(model, job, part, clock)
-    if model.loras is not None:
-        network = model.loras.around(network, job, part, clock)
+    network: Network = model.unet
+    for addition in (*job.additions, *model.lasting):
+        model = addition.reading(model)
+        network = addition.around(network, model, job, part, clock)
+    if job.request.seamless is not None or job.request.tile is not None:
+        network = whole(network, model, job)
     core = model.family.denoiser(network, job.noise_schedule)
     everyone, same = range(job.request.total), torch.ones(1, job.request.total)
 

@@ -99,10 +99,8 @@ def generate(
         for step in run(model, part):
             latents = step.x
         drawn = finish(model, part, latents)
-        singles, about = part.singles(), model.about
-        added = part.added
-        abouts = [about if added is None else added.about(model, x) for x in singles]
-        add_making(drawn, singles, abouts)
+        singles = part.singles()
+        add_making(drawn, singles, [part.about(model, single) for single in singles])
         pictures += drawn
     return list(job.request.kept(pictures))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from copy import copy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,9 +24,12 @@ from ..models.embeddings import (
 from ..models.weights.mapped import Weight
 from ..prompts.a1111 import extract_loras
 from ..prompts.conditioner import Tower
+from ..request import Request
+from ..runtime.hashes import computed
 from ..runtime.text import one_line
 from ..runtime.warn import warn
-from .loras import found_in
+from .additions import Addition
+from .loras import Loras, found_in
 
 Bundled = tuple[Mapping[str, Weight], Path]  # the tensors of one, and the file that they are in
 
@@ -33,14 +38,41 @@ if TYPE_CHECKING:
     from .model import LatentDiffusion
 
 
-def towers_for(
-    model: LatentDiffusion, job: Job, brought: Mapping[str, Bundled]
-) -> tuple[Tower, ...] | None:
+@dataclass(frozen=True, eq=False)
+class Embeddings(Addition):
+    """towers   text encoders that know them"""
+
+    called = "embeddings"
+    setting = "TI hashes"
+    towers: tuple[Tower, ...]
+
+    def again(self, model: LatentDiffusion, job: Job) -> Embeddings | None:
+        return added(model, job)
+
+    def reading(self, model: LatentDiffusion) -> LatentDiffusion:
+        other = copy(model)
+        other.towers = list(self.towers)
+        return other
+
+    def files(self, model: LatentDiffusion, request: Request) -> dict[str, str]:
+        """Of those in files of their own that stand in its prompts; those that a LoRA brings have
+        no file."""
+        readers = [x.tokenizer for x in self.towers if isinstance(x.tokenizer, WithWords)]
+        paths = {x.name: x.path for reader in readers for x in reader.embeddings if x.path}
+        texts = texts_of(request.prompt_syntax, (*request.prompts, *request.negatives))
+        names = mentioned(model.tokenizer, [*paths], texts, request.prompt_syntax != "comfyui")
+        return {name: computed(paths[name])[:12] for name in names}
+
+
+def added(model: LatentDiffusion, job: Job) -> Embeddings | None:
     """Text encoders that know the embeddings which the prompts, and the negative prompts, of a job
     name: those of the request's folder, and those that LoRAs bring. Names that are not there stay
     text, and so do those for another family; it is said. None: none is named. ValueError: a file is
     damaged."""
     folder = job.request.embedding_dir
+    brought: dict[str, Bundled] = {}
+    for loras in job.additions:
+        brought |= loras.bundled() if isinstance(loras, Loras) else {}
     files = {} if folder is None else found_in(Path(folder), ENDINGS)
     texts = texts_of(job.prompt_syntax, (*job.prompts, *job.negatives))
     plainly = job.prompt_syntax != "comfyui"
@@ -55,7 +87,7 @@ def towers_for(
             tell(f"embedding {name} is not used, and stays text: {error}")
     if folder is not None:
         tell_lacking(texts, {*files, *brought})
-    return towers_with(model, found, plainly) if found else None
+    return Embeddings(towers_with(model, found, plainly)) if found else None
 
 
 def texts_of(syntax: str | None, prompts: Iterable[str]) -> list[str]:

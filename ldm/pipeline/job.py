@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -16,21 +16,19 @@ from ..compat.noise import CompatNoise
 from ..compat.profiles import PROFILES, Profile
 from ..images.watermark import check_size
 from ..models.families import Family
-from ..prompts.extra_networks import networks_in
-from ..prompts.wildcards import expanded
 from ..request import Request
-from ..runtime.warn import warn
 from ..samplers import SAMPLERS, Noise, NoiseSchedule
 from .caveats import tell_small
 from .given import Given
 from .init_image import InitImage, opened, started
 from .passes import Pass, automatic_schedule, check, named_as_here, of_picture, passes
+from .texts import MARKS, with_texts
 from .told import OPTIONS, check_clip_skip, check_told, from_noise, opened_depth
 
 if TYPE_CHECKING:
-    from .adding import Added
-    from .controls import Control
+    from .additions import Addition
     from .init_image import Picture
+    from .model import LatentDiffusion
     from .refining import Refiner
 
 
@@ -48,8 +46,7 @@ class Job:
     depth            the depth map (1, 1, H, W), if one is given; greater is nearer
     given            what the caller brings instead of pictures, seeds and prompts, if anything
     refiner          the model that draws the last steps, if another one does
-    controls         ControlNets and T2I-Adapters, with their hints
-    added            to the model while it draws, if anything is
+    additions        to the model, while it draws
     """
 
     request: Request
@@ -63,8 +60,7 @@ class Job:
     depth: Tensor | None = None
     given: Given = field(default_factory=Given)
     refiner: Refiner | None = None
-    controls: tuple[Control, ...] = ()
-    added: Added | None = None
+    additions: tuple[Addition, ...] = ()
 
     @property
     def seeds(self) -> range:
@@ -124,8 +120,8 @@ class Job:
         return self.passes[-1].width, self.passes[-1].height
 
     def split(self, size: int) -> list[Job]:
-        """The same pictures in jobs of at most `size` pictures; of one, if their LoRAs differ."""
-        size = 1 if self.added is not None and self.added.mixed(self) else size
+        """The same pictures in jobs of at most `size` pictures; of one, if additions want that."""
+        size = 1 if any(addition.mixed(self) for addition in self.additions) else size
         parts = self.request.split(size)
         if len(parts) == 1:
             return [self]
@@ -139,6 +135,14 @@ class Job:
             return self.request.split(1)
         return [replace(self.request, only=i) for i in range(self.request.total)]
 
+    def about(self, model: LatentDiffusion, request: Request) -> str | Mapping[str, str]:
+        """What the metadata of one of its pictures say of the model, and of what is added."""
+        if not self.additions:
+            return model.about
+        from .added_hashes import about_added
+
+        return about_added(model, self, request)
+
 
 def resolve(
     request: Request,
@@ -150,7 +154,10 @@ def resolve(
 ) -> Job:
     """The job that a request is for a family of models; ValueError says what is wrong with it.
     image, mask, depth: instead of the files that the request names."""
-    request = with_texts(with_defaults(request, family))
+    request = with_defaults(request, family)
+    texts = " ".join((*request.prompts, *request.negatives))
+    if request.wildcards is not None or any(mark in texts for mark in MARKS):
+        request = with_texts(request)
     image = request.image if image is None else image
     mask = request.mask if mask is None else mask
     depth = request.depth if depth is None else depth
@@ -220,18 +227,6 @@ def with_defaults(request: Request, family: Family) -> Request:
     own = sampler.name == family.sampler and profile.program not in sampler.schedules
     schedule = family.schedule if request.schedule is None and own else automatic
     return replace(request, schedule=schedule)
-
-
-def with_texts(request: Request) -> Request:
-    """The request with its wildcards replaced; a warning tells of what its prompts ask for in
-    vain."""
-    texts = " ".join((*request.prompts, *request.negatives))
-    if request.wildcards is not None or "{" in texts or "__" in texts:
-        request = expanded(request)
-    if "<" in texts:
-        for what in networks_in(request):
-            warn(what)
-    return request
 
 
 def multiple(family: Family) -> int:

@@ -18,10 +18,13 @@ from ..models.lora.foreign import hint
 from ..models.weights.mapped import Weight
 from ..prompts.a1111 import Lora, extract_loras
 from ..prompts.extra_networks import lora_schedule
+from ..request import Request
 from ..request.additions import ENDINGS, file_and_strengths, is_file
 from ..runtime.text import one_line
 from ..runtime.warn import warn
 from ..samplers import Network
+from .added_hashes import digits_of
+from .additions import Addition
 
 if TYPE_CHECKING:
     from .denoise import Clock
@@ -33,12 +36,16 @@ DORA = {"a1111_cpu": "a1111"}  # the program whose rule it is, where `compat` ca
 
 
 @dataclass(frozen=True, eq=False)
-class Loras:
-    """always   those of the request's own field
+class Loras(Addition):
+    """Those that a request asks for; what they do to the weights of a model is `ModelLoras`.
+
+    always   those of the request's own field
     named    those that its prompts may ask for, by name
     program  whose rule for DoRA, see `models.lora.dora`
     """
 
+    called = "LoRAs"
+    setting = "Lora hashes"
     always: tuple[Use, ...]
     named: dict[str, Matched]
     program: str | None
@@ -75,13 +82,21 @@ class Loras:
         return found
 
     def mixed(self, job: Job) -> bool:
-        """Whether prompts of a job ask for different LoRAs."""
         first, *others = [self.of_prompt(x, job.passes[0]) for x in dict.fromkeys(job.prompts)]
         return any(other != first for other in others)
 
+    def again(self, model: LatentDiffusion, job: Job) -> Loras | None:
+        return added(model, job)
 
-class ModelLoras:
-    """Those of one model.
+    def files(self, model: LatentDiffusion, request: Request) -> dict[str, str]:
+        asked = {lora.name for prompt in request.prompts for lora in extract_loras(prompt)[1]}
+        every = [use.matched.lora for use in self.always]
+        every += [matched.lora for name, matched in self.named.items() if name in asked]
+        return {lora.name: digits_of(lora) for lora in every}
+
+
+class ModelLoras(Addition):
+    """Those of one model, around each of its drawings: one without has not those of another.
 
     held   by whoever called `drawing.lora`, until they are given back
     """
@@ -111,7 +126,8 @@ class ModelLoras:
 
     def use(self, job: Job, part: Pass, step: int) -> None:
         """From now on the weights are those of a step of a pass, counted from 1."""
-        if (loras := None if job.added is None else job.added.loras) is None:
+        loras = next((found for found in job.additions if isinstance(found, Loras)), None)
+        if loras is None:
             self.applied.use(self.held)
             return
         moments = loras.of_job(job, part)
@@ -128,7 +144,9 @@ class ModelLoras:
         finally:
             self.applied.use(self.held)
 
-    def around(self, network: Network, job: Job, part: Pass, clock: Clock) -> Network:
+    def around(
+        self, network: Network, model: LatentDiffusion, job: Job, part: Pass, clock: Clock
+    ) -> Network:
         """The network, which at every call has the weights of its step: also where another run of
         the same model goes on between two steps."""
 
@@ -141,12 +159,13 @@ class ModelLoras:
 
 
 def loras_of(model: LatentDiffusion) -> ModelLoras:
-    if model.loras is None:
-        model.loras = ModelLoras(model)
-    return model.loras
+    found = next((one for one in model.lasting if isinstance(one, ModelLoras)), None)
+    if found is None:
+        model.lasting.append(found := ModelLoras(model))
+    return found
 
 
-def asked_for(model: LatentDiffusion, job: Job) -> Loras | None:
+def added(model: LatentDiffusion, job: Job) -> Loras | None:
     """The LoRAs that a request asks for, opened and matched; None: it names none. ValueError: one
     is not there, or is for another family."""
     request = job.request

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ from ..unet import UNet
 from ..vae import VAE
 from ..vae.tiled import tiled_decode
 from . import drawing, encoding, keeping
-from .adding import added
+from .additions import KINDS, with_additions
 from .caveats import tell_unlearnt
 from .given import Given
 from .job import Job, resolve
@@ -35,11 +35,10 @@ from .makers.depth_estimate import with_estimator
 from .refining import with_refiner
 
 if TYPE_CHECKING:
-    from ..models.control import ControlNetwork
     from ..models.depth import Estimator
     from .about import Files
+    from .additions import Addition
     from .init_image import Picture
-    from .loras import ModelLoras
 
 
 class LatentDiffusion:
@@ -54,8 +53,8 @@ class LatentDiffusion:
     prediction_reason, dtype_reason   what the U-Net predicts, in what numbers; and why
     refiners    models by what requests call them, which may do the last steps
     about       what a picture's metadata call it: its name, or that and its files, see `Files`
-    controls    ControlNets and T2I-Adapters by their files, kept once a request has named them
-    loras       those that change its weights; None: none ever did
+    opened      networks that requests have added, by their files
+    lasting     additions that are around every drawing, whether its request asks or not
     others      what sees a picture in some families, see `Checkpoint`
     depth       what estimates depth where none is given, if its file had that
     """
@@ -81,8 +80,8 @@ class LatentDiffusion:
         self.dtype_reason = f"{self.dtype}, as it was built"
         self.refiners: dict[str, LatentDiffusion] = {}
         self.about: str | Files = self.name
-        self.controls: dict[str, ControlNetwork] = {}
-        self.loras: ModelLoras | None = None
+        self.opened: dict[str, Any] = {}
+        self.lasting: list[Addition] = []
         self.others = nn.ModuleDict()
         self.depth: Estimator | None = None
 
@@ -133,12 +132,8 @@ class LatentDiffusion:
         job = resolve(request, self.family, image, mask, given, depth)
         if "depth" in self.family.conditioning and job.depth is None:
             job = with_estimator(self, job)
-        if request.control is not None:
-            from .controls import with_controls
-
-            job = with_controls(self, job)
-        if any((request.lora, request.lora_dir, request.embedding_dir)):
-            job = added(self, job)
+        if any(getattr(request, name) is not None for kind in KINDS.values() for name in kind):
+            job = with_additions(self, job)
         return job if request.refiner is None else with_refiner(self, job)
 
     @torch.no_grad()

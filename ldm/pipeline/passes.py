@@ -64,7 +64,7 @@ def check(request: Request) -> None:
             "noise_offset and ensd are about the noise of another program: say with --compat which"
         )
     if any(getattr(request, name) for name in CONTROL_OPTIONS):
-        from .controls import asked_controls
+        from .asked_controls import asked_controls
 
         asked_controls(request)
     if request.seamless is not None and request.tile is not None:

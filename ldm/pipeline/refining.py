@@ -5,16 +5,17 @@ with its details, on the same latents. Podell et al. 2023, sec. 2.5.
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ..layers import packed
 from ..runtime.warn import warn
 from ..samplers import NoiseSchedule
 
 if TYPE_CHECKING:
-    from .adding import Added
-    from .controls import Control
+    from .additions import Addition
     from .job import Job
     from .model import LatentDiffusion
 
@@ -24,24 +25,27 @@ class Refiner:
     """model            that denoises below a noise level, in the last pass
     noise_schedule   the noise levels of its training
     below            that noise level
-    controls, added  see Job: the request's, if they fit this model too
+    additions        see Job: the request's, if they fit this model too
     """
 
     model: LatentDiffusion
     noise_schedule: NoiseSchedule
     below: float
-    controls: tuple[Control, ...] = ()
-    added: Added | None = None
+    additions: tuple[Addition, ...] = ()
 
     def job(self, base: Job) -> Job:
         """The base's job for this model."""
-        own = self.controls, self.added
-        return replace(base, noise_schedule=self.noise_schedule, controls=own[0], added=own[1])
+        return replace(base, noise_schedule=self.noise_schedule, additions=self.additions)
 
-    def lent(self, base: Job) -> AbstractContextManager[None]:
-        """See `ModelLoras.lent`."""
-        loras = self.model.loras
-        return nullcontext() if loras is None else loras.lent(self.job(base))
+    @contextmanager
+    def lent(self, base: Job) -> Iterator[None]:
+        """See `Addition.lent`."""
+        own = self.job(base)
+        with ExitStack() as around:
+            for addition in (*self.model.lasting, *self.additions):
+                around.enter_context(addition.lent(own))
+            around.enter_context(packed(self.model.unet))
+            yield
 
 
 def with_refiner(model: LatentDiffusion, job: Job) -> Job:
@@ -69,23 +73,17 @@ def with_refiner(model: LatentDiffusion, job: Job) -> Job:
 
 
 def with_additions(refiner: Refiner, model: LatentDiffusion, job: Job) -> Refiner:
-    """The refiner with the controls, LoRAs and embeddings of a job, where its networks are those of
-    the job's model; else a warning tells that it goes on without them."""
+    """The refiner with the additions of a job, where its networks are those of the job's model;
+    else a warning tells that it goes on without them."""
     base, own = model.family, refiner.model.family
-    loras, towers = (job.added.loras, job.added.towers) if job.added else (None, None)
-    asked = {"controls": job.controls, "LoRAs": loras, "embeddings": towers}
-    if not (names := [name for name, given in asked.items() if given]):
+    if not (names := [addition.called for addition in job.additions]):
         return refiner
     if (base.text, base.unet) != (own.text, own.unet):
         what = f"the refiner draws its steps without the {' and '.join(names)} of the request"
         warn(f"{what}: they are for {base.name}, and it is of {own.name}")
         return refiner
-    added = None
-    if job.added is not None:
-        from .adding import added as with_added
-
-        added = with_added(refiner.model, job).added
-    return replace(refiner, controls=job.controls, added=added)
+    again = [addition.again(refiner.model, job) for addition in job.additions]
+    return replace(refiner, additions=tuple(one for one in again if one is not None))
 
 
 def switch(job: Job, start: float) -> float:

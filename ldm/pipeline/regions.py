@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -19,10 +19,8 @@ from ..samplers import Denoiser, Network
 from ..samplers.wrappers import masked_denoiser, project_denoised, tiled
 
 if TYPE_CHECKING:
-    from .denoise import Clock
     from .job import Job
     from .model import LatentDiffusion
-    from .passes import Pass
 
 
 def within_regions(
@@ -55,16 +53,12 @@ def latent_mask(mask: Tensor, clean: Tensor) -> Tensor:
     return F.adaptive_max_pool2d(mask.to(clean), clean.shape[-2:])
 
 
-def network_of(model: LatentDiffusion, job: Job, part: Pass, clock: Clock) -> Network:
-    """The U-Net; under its controls; around its edges, where the pictures are to join themselves;
-    in tiles, where it is told channels beside the latent."""
-    request, network = job.request, cast(Network, model.unet)
-    if job.controls:
-        from .controlled import Controlled
-
-        network = Controlled(model, job, part, clock)
+def whole(network: Network, model: LatentDiffusion, job: Job) -> Network:
+    """The network around the edges, where the pictures are to join themselves; in tiles, where it
+    is told channels beside the latent."""
+    request = job.request
     if request.seamless is not None:
-        parts = [model.unet, *(control.network for control in job.controls)]
+        parts = [model.unet, *(one for addition in job.additions for one in addition.networks)]
         network = around(network, nn.ModuleList(parts), request.seamless)
     if request.tile is not None and beside(model, job):
         network = by_tiles(network, request.tile // model.vae.factor)
@@ -73,7 +67,8 @@ def network_of(model: LatentDiffusion, job: Job, part: Pass, clock: Clock) -> Ne
 
 def beside(model: LatentDiffusion, job: Job) -> bool:
     """Whether the network is told channels beside the latent."""
-    return bool(model.unet.config.concat_channels or job.controls)
+    told = any(addition.beside for addition in job.additions)
+    return told or bool(model.unet.config.concat_channels)
 
 
 def around(network: Network, modules: nn.Module, axes: str) -> Network:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import torch
@@ -34,13 +34,17 @@ def run(model: LatentDiffusion, job: Job, record: list[Tensor] | None = None) ->
     again.
     """
     done, latents, clock = 0, job.given.latents, Clock()
-    networks = [model.unet, *(control.network for control in job.controls)]
-    networks += [] if job.refiner is None else [job.refiner.model.unet]
-    lent = nullcontext() if model.loras is None else model.loras.lent(job)
-    with lent, nullcontext() if job.refiner is None else job.refiner.lent(job), packed(*networks):
+    networks = [network for addition in job.additions for network in addition.networks]
+    with ExitStack() as around:
+        for addition in (*model.lasting, *job.additions):
+            around.enter_context(addition.lent(job))
+        if job.refiner is not None:
+            around.enter_context(job.refiner.lent(job))
+        around.enter_context(packed(model.unet, *networks))
         for part in job.passes:
             noise = job.noise(part, model.dtype)
-            told = completed(model, job, part, noise) if model.family.told or job.controls else None
+            more = model.family.told or job.additions
+            told = completed(model, job, part, noise) if more else None
             clean, x = start(model, job, part, noise, latents)
             clock = Clock(earlier=clock.earlier + clock.calls)
             denoise = Watched(

@@ -19,7 +19,7 @@ from ..unet.ip_adapter import IPAdapter
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from .controls import Asked
+    from .asked_controls import Asked
     from .model import LatentDiffusion
 
 # the tower that each model saw with last, and when its file was written

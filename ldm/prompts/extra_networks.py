@@ -44,7 +44,7 @@ def networks_in(request: Request) -> list[str]:
     hypernets = {name for prompt in asking for name in extract_hypernets(prompt)[1]}
     asks = {
         "LoRAs, and there is no --lora_dir to take them from: ": sorted(loras),
-        "hypernetworks, which this version cannot add: ": sorted(hypernets),
+        "hypernetworks, which are given by --hypernetwork FILE alone: ": sorted(hypernets),
     }
     return [
         f"the prompt asks for {what}{textwrap.shorten(', '.join(names), 200)}"

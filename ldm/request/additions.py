@@ -43,19 +43,29 @@ class Additions:
     embedding_dir: str | None = option(None,
         "folder of embeddings (textual inversion): NAME.pt, NAME.safetensors for NAME in a prompt",
         "--embedding_dir", left_open="none", file=True)
+    hypernetwork: str | tuple[str, ...] | None = option(None,
+        "a hypernetwork of AUTOMATIC1111's and its strength, FILE:0.8; may be given several times",
+        "--hypernetwork", several=True, left_open="none", file=True)
 
     @property
     def loras(self) -> tuple[str, ...]:
         """What `lora` lists."""
-        return (self.lora,) if isinstance(self.lora, str) else self.lora or ()
+        return listed(self.lora)
 # fmt: on
 
 
 ENDINGS = ".safetensors", ".pt", ".ckpt", ".bin"
+# Of whose files a picture keeps the names alone, and the web UI's tags of them; and folders.
+TAGS = {"lora": "lora", "hypernetwork": "hypernet"}
+FOLDERS = "lora_dir", "embedding_dir"
 
 
-def file_and_strengths(entry: str) -> tuple[str, float, float]:
-    """The file of an entry of `lora`, and its strengths for the U-Net and the text encoders.
+def listed(value: str | tuple[str, ...] | None) -> tuple[str, ...]:
+    return () if value is None else (value,) if isinstance(value, str) else value
+
+
+def file_and_strengths(entry: str, field: str = "lora") -> tuple[str, float, float]:
+    """The file of an entry of a field, and its strengths for the U-Net and the text encoders.
 
     >>> file_and_strengths("fur.safetensors:0.8"), file_and_strengths("C:/ink.pt:1:-.5")
     (('fur.safetensors', 0.8, 0.8), ('C:/ink.pt', 1.0, -0.5))
@@ -68,7 +78,7 @@ def file_and_strengths(entry: str) -> tuple[str, float, float]:
             break
         parts.pop()
     if not (file := ":".join(parts)) or any(not -100 <= number <= 100 for number in numbers):
-        raise ValueError(f"lora {entry!r}: give FILE:0.8, or FILE:0.8:0.5, of -100 to 100")
+        raise ValueError(f"{field} {entry!r}: give FILE:0.8, or FILE:0.8:0.5, of -100 to 100")
     unet, text = (*numbers, 1.0, 1.0)[:2] if len(numbers) != 1 else numbers * 2
     return file, unet, text
 

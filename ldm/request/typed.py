@@ -98,6 +98,7 @@ class Options(ByFlags, total=False):
     lora: str | Sequence[str] | None
     lora_dir: str | None
     embedding_dir: str | None
+    hypernetwork: str | Sequence[str] | None
     only: int | None
     watermark: str | None
 

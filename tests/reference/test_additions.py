@@ -12,7 +12,6 @@ import loras
 from helpers import TINY, assert_same, normal, tiny_networks
 from ldm.models.keymaps import table
 from ldm.models.lora import Applied, Use, match_lora, read_lora
-from ldm.pipeline.adding import reading
 from ldm.request import Request
 from ldm.training.additions.inversion import Inversion, InversionModel
 from ldm.training.additions.low_rank import LowRankModel, chosen_layers, file_tensors
@@ -100,8 +99,8 @@ def test_merged_weights_are_those_of_diffusers(pair, tmp_path, kind, strength):
 def test_a_prompt_with_an_embedding_is_read_as_by_diffusers(pair, tmp_path):
     save_file({"emb_params": normal(2, 16)}, tmp_path / "fur.safetensors")
     pipe = pipeline(pair)
-    job = pair.ours.resolve(Request("a fur cat", embedding_dir=str(tmp_path)))
-    ours = reading(pair.ours, job).conditioning(["a fur cat"]).context
+    (words,) = pair.ours.resolve(Request("a fur cat", embedding_dir=str(tmp_path))).additions
+    ours = words.reading(pair.ours).conditioning(["a fur cat"]).context
     pipe.load_textual_inversion(normal(2, 16), token="fur")
     theirs = pipe.encode_prompt("a fur cat", "cpu", 1, False)[0]
     assert_same(ours, theirs)
@@ -112,7 +111,7 @@ def test_a_trained_embedding_is_read_by_diffusers(pair, tmp_path):
     module = InversionModel(Base(text, unet), normal(3, 16))
     path = Inversion("fur", 3).write(module, SimpleNamespace(family=TINY), tmp_path)
     pipe = pipeline(pair)
-    job = pair.ours.resolve(Request("a fur cat", embedding_dir=str(tmp_path)))
-    ours = reading(pair.ours, job).conditioning(["a fur cat"]).context
+    (words,) = pair.ours.resolve(Request("a fur cat", embedding_dir=str(tmp_path))).additions
+    ours = words.reading(pair.ours).conditioning(["a fur cat"]).context
     pipe.load_textual_inversion(str(tmp_path), weight_name=path.name)
     assert_same(ours, pipe.encode_prompt("a fur cat", "cpu", 1, False)[0])

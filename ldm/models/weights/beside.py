@@ -10,6 +10,7 @@ from typing import NamedTuple
 from ...vae import VAEConfig
 from ..families import FAMILIES
 from .components import key_format_of_part
+from .deep import open_deep
 from .errors import CheckpointError
 from .guess import guess_type
 from .matching import first, match
@@ -36,8 +37,7 @@ class Beside(NamedTuple):
 def open_any(path: str | Path) -> OpenedCheckpoint:
     """A checkpoint, or what is used beside one: also those that lie elsewhere in their folders or
     in their pickles."""
-    from ..embeddings import opened_embedding  # these read files by this package
-    from ..lora.file import file_of
+    from ..lora.file import file_of  # which reads files by this package
 
     path = Path(os.path.expanduser(path))
     tiny = sorted(path.glob("tae*_decoder.*")) if path.is_dir() else []
@@ -47,7 +47,7 @@ def open_any(path: str | Path) -> OpenedCheckpoint:
         if not path.is_file():
             raise
         try:
-            return opened_embedding(path)
+            return open_deep(path)
         except CheckpointError:
             pass
         raise
@@ -70,7 +70,7 @@ def beside(opened: OpenedCheckpoint, path: Path) -> Beside | None:
         return Beside(what, "--taesd, or --vae", families, problem=problem)
     if guess_type(weights) == "a VAE alone" and (sizes := sizes_of(weights)) is not None:
         return of_vae(opened, path, sizes)
-    from ..additions import of_embedding, of_lora  # these read files by this package
+    from ..additions import KINDS  # these read files by this package
     from ..control import of_control
     from ..upscalers.opening import known_as
 
@@ -80,7 +80,8 @@ def beside(opened: OpenedCheckpoint, path: Path) -> Beside | None:
         network = upscaler[0]
         kind = f"{type(network).__name__}, {network.scale:g} times as large"
         return Beside(f"an upscaler of pictures ({kind})", "ldm enlarge --model", None)
-    return of_lora(opened, path) or of_embedding(opened, path)
+    told = (kind(opened, path) for kind in KINDS)
+    return next((found for found in told if found is not None), None)
 
 
 def of_vae(opened: OpenedCheckpoint, path: Path, sizes: Sizes) -> Beside:

@@ -4,7 +4,7 @@ A pickle is a program for a small stack machine, and some of its instructions ca
 Python the program names; so that to unpickle a stranger's file is to run it. The machine here has
 the same instructions (Python's `pickletools` describes each), but it imports nothing and calls
 nothing but the few functions of `names.BUILDERS`. It keeps tensors, lists, tuples, and dictionaries
-with their textual keys, and is indifferent to the rest.
+whose keys are text or small numbers, as text; and is indifferent to the rest.
 """
 
 import pickletools
@@ -211,9 +211,9 @@ class Machine:
 
     def set_items(self, items: list[Any]) -> None:
         if not isinstance(self.stack[-1], IgnoredObject):
-            self.stack[-1].update(
-                (key, value) for key, value in zip(items[::2], items[1::2]) if isinstance(key, str)
-            )
+            pairs = zip(items[::2], items[1::2])
+            named = ((text_of(key), value) for key, value in pairs)
+            self.stack[-1].update((name, value) for name, value in named if name is not None)
 
     def named(self, module: Any, name: Any) -> Name:
         if not isinstance(module, str) or not isinstance(name, str):
@@ -236,3 +236,14 @@ class Machine:
             return BUILDERS[maker](*arguments)
         except (TypeError, ValueError) as error:
             raise Forbidden(f"misuses {maker.module}.{maker.name}: {error}") from None
+
+
+def text_of(key: Any) -> str | None:
+    """A key of a dictionary; None: it is not kept.
+
+    >>> text_of("a"), text_of(768), text_of(-1), text_of(True)
+    ('a', '768', None, None)
+    """
+    if isinstance(key, str):
+        return key
+    return str(key) if type(key) is int and 0 <= key < 10**6 else None

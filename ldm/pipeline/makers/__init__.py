@@ -44,12 +44,9 @@ MAKERS: dict[str, Maker] = {
 
 
 def completed(model: LatentDiffusion, job: Job, part: Pass, noise: Noise) -> Complete:
-    """All the makers of a family, one after the other; then the hints of controls."""
+    """All the makers of a family, one after the other; then those of what is added."""
     made = [MAKERS[name](model, job, part, noise) for name in model.family.told]
-    if job.controls:
-        from ..controlled import hints
-
-        made.append(hints(model, job, part, noise))
+    made += [addition.completing(model, job, part, noise) for addition in job.additions]
     return lambda branches, pictures: reduce(
         lambda rows, complete: complete(rows, pictures), made, branches
     )
