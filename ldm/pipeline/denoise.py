@@ -96,7 +96,8 @@ def guided(
 ) -> Denoiser:
     """The network guided by the prompts, or by the conditioning that is given instead."""
     model = model if job.added is None else reading(model, job)
-    bare = job.request.seamless is None and job.request.tile is None and not job.controls
+    request = job.request
+    bare = not (job.controls or request.seamless or request.tile or request.cache)
     network = model.unet if bare else network_of(model, job, part, clock)
     if model.loras is not None:
         network = model.loras.around(network, job, part, clock)
@@ -113,7 +114,7 @@ def guided(
     prompts, negatives = job.prompts, job.negatives if job.guided else ()
     texts = list(dict.fromkeys((*prompts, *negatives)))  # each is encoded once
     plain = [is_plain(model.tokenizer, text, job.chunking) for text in texts]
-    if job.request.clip_skip is not None or not all(plain):
+    if request.clip_skip is not None or not all(plain):
         return prompted(model, job, part, guide, clock)
     encoded = model.conditioning(texts, job.chunking, None, job.profile.repeat_chunks)
     branches = [negatives, prompts] if job.guided else [prompts]

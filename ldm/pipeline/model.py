@@ -29,6 +29,7 @@ from ..vae.tiled import tiled_decode
 from . import drawing, encoding, keeping
 from .adding import added
 from .caveats import tell_unlearnt
+from .fast import faster
 from .given import Given
 from .job import Job, resolve
 from .makers.depth_estimate import with_estimator
@@ -56,6 +57,7 @@ class LatentDiffusion:
     about       what a picture's metadata call it: its name, or that and its files, see `Files`
     controls    ControlNets and T2I-Adapters by their files, kept once a request has named them
     loras       those that change its weights; None: none ever did
+    fast        whether requests take what is faster where they leave it open, see `faster`
     others      what sees a picture in some families, see `Checkpoint`
     depth       what estimates depth where none is given, if its file had that
     """
@@ -83,6 +85,7 @@ class LatentDiffusion:
         self.about: str | Files = self.name
         self.controls: dict[str, ControlNetwork] = {}
         self.loras: ModelLoras | None = None
+        self.fast = False
         self.others = nn.ModuleDict()
         self.depth: Estimator | None = None
 
@@ -127,6 +130,7 @@ class LatentDiffusion:
         """What a request is for this model, see `pipeline.job.resolve` and `Given`."""
         if isinstance(conditioning, Conditioning):
             conditioning = [conditioning]
+        request = faster(request, self.family) if self.fast else request
         told = None if conditioning is None else tuple(conditioning)
         nothing = latents is None and noise is None and told is None
         given = None if nothing else Given(latents, noise, told)

@@ -56,13 +56,18 @@ def latent_mask(mask: Tensor, clean: Tensor) -> Tensor:
 
 
 def network_of(model: LatentDiffusion, job: Job, part: Pass, clock: Clock) -> Network:
-    """The U-Net; under its controls; around its edges, where the pictures are to join themselves;
-    in tiles, where it is told channels beside the latent."""
+    """The U-Net, its depth held between calls if that is asked for; under its controls; around its
+    edges, where the pictures are to join themselves; in tiles, where it is told channels beside the
+    latent."""
     request, network = job.request, cast(Network, model.unet)
+    if request.cache not in (None, 1):
+        from .caching import Cached
+
+        network = Cached(model.unet, request.cache, clock)
     if job.controls:
         from .controlled import Controlled
 
-        network = Controlled(model, job, part, clock)
+        network = Controlled(model, job, part, clock, network)
     if request.seamless is not None:
         parts = [model.unet, *(control.network for control in job.controls)]
         network = around(network, nn.ModuleList(parts), request.seamless)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..layers import packed
 from ..samplers import Noise, Step
+from .caching import forget
 from .denoise import Clock, Watched, denoiser
 from .initial import noised, starting_latents, varied_noise
 from .makers import completed
@@ -34,6 +35,8 @@ def run(model: LatentDiffusion, job: Job, record: list[Tensor] | None = None) ->
     again.
     """
     done, latents, clock = 0, job.given.latents, Clock()
+    if record and job.request.cache:
+        forget(record, job.request.cache)
     networks = [model.unet, *(control.network for control in job.controls)]
     networks += [] if job.refiner is None else [job.refiner.model.unet]
     lent = nullcontext() if model.loras is None else model.loras.lent(job)
