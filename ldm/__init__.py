@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .runtime import __version__
 
 if TYPE_CHECKING:
-    from .images.saving import save_image
+    from .images.save import save_image
     from .models.families import FAMILIES
     from .models.weights import inspect
     from .pipeline import LatentDiffusion, load
@@ -34,7 +34,7 @@ PLACES = {  # imported when they are first used: torch takes seconds, and the co
     "inspect": ".models.weights",
     "load": ".pipeline",
     "load_clip": ".pipeline.scoring",
-    "save_image": ".images.saving",
+    "save_image": ".images.save",
 }
 
 

@@ -16,7 +16,7 @@ from ldm.cli import main, parse
 from ldm.cli.draw import requested
 from ldm.cli.printing import LONGEST, one_line, printable
 from ldm.images.files import read_text
-from ldm.images.saving import save_image
+from ldm.images.save import save_image
 from ldm.pipeline.pause import read_paused, save_paused
 from ldm.request import Request
 

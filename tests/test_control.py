@@ -143,6 +143,16 @@ def test_seamless_hires_and_joined_prompts(model, files, kind):
     assert differ(latents(model, asked(files, kind, guidance_scale=1)), plain)
 
 
+@pytest.mark.parametrize("kind", ["net", "adapter"])
+def test_the_depth_of_the_network_is_held_under_a_control(model, files, kind):
+    """The first call is exact; later ones are told of the control, too, also in tiles."""
+    exact, held = asked(files, kind), asked(files, kind, cache=100)
+    assert torch.equal(next(model.steps(held)).x, next(model.steps(exact)).x)
+    assert differ(latents(model, held), latents(model, exact))
+    assert differ(latents(model, held), latents(model, asked(files, kind, hint=1, cache=100)))
+    assert_same(latents(model, asked(files, kind, cache=100, tile=24)), latents(model, held))
+
+
 def test_guess_mode_leaves_the_negative_branch_alone(model, files):
     """At scale 0 only the negative branch counts: it is as if there were no control."""
     plain = asked(files, control=None, control_image=None, guidance_scale=0)

@@ -7,7 +7,8 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ldm.images import files as images
-from ldm.images.saving import save_image, to_pil
+from ldm.images.save import save_image
+from ldm.images.saving import to_pil
 from ldm.images.sheets import grid
 
 GRADIENT = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)

@@ -205,7 +205,7 @@ def test_what_cannot_be_read_is_said(tmp_path, text, match):
 def test_pictures_of_version_0_1_are_read_under_the_names_of_today(tmp_path):
     """The file has each of the 53 fields that a request had, none of them at its default."""
     new = {"original_size", "crop", "target_size", "aesthetic_score", "refiner", "refiner_start"}
-    new |= {"noise_level", "image_guidance_scale", "depth", "depth_model", "upscaler"}
+    new |= {"noise_level", "image_guidance_scale", "depth", "depth_model", "upscaler", "cache"}
     new |= {field.name for field in fields(Additions)}
     text = (Path(__file__).parent / "data/request-0.1-full.json").read_text(encoding="utf-8")
     assert len(json.loads(text)) == 53

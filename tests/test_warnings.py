@@ -8,7 +8,7 @@ from PIL import Image
 
 import ldm
 from helpers import random_picture
-from ldm.images.saving import save_image
+from ldm.images.save import save_image
 from ldm.pipeline.job import resolve
 
 PACKAGE = Path(ldm.__file__).parent

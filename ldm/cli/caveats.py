@@ -9,6 +9,7 @@ from textwrap import shorten
 from ..images.exif import fitting
 from ..metadata import texts
 from ..pipeline import Job, LatentDiffusion
+from ..pipeline.fast import chosen
 from ..prompts.lengths import chunk_sizes
 from ..runtime.warn import warn
 from .costs import large
@@ -26,6 +27,8 @@ def caveats(
     they cannot hold the picture."""
     if getattr(options, "config", None) is not None:
         yield "--config is not read: a checkpoint says itself what it is"
+    if model.fast:
+        yield from dict.fromkeys(chosen(model, job) for job in jobs)
     own = DEFAULTS.get(getattr(options, "command", ""), {}).get("prompt")
     if not hasattr(options, "prompt") and any(own in job.prompts for job in jobs):
         yield f"no --prompt is given, and CompVis's default is drawn: {own!r}"

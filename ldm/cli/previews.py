@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ..images.saving import save_image
+from ..images.save import save_image
 from ..images.sheets import grid, labelled_grid, save_gif
 from ..models.weights.vae import tiny_preview
 from ..pipeline import LatentDiffusion

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..runtime.files import replacing
 from .exif import exif_options
 
 if TYPE_CHECKING:
@@ -30,17 +29,6 @@ def to_pil(images: Tensor, truncate: bool = False) -> list[Image]:
     levels = (images.detach().float().cpu().clamp(-1, 1) + 1) * 127.5
     pixels = (levels if truncate else levels.round()).to(torch.uint8)
     return [Image.fromarray(image) for image in pixels.permute(0, 2, 3, 1).numpy()]
-
-
-def save_image(path: str | Path, image: Image, text: Mapping[str, str] | None = None) -> None:
-    """Save a picture whole or not at all, see `write_image`. text: None for what a picture that was
-    drawn knows of its making (`image.info`)."""
-    path = Path(path)
-    if text is None:
-        text = {key: image.info[key] for key in ("parameters", "ldm") if key in image.info}
-    options = file_options(path, text)
-    with replacing(path) as temporary:
-        image.save(temporary, **options)
 
 
 def write_image(path: Path, image: Image, text: Mapping[str, str]) -> None:

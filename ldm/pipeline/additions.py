@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # module gives the Addition; None: there is nothing to add. From the inside out: what stands first
 # is next to the U-Net, and controls tell it more than a Network can be told.
 KINDS: dict[str, tuple[str, ...]] = {
+    ".caching": ("cache",),
     ".controls": ("control",),
     ".loras": ("lora", "lora_dir"),
     ".hypernetworks": ("hypernetwork",),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..request import Request
+from .fast import faster
 
 if TYPE_CHECKING:
     from .model import LatentDiffusion
@@ -14,9 +15,10 @@ if TYPE_CHECKING:
 RANDOM = -1  # the seed that stands for a random one, as in the web UIs
 
 
-def asked(model: LatentDiffusion, **options: Any) -> Request:
+def asked(model: LatentDiffusion, fast: bool = False, **options: Any) -> Request:
     """The request of these options, see `Request.of`. Its seed is a number, so that it says which
-    picture is wanted; a refiner that is a model, and no file, is kept by its name; so are hints."""
+    picture is wanted; a refiner that is a model, and no file, is kept by its name; so are hints.
+    fast: see `faster`."""
     if options.get("seed") == RANDOM:
         options["seed"] = random_seed()
     refiner = options.get("refiner")
@@ -27,7 +29,8 @@ def asked(model: LatentDiffusion, **options: Any) -> Request:
         from .given_pictures import named_pictures
 
         options = named_pictures(options)
-    return Request.of(**options)
+    request = Request.of(**options)
+    return faster(request, model.family) if fast else request
 
 
 def random_seed() -> int:

@@ -74,8 +74,11 @@ class Controlled:
         job: Job,
         part: Pass,
         clock: Clock,
+        network: Callable[..., Tensor],
     ) -> None:
+        """network: the model's U-Net, or what takes its place, and residuals, too."""
         self.unet, self.controls, self.factor = model.unet, controls, model.vae.factor
+        self.network = network
         self.steps, self.clock = len(part.sigmas) - 1, clock
         self.scales: Callable[[int], list[float]] = none_less
         if job.request.guess_mode:
@@ -103,7 +106,7 @@ class Controlled:
                     residuals = sums(residuals, found) if residuals else found
             if features:
                 stack.enter_context(added(self.unet, features))
-            return self.unet(x, t, plain, residuals)
+            return self.network(x, t, plain, residuals)
 
     def split(self, cond: Conditioning) -> tuple[Conditioning, list[Tensor], list[Tensor]]:
         """What the U-Net is told without controls; and of each control its mark and its hint, and

@@ -101,7 +101,7 @@ class Controls(Addition):
     def around(
         self, network: Network, model: LatentDiffusion, job: Job, part: Pass, clock: Clock
     ) -> Network:
-        return Controlled(self.every, model, job, part, clock)
+        return Controlled(self.every, model, job, part, clock, network)
 
 
 def depth_of(picture: Image, model: LatentDiffusion) -> Tensor:

@@ -30,12 +30,18 @@ if TYPE_CHECKING:
 
 
 def txt2img(
-    model: LatentDiffusion, prompt: Prompt, *, batch: int | None = None, **options: Unpack[Options]
+    model: LatentDiffusion,
+    prompt: Prompt,
+    *,
+    batch: int | None = None,
+    fast: bool = False,
+    **options: Unpack[Options],
 ) -> list[Image]:
     """Pictures of a prompt, or of each of several. The options are the fields of `Request`:
     negative, steps, sampler, schedule, guidance_scale, seed, width, height, count, ...; they may
-    be called as their flags are (cfg_scale). seed=-1 draws a seed: `image.info` says which."""
-    return model.generate(asked(model, prompt=prompt, **options), batch=batch)
+    be called as their flags are (cfg_scale). seed=-1 draws a seed: `image.info` says which.
+    fast: whatever of them is not given is what `faster` takes, as in a model loaded so."""
+    return model.generate(asked(model, fast, prompt=prompt, **options), batch=batch)
 
 
 def img2img(
@@ -45,11 +51,12 @@ def img2img(
     strength: float | None = None,
     *,
     batch: int | None = None,
+    fast: bool = False,
     **options: Unpack[Options],
 ) -> list[Image]:
     """Pictures that start from a picture: strength 0 gives it back, 1 leaves next to nothing
     of it. Without width and height the next smaller size that the model takes."""
-    request = asked(model, prompt=prompt, strength=strength, **options)
+    request = asked(model, fast, prompt=prompt, strength=strength, **options)
     return model.generate(request, image, batch)
 
 
@@ -60,6 +67,7 @@ def inpaint(
     mask: Picture,
     *,
     batch: int | None = None,
+    fast: bool = False,
     **options: Unpack[InpaintOptions],
 ) -> list[Image]:
     """A picture drawn anew where the mask is white; strength < 1 leaves something of what was
@@ -70,7 +78,7 @@ def inpaint(
     A mask of another size is scaled to the picture. A picture whose sides the model cannot do, or
     that is smaller than those of its training, is drawn at a size that it can, and what is new is
     scaled back, see `init_image.drawn_size`."""
-    return model.generate(asked(model, prompt=prompt, **options), image, batch, mask)
+    return model.generate(asked(model, fast, prompt=prompt, **options), image, batch, mask)
 
 
 def outpaint(
@@ -79,10 +87,11 @@ def outpaint(
     image: Picture,
     *,
     batch: int | None = None,
+    fast: bool = False,
     **options: Unpack[InpaintOptions],
 ) -> list[Image]:
     """A picture continued by so many pixels: left, right, top, bottom. Others as `inpaint`."""
-    return model.generate(asked(model, prompt=prompt, **options), image, batch)
+    return model.generate(asked(model, fast, prompt=prompt, **options), image, batch)
 
 
 def generate(

@@ -22,6 +22,7 @@ def load(
     family: Family | str | Path | None = None,
     prediction: str | None = None,
     vae: str | Path | None = None,
+    fast: bool = False,
 ) -> LatentDiffusion:
     """A model, ready to draw.
 
@@ -33,12 +34,13 @@ def load(
     family   what the file is, where neither it nor its shapes tell; see `family_named`
     prediction  what its U-Net predicts, eps or v; None: see `read`
     vae      another VAE, or a tiny one, from a file or a folder of its own; see `read_vae`
+    fast     the number format is the fastest, and so is what requests leave open: see `faster`
     """
     given = None if path is None else Path(os.path.expanduser(path)).resolve()
     path = built_in() if given is None else given
     where = choose_device(device)
     asked = dtype if isinstance(dtype, torch.dtype | None) else dtype_named(dtype)
-    dtype, why = choose_dtype(where, asked)
+    dtype, why = choose_dtype(where, asked, fast)
     found = read(path, dtype, where, ema, family, torch.float32, prediction)
     tokenizer = Tokenizer(found.merges, found.family.text[0].length)
     if len(tokenizer) > (known := found.family.text[0].vocabulary):
@@ -50,6 +52,7 @@ def load(
     model = LatentDiffusion(found.text, found.unet, found.vae, tokenizer, found.family, name)
     model.prediction_reason = found.prediction
     model.others, model.depth = found.others, found.depth
+    model.fast = fast
     model.dtype_reason = f"{str(dtype).removeprefix('torch.')}: {why}"
     if given is not None or vae is not None:
         add_files(model, given, vae)

@@ -29,6 +29,7 @@ from ..vae.tiled import tiled_decode
 from . import drawing, encoding, keeping
 from .additions import KINDS, with_additions
 from .caveats import tell_unlearnt
+from .fast import faster
 from .given import Given
 from .job import Job, resolve
 from .makers.depth_estimate import with_estimator
@@ -55,6 +56,7 @@ class LatentDiffusion:
     about       what a picture's metadata call it: its name, or that and its files, see `Files`
     opened      networks that requests have added, by their files
     lasting     additions that are around every drawing, whether its request asks or not
+    fast        whether requests take what is faster where they leave it open, see `faster`
     others      what sees a picture in some families, see `Checkpoint`
     depth       what estimates depth where none is given, if its file had that
     """
@@ -82,6 +84,7 @@ class LatentDiffusion:
         self.about: str | Files = self.name
         self.opened: dict[str, Any] = {}
         self.lasting: list[Addition] = []
+        self.fast = False
         self.others = nn.ModuleDict()
         self.depth: Estimator | None = None
 
@@ -126,6 +129,7 @@ class LatentDiffusion:
         """What a request is for this model, see `pipeline.job.resolve` and `Given`."""
         if isinstance(conditioning, Conditioning):
             conditioning = [conditioning]
+        request = faster(request, self.family) if self.fast else request
         told = None if conditioning is None else tuple(conditioning)
         nothing = latents is None and noise is None and told is None
         given = None if nothing else Given(latents, noise, told)

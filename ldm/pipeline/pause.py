@@ -64,6 +64,8 @@ class Paused:
             if tuple(denoised.shape) not in [(total, channels, *size) for size in sizes]:
                 shape = tuple(denoised.shape)
                 raise ValueError(f"the record is of another drawing: denoised latents {shape}")
+        if job.request.cache:  # the held maps, from the last whole call on, were not kept
+            del self.record[len(self.record) // job.request.cache * job.request.cache :]
         return job
 
 

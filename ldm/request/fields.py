@@ -51,6 +51,9 @@ class Sampling:
     s_noise: float | None = option(None,
         "the scale of all noise added on the way", "--s_noise", bounds=(0, 10),
         left_open="the sampler's")
+    cache: int | None = option(None,
+        "compute the depth of the U-Net in every N-th call only, and hold it in between",
+        "--cache", "--cache_interval", bounds=(1, 100), left_open="1: in each call")
     zero_snr: bool = option(False,
         "let the noise levels end in pure noise, for a model so trained", "--zero_snr")
 

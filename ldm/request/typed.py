@@ -13,6 +13,7 @@ class ByFlags(TypedDict, total=False):
     H: int | None
     ddim_steps: int | None
     ddim_eta: float | None
+    cache_interval: int | None
     scale: float | None
     cfg_scale: float | None
     emphasis: str | None
@@ -46,6 +47,7 @@ class Options(ByFlags, total=False):
     s_tmin: float | None
     s_tmax: float | None
     s_noise: float | None
+    cache: int | None
     zero_snr: bool
     guidance_scale: float | None
     guidance_rescale: float

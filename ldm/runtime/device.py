@@ -30,18 +30,22 @@ def has_index(device: torch.device) -> bool:
     return device.type != "cuda" or (device.index or 0) < torch.cuda.device_count()
 
 
-def choose_dtype(device: torch.device, dtype: torch.dtype | None = None) -> tuple[torch.dtype, str]:
+def choose_dtype(
+    device: torch.device, dtype: torch.dtype | None = None, fast: bool = False
+) -> tuple[torch.dtype, str]:
     """The number format for the networks and, in words, why.
 
     float16 on CUDA if a convolution in it comes out right there (on some GeForce 16 it does not),
-    else bfloat16; float32 elsewhere. One that is asked for and that the device cannot compute in is
-    a ValueError.
+    else bfloat16; float32 elsewhere, unless it is to be fast and the CPU has bfloat16. One that is
+    asked for and that the device cannot compute in is a ValueError.
     """
     if dtype is not None:
         return asked_for(device, dtype)
     if device.type == "cuda":
         return sixteen_bits(device)
     faster = device.type == "cpu" and has_bfloat16()
+    if faster and fast:
+        return torch.bfloat16, "computed by instructions of its own on this CPU"
     hint = "; --dtype bfloat16 may take half the time here" if faster else ""
     return torch.float32, f"the sure choice on {device.type}{hint}"
 

@@ -1,0 +1,24 @@
+"""A picture that was drawn, or any of PIL's, as a file by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..runtime.files import replacing
+from .saving import file_options
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+def save_image(path: str | Path, image: Image, text: Mapping[str, str] | None = None) -> None:
+    """Save a picture whole or not at all, see `write_image`. text: None for what a picture that was
+    drawn knows of its making (`image.info`)."""
+    path = Path(path)
+    if text is None:
+        text = {key: image.info[key] for key in ("parameters", "ldm") if key in image.info}
+    options = file_options(path, text)
+    with replacing(path) as temporary:
+        image.save(temporary, **options)
