@@ -112,11 +112,18 @@ class ModelLoras:
     def use(self, job: Job, part: Pass, step: int) -> None:
         """From now on the weights are those of a step of a pass, counted from 1."""
         if (loras := None if job.added is None else job.added.loras) is None:
-            self.applied.use(self.held)
+            self.put(self.held)
             return
         moments = loras.of_job(job, part)
         own = next((uses for last, uses in moments if step <= last), moments[-1][1])
-        self.applied.use([*self.held, *own], loras.program)
+        self.put([*self.held, *own], loras.program)
+
+    def put(self, uses: list[Use], program: str | None = None) -> None:
+        """See `Applied.use`. It changes the weights that wait, not copies of them."""
+        waiting = None if self.model.memory is None else self.model.memory.waiting
+        if waiting is not None and (uses, program) != (self.applied.uses, self.applied.program):
+            waiting.home()
+        self.applied.use(uses, program)
 
     @contextmanager
     def lent(self, job: Job) -> Iterator[None]:
@@ -126,7 +133,7 @@ class ModelLoras:
             self.use(job, job.passes[0], 1)
             yield
         finally:
-            self.applied.use(self.held)
+            self.put(self.held)
 
     def around(self, network: Network, job: Job, part: Pass, clock: Clock) -> Network:
         """The network, which at every call has the weights of its step: also where another run of

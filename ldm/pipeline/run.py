@@ -35,6 +35,7 @@ def run(model: LatentDiffusion, job: Job, record: list[Tensor] | None = None) ->
     """
     done, latents, clock = 0, job.given.latents, Clock()
     networks = [model.unet, *(control.network for control in job.controls)]
+    networks = [] if model.memory is not None and model.memory.waiting is not None else networks
     networks += [] if job.refiner is None else [job.refiner.model.unet]
     lent = nullcontext() if model.loras is None else model.loras.lent(job)
     with lent, nullcontext() if job.refiner is None else job.refiner.lent(job), packed(*networks):
