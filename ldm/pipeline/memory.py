@@ -164,10 +164,9 @@ class Memory:
             controls += weights(refiner.unet, *(tower.encoder for tower in refiner.towers))
         sizes = {name: weights(*networks) for name, networks in parts(model).items()}
         if waits == "":
-            all_weights = sum(sizes.values()) + controls
-            if self.device.type == "cpu":
-                all_weights += SPLINTERS * all_weights
-            return self.base + all_weights + max(rows * each, decoding)
+            held = sum(sizes.values()) + controls
+            left = SPLINTERS * held if self.device.type == "cpu" else 0
+            return self.base + held + left + max(rows * each, decoding)
         unet = largest_block(model.unet) if waits == "blocks" else sizes["unet"]
         phases = unet + controls + rows * each, sizes["vae"] + decoding, sizes["text"]
         return self.base + max(phases)
