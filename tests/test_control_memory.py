@@ -6,7 +6,7 @@ from controls import randomised
 from helpers import build_tiny, random_picture
 from ldm.conditioning import Conditioning
 from ldm.models.families import FAMILIES
-from ldm.pipeline import batches
+from ldm.pipeline import activations, batches
 from ldm.pipeline.control_kinds import numbers_of
 from ldm.request import Request
 from ldm.unet.adapter import AdapterConfig, T2IAdapter
@@ -35,5 +35,5 @@ def test_fewer_pictures_fit_beside_controls(tmp_path, monkeypatch):
     asked = {"prompt": "a cat", "width": 16, "height": 16, "count": 16}
     more = {"control": (path,) * 3, "control_image": str(tmp_path / "hint.png")}
     plain, controlled = (model.resolve(Request(**asked, **x)) for x in ({}, more))
-    monkeypatch.setattr(batches, "free_memory", lambda device: 12 * 10**6)
+    monkeypatch.setattr(activations, "free_memory", lambda device: 12 * 10**6)
     assert 1 <= batches.batch_size(model, controlled) < batches.batch_size(model, plain)

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from ldm.runtime.device import choose_device, choose_dtype, free_memory, peak_memory
+from ldm.runtime.device import choose_device, choose_dtype, peak_memory
 from ldm.runtime.formats import computes
+from ldm.runtime.resident import free_memory
 
 CPU = torch.device("cpu")
 

@@ -23,8 +23,10 @@ def caveats(
     jobs: Sequence[Job], model: LatentDiffusion, options: argparse.Namespace
 ) -> Iterator[str]:
     """A line for each text too long to be read at once, and for what was not asked for or is not
-    done. Warnings of large pictures, and of texts that the files will not hold; an error, where
-    they cannot hold the picture."""
+    done, and for how memory is kept to. Warnings of large pictures, and of texts that the files
+    will not hold; an error, where they cannot hold the picture."""
+    if model.memory is not None:
+        yield from model.memory.told.values()
     if getattr(options, "config", None) is not None:
         yield "--config is not read: a checkpoint says itself what it is"
     if model.fast:

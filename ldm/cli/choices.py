@@ -64,6 +64,11 @@ MODEL: Flags = {
     "--device": {"help": "cpu, cuda, cuda:1 or mps (default: the best there is)"},
     "--dtype": {"choices": ("float32", "float16", "bfloat16"),
         "help": "of the networks (default: what suits the device)"},
+    "--vram": {"type": float, "metavar": "GB",
+        "help": "keep to so much memory of the GPU: parts of the model wait, the VAE works in tiles"
+                " (default: as if there was enough)"},
+    "--ram": {"type": float, "metavar": "GB",
+        "help": "keep to so much memory on a CPU (default: as if there was enough)"},
     "--precision": {"choices": ("full", "autocast"), "default": "autocast",
         "help": "full means --dtype float32 (default: autocast)"},
     "--config": {"metavar": "FILE",

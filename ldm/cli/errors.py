@@ -5,7 +5,7 @@ from .interrupt import INTERRUPTED
 
 OUT_OF_MEMORY = (
     "memory does not suffice: give smaller --W and --H, or --tile; for fewer pictures at once "
-    "--n_samples 1; on a GPU --dtype float16"
+    "--n_samples 1; on a GPU --dtype float16, or --vram with what it has, in GB"
 )
 
 

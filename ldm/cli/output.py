@@ -60,7 +60,7 @@ class Output:
             long = any(len(t.encode()) > room for j in jobs for t in (*j.prompts, *j.negatives))
             odd = long or self.folder.kind != "png" or any(max(j.size) > 2 * side for j in jobs)
             odd = odd or "prompt" not in asked or asked["config"] is not None or model.fast
-            if self.leads and (odd or jobs[0].init is not None):
+            if self.leads and (odd or jobs[0].init is not None or model.memory is not None):
                 for line in caveats(jobs, model, self.options):
                     say(line)
             if asked.get("dry_run") or asked.get("pause_after"):

@@ -16,8 +16,8 @@ from torch import Tensor
 from ..images.saving import to_pil
 from ..images.watermark import marked
 from ..request import Request
-from ..runtime.device import free_memory
 from ..runtime.finite import NotFinite
+from .activations import room
 from .events import Event, Finished, Preview, Stepped
 from .job import Job
 from .merging import merged
@@ -89,25 +89,22 @@ def plan(
         if request.only is not None and job.per_image:
             jobs.append(job.split(1)[request.only])
         else:
-            jobs += job.split(min(size, batch_size(model, job)))
+            jobs += job.split(min(size, batch_size(model, job, size)))
     return list(continued(jobs)) if any(job.profile.one_stream for job in jobs) else jobs
 
 
-def batch_size(model: LatentDiffusion, job: Job) -> int:
-    """How many pictures of a job memory has room for at once; a careful estimate, at most 16.
+def batch_size(model: LatentDiffusion, job: Job, most: int = 16) -> int:
+    """How many pictures of a job memory has room for at once, of so many that are wanted.
 
     All of them where they share their noise. One where its batch would show in it: on a CPU a
     convolution of one latent is rounded otherwise than of several, so that there the network must
     never be called on a single one, without guidance.
     """
+    alone = not job.guided or job.request.guidance_interval is not None
     if not job.per_image:
-        return job.request.total
-    last, rows = job.passes[-1], (2 if job.guided else 1) + job.picture_guided
-    alone = rows == 1 or job.request.guidance_interval is not None
-    if last.sampler.adaptive or (model.device.type == "cpu" and alone):
-        return 1
-    area = last.width * last.height
-    pixels = min(area, area if job.request.tile is None else job.request.tile**2)
-    maps = rows * (32 * model.unet.config.channels[0] + sum(x.numbers for x in job.additions))
-    size = maps * (pixels // model.vae.factor**2) * model.dtype.itemsize
-    return max(1, min(16, free_memory(model.device) // 2 // size))
+        most = job.request.total
+    elif job.passes[-1].sampler.adaptive or (model.device.type == "cpu" and alone):
+        most = 1
+    if model.memory is not None:
+        return model.memory.planned(model, job, most)
+    return most if most == 1 or not job.per_image else min(most, room(model, job))

@@ -104,7 +104,11 @@ def generate(
     """The pictures of a request, `batch` at once; None: as memory allows. See `making`."""
     job = model.resolve(request, image, mask) if isinstance(request, Request) else request
     pictures: list[Image] = []
-    for part in job.split(batch_size(model, job) if batch is None else batch):
+    if batch is None:
+        batch = batch_size(model, job)
+    elif model.memory is not None:
+        batch = model.memory.planned(model, job, batch)
+    for part in job.split(batch):
         for step in run(model, part):
             latents = step.x
         drawn = finish(model, part, latents)
@@ -132,6 +136,8 @@ def steps(
         what = type(request).__name__
         raise ValueError(f"steps of a Request, not of {what}: Request('a cat')")
     job = model.resolve(request, image, **given) if isinstance(request, Request) else request
+    if model.memory is not None:
+        model.memory.planned(model, job, job.request.total, together=True)
     return run(model, job, record)
 
 

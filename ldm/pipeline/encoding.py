@@ -32,6 +32,7 @@ def encode(
     noise       see `VAE.encode`; of one image several latents may be picked, but not in tiles
     """
     images, run = pictures(images, model.vae.factor), partial(model.vae.encode, noise=noise)
+    tile = model.memory.tile if tile is None and model.memory is not None else tile
     if tile is not None:
         run = partial(tiled_encode, model.vae, tile=tile)
     return model.one_by_one(run, images, axes, "encoding the image")

@@ -21,7 +21,11 @@ def to(
     model: LatentDiffusion, *where: Place, device: Place = None, dtype: Place = None
 ) -> LatentDiffusion:
     """Move the networks and change their number format, in place; in any order. The VAE stays
-    in float32: it runs once a picture, and some families' overflows in float16."""
+    in float32: it runs once a picture, and some families' overflows in float16. ValueError: it was
+    loaded with `ram` or `vram`."""
+    if model.memory is not None:
+        what = f"a model that keeps to {model.memory.flag} stays where it is"
+        raise ValueError(f"{what}: load it once more, with the device and dtype that are wanted")
     at, format = place(model.device, *where, device=device, dtype=dtype)
     for network in (*(tower.encoder for tower in model.towers), model.unet, model.others):
         network.to(at, format)

@@ -11,6 +11,7 @@ from ..models.weights import read
 from ..runtime.device import choose_device, choose_dtype
 from ..runtime.placing import dtype_named
 from .about import add_files
+from .memory import admitted
 from .model import LatentDiffusion
 
 
@@ -23,6 +24,8 @@ def load(
     prediction: str | None = None,
     vae: str | Path | None = None,
     fast: bool = False,
+    ram: float | None = None,
+    vram: float | None = None,
 ) -> LatentDiffusion:
     """A model, ready to draw.
 
@@ -35,13 +38,16 @@ def load(
     prediction  what its U-Net predicts, eps or v; None: see `read`
     vae      another VAE, or a tiny one, from a file or a folder of its own; see `read_vae`
     fast     the number format is the fastest, and so is what requests leave open: see `faster`
+    ram, vram  how much memory it may take, in GB: of a CPU, or of a GPU; see `memory`
     """
     given = None if path is None else Path(os.path.expanduser(path)).resolve()
     path = built_in() if given is None else given
     where = choose_device(device)
     asked = dtype if isinstance(dtype, torch.dtype | None) else dtype_named(dtype)
     dtype, why = choose_dtype(where, asked, fast)
-    found = read(path, dtype, where, ema, family, torch.float32, prediction)
+    told = ema, family, torch.float32, prediction
+    memory = None if ram is vram is None else admitted(path, ram, vram, where, dtype, told)
+    found = read(path, dtype, where if memory is None else "cpu", *told, copy=memory is not None)
     tokenizer = Tokenizer(found.merges, found.family.text[0].length)
     if len(tokenizer) > (known := found.family.text[0].vocabulary):
         raise ValueError(
@@ -56,6 +62,8 @@ def load(
     model.dtype_reason = f"{str(dtype).removeprefix('torch.')}: {why}"
     if given is not None or vae is not None:
         add_files(model, given, vae)
+    if memory is not None:
+        memory.hold(model)
     return model
 
 

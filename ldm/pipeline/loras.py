@@ -128,11 +128,18 @@ class ModelLoras(Addition):
         """From now on the weights are those of a step of a pass, counted from 1."""
         loras = next((found for found in job.additions if isinstance(found, Loras)), None)
         if loras is None:
-            self.applied.use(self.held)
+            self.put(self.held)
             return
         moments = loras.of_job(job, part)
         own = next((uses for last, uses in moments if step <= last), moments[-1][1])
-        self.applied.use([*self.held, *own], loras.program)
+        self.put([*self.held, *own], loras.program)
+
+    def put(self, uses: list[Use], program: str | None = None) -> None:
+        """See `Applied.use`. It changes the weights that wait, not copies of them."""
+        waiting = None if self.model.memory is None else self.model.memory.waiting
+        if waiting is not None and (uses, program) != (self.applied.uses, self.applied.program):
+            waiting.home()
+        self.applied.use(uses, program)
 
     @contextmanager
     def lent(self, job: Job) -> Iterator[None]:
@@ -142,7 +149,7 @@ class ModelLoras(Addition):
             self.use(job, job.passes[0], 1)
             yield
         finally:
-            self.applied.use(self.held)
+            self.put(self.held)
 
     def around(
         self, network: Network, model: LatentDiffusion, job: Job, part: Pass, clock: Clock

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .about import Files
     from .additions import Addition
     from .init_image import Picture
+    from .memory import Memory
 
 
 class LatentDiffusion:
@@ -59,6 +60,7 @@ class LatentDiffusion:
     fast        whether requests take what is faster where they leave it open, see `faster`
     others      what sees a picture in some families, see `Checkpoint`
     depth       what estimates depth where none is given, if its file had that
+    memory      how much it may take, if that is limited
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class LatentDiffusion:
         self.fast = False
         self.others = nn.ModuleDict()
         self.depth: Estimator | None = None
+        self.memory: Memory | None = None
 
     @property
     def text(self) -> TextEncoder:
@@ -99,7 +102,7 @@ class LatentDiffusion:
 
     @property
     def device(self) -> torch.device:
-        return self.unet.out.weight.device
+        return self.unet.out.weight.device if self.memory is None else self.memory.device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -162,6 +165,7 @@ class LatentDiffusion:
     def decode(self, latents: Tensor, tile: int | None = None, axes: str | None = None) -> Tensor:
         """Latents -> (B, 3, H, W) in [-1, 1], float32. Others: see `encode`."""
         numbers(latents, "latents", (None, self.vae.config.latent_channels, None, None))
+        tile = self.memory.tile if tile is None and self.memory is not None else tile
         run = self.vae.decode if tile is None else partial(tiled_decode, self.vae, tile=tile)
         return self.one_by_one(run, latents, axes, "decoding the picture").clamp(-1, 1)
 

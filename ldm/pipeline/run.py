@@ -34,13 +34,14 @@ def run(model: LatentDiffusion, job: Job, record: list[Tensor] | None = None) ->
     again.
     """
     done, latents, clock = 0, job.given.latents, Clock()
-    networks = [network for addition in job.additions for network in addition.networks]
+    networks = [model.unet, *(one for addition in job.additions for one in addition.networks)]
     with ExitStack() as around:
         for addition in (*model.lasting, *job.additions):
             around.enter_context(addition.lent(job))
         if job.refiner is not None:
             around.enter_context(job.refiner.lent(job))
-        around.enter_context(packed(model.unet, *networks))
+        if model.memory is None or model.memory.waiting is None:
+            around.enter_context(packed(*networks))
         for part in job.passes:
             noise = job.noise(part, model.dtype)
             more = model.family.told or job.additions

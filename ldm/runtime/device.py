@@ -1,6 +1,5 @@
 """The machine: the device and the number format to compute with, and how much memory there is."""
 
-import os
 import sys
 from typing import Any
 
@@ -19,15 +18,11 @@ def choose_device(name: str | torch.device | None = None) -> torch.device:
         device = torch.device(name)
     except (RuntimeError, TypeError):
         device = None
-    if device is None or not there.get(device.type) or not has_index(device):
+    beyond = gpu and device is not None and (device.index or 0) >= torch.cuda.device_count()
+    if device is None or not there.get(device.type) or (device.type == "cuda" and beyond):
         usable = " or ".join(kind for kind in there if there[kind])
         raise ValueError(f"device {str(name)!r} is not available: give {usable}")
     return device
-
-
-def has_index(device: torch.device) -> bool:
-    """Whether there is the GPU of that number, if it is one of several."""
-    return device.type != "cuda" or (device.index or 0) < torch.cuda.device_count()
 
 
 def choose_dtype(
@@ -74,14 +69,3 @@ def peak_memory(device: torch.device) -> int:
 
     kilobytes_or_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return kilobytes_or_bytes * (1 if sys.platform == "darwin" else 1024)
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes that are free for a computation, as far as the system says; else a careful 4 GB."""
-    if device.type == "cuda":
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + cached
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # Windows, macOS
-        return 4 * 10**9

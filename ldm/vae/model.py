@@ -12,6 +12,7 @@ of a feature map.
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -131,7 +132,6 @@ class Level(nn.Module):
     """One resolution: residual blocks, then the change of size, if any."""
 
     __call__: Callable[..., Tensor]
-    resize: Callable[[Tensor], Tensor] | None
 
     def __init__(
         self, inputs: int, channels: int, res_blocks: int, groups: int, resize: nn.Module | None
@@ -141,12 +141,12 @@ class Level(nn.Module):
         self.res = nn.ModuleList(
             ResBlock(before, after, groups, EPS) for before, after in pairwise(widths)
         )
-        self.resize = resize
+        self.resize = nn.Identity() if resize is None else resize
 
     def forward(self, x: Tensor) -> Tensor:
-        for res in self.res:
-            x = res(x)
-        return x if self.resize is None else self.resize(x)
+        for stage in (*self.res, self.resize):
+            x = stage(x)
+        return x
 
 
 class Encoder(nn.Module):
@@ -179,6 +179,7 @@ class Decoder(nn.Module):
     """(B, Z, H/f, W/f) -> (B, 3, H, W)"""
 
     __call__: Callable[..., Tensor]
+    up: Any  # Levels, coarsest first
 
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
@@ -195,7 +196,8 @@ class Decoder(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         h = self.mid(self.stem(z))
         for up in self.up:
-            h = up(h)
+            for stage in (*up.res, up.resize):  # up(h) would keep h until its level is done
+                h = stage(h)
         return self.out(F.silu(self.norm(h), inplace=True))
 
 

@@ -33,6 +33,7 @@ def read(
     family: Family | str | Path | None = None,
     vae_dtype: torch.dtype | None = None,
     prediction: str | None = None,
+    copy: bool = False,
 ) -> Checkpoint:
     """The model in a file or a diffusers folder, ready to run.
 
@@ -45,6 +46,7 @@ def read(
     vae_dtype  of the VAE's weights; None: dtype
     prediction  what the U-Net predicts, eps or v; None: as the file says, or the family, or else a
                call of the U-Net, see `prediction.probed`
+    copy       never take the mapped file itself
 
     CheckpointError: there is no such file, or it is damaged, or it is not such a checkpoint.
     UnsafePickle: it is a pickle that tries to do more than to be data.
@@ -56,7 +58,7 @@ def read(
     used = {name for name, _ in sources.values()}
     archive = opened.container == "torch"  # which has checksums
     with verified_meanwhile(opened, used) if archive else nullcontext():
-        networks = load(opened, family, sources, dtype, device, vae_dtype)
+        networks = load(opened, family, sources, dtype, device, vae_dtype, copy)
     text = [net for net in networks.values() if isinstance(net, TextEncoder)]
     unet, vae = cast(UNet, networks["unet"]), cast(VAE, networks["vae"])
     if kind.undecided:
@@ -100,6 +102,7 @@ def load(
     dtype: torch.dtype,
     device: torch.device | str,
     vae_dtype: torch.dtype | None = None,
+    copy: bool = False,
 ) -> nn.ModuleDict:
     """The networks whose parameters have been found."""
     of_vae = dtype if vae_dtype is None else vae_dtype
@@ -107,7 +110,7 @@ def load(
     state = {}
     for ours, (name, source) in sources.items():
         weight = opened.weights[name].part(*source.part)
-        tensor = weight.read(of_vae if source.component == "vae" else dtype, device)
+        tensor = weight.read(of_vae if source.component == "vae" else dtype, device, copy)
         if source.operation is not None:
             tensor = source.operation.ours(tensor)
         state[ours] = tensor.reshape(shapes[ours]).contiguous()  # see `trimmed`

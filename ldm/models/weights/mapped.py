@@ -79,13 +79,17 @@ class Weight:
         offset = self.offset + i * rows * self.stride[0] * self.dtype.itemsize
         return replace(self, shape=(rows, *self.shape[1:]), offset=offset)
 
-    def read(self, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> Tensor:
-        """The tensor: the file's own memory where neither type nor device differ, else a copy.
-        dtype None: as it is."""
+    def read(
+        self,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str = "cpu",
+        copy: bool = False,
+    ) -> Tensor:
+        """The file's own memory; or a copy: if asked for, or of another type or device."""
         if self.nbytes == 0:
             return torch.empty(self.shape, dtype=dtype or self.dtype, device=device)
         mapped = self._elements().as_strided(self.shape, self.stride).contiguous()
-        tensor = mapped.to(device, self.dtype if dtype is None else dtype)
+        tensor = mapped.to(device, self.dtype if dtype is None else dtype, copy=copy)
         if tensor is not mapped:
             self.file.forget(self.offset, self.offset + self.nbytes)
         return tensor
