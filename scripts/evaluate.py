@@ -3,6 +3,7 @@ pictures back.
 
 python scripts/evaluate.py                                  the built-in model, as it comes
 python scripts/evaluate.py --ckpt mine.safetensors --steps 20 --failures failures.png
+python scripts/evaluate.py --dtype bfloat16 --count 100     in numbers of half the length
 """
 
 import argparse
@@ -34,6 +35,8 @@ def arguments() -> argparse.Namespace:
     add("--batch", type=positive, default=16, help="pictures at once (default: 16)")
     add("--failures", type=Path, metavar="PNG", help="where to save what went wrong")
     add("--device", help="cpu, cuda or mps (default: the best there is)")
+    formats = ["float32", "float16", "bfloat16"]
+    add("--dtype", choices=formats, help="of the networks (default: what suits the device)")
     for name, kind in FIELDS.items():
         flag = "--scale" if name == "guidance_scale" else f"--{name}"
         add(flag, dest=name, type=kind, help="(default: the model's)")
@@ -48,7 +51,7 @@ def evaluated(args: argparse.Namespace) -> None:
     import ldm
     from ldm.training.shapes.evaluation import evaluate, failures, table
 
-    model = ldm.load(args.ckpt, device=args.device)
+    model = ldm.load(args.ckpt, args.device, args.dtype)
     options = {name: getattr(args, name) for name in FIELDS}
 
     def generate(prompts: list[str]) -> Iterator["np.ndarray"]:

@@ -45,3 +45,15 @@ def test_a_seed_is_a_picture(model):
     again = np.asarray(model.txt2img(["a blue ring", "a red heart"], seed=0)[1], float)
     np.testing.assert_array_equal(one, again)
     assert np.abs(one - two).max() > 30
+
+
+def test_bfloat16_draws_the_same_pictures(model):
+    """At more than 56 dB of float32's: 58 to 63 were measured. With the VAE in bfloat16, too, which
+    is kept in float32, it is 55."""
+    exact, coarse = (
+        np.stack([np.asarray(picture, float) for picture in drawn.txt2img(list(PROMPTS), seed=1)])
+        for drawn in (model, ldm.load(device="cpu", dtype="bfloat16"))
+    )
+    error = ((exact - coarse) ** 2).mean((1, 2, 3))
+    assert error.max() > 0, "it was drawn in bfloat16"
+    assert (10 * np.log10(255**2 / error.clip(1e-9)) > 56).all()

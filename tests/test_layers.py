@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ldm.layers import Conv2d, Linear, ResBlock, attention, packable, packed
+from ldm.unet.blocks import tokens
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -28,6 +29,20 @@ def test_attention_token_by_token(heads, causal):
                 weights = scores.exp() / scores.exp().sum()
                 expected = sum(weights[j] * v[b, j, part] for j in range(seen))
                 torch.testing.assert_close(got[b, i, part], expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 2e-6), (torch.bfloat16, 1e-2)])
+@pytest.mark.parametrize(("length", "keys", "width"), [(256, 256, 160), (300, 77, 40)])
+def test_attention_in_the_sizes_of_a_unet(length, keys, width, dtype, error):
+    """Within the rounding of its result, for eight heads and numbers as a network has them: torch
+    takes other kernels there than for a few tokens in float64."""
+    q, k, v = (normal(2, n, 8 * width, seed=i) for i, n in enumerate((length, keys, keys)))
+    q, k, v = (x.to(dtype) for x in (q, k, v))
+    got = attention(q, k, v, 8).double()
+    q, k, v = (x.double().unflatten(-1, (8, width)).transpose(1, 2) for x in (q, k, v))
+    expected = (q @ k.mT / width**0.5).softmax(-1) @ v
+    expected = expected.transpose(1, 2).flatten(2)
+    assert (got - expected).norm() / expected.norm() < error
 
 
 def test_attention_of_other_lengths():
@@ -126,6 +141,22 @@ def test_packed_weights_give_the_same_and_come_back_to_the_bit(name, dtype):
     assert torch.equal(weight, before)
     for got in (inner, outer):
         torch.testing.assert_close(got, plain)
+
+
+@pytest.mark.parametrize("name", ["3x3", "1x1", "of stride 2"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.no_grad()
+def test_packed_convolutions_keep_the_channels_of_a_pixel_side_by_side(name, dtype):
+    """Whatever they are given: the way to tokens and back then copies nothing."""
+    make, shape = LAYERS[name]
+    layer, x = make().to(dtype), normal(*shape).to(dtype)
+    if dtype not in packable():
+        pytest.skip("this torch does not pack it on this machine")
+    with packed(layer):
+        for layout in (torch.contiguous_format, torch.channels_last):
+            y = layer(x.contiguous(memory_format=layout))
+            assert y.is_contiguous(memory_format=torch.channels_last)
+            assert tokens(y).data_ptr() == y.data_ptr()
 
 
 def test_packing_draws_no_random_numbers():

@@ -192,6 +192,13 @@ def test_an_evaluation_of_nothing_is_a_mistake(tmp_path, flag):
     assert done.stderr.endswith(f"argument {flag}: '0' is no whole number of at least 1\n")
 
 
+def test_an_evaluation_takes_the_number_formats_of_networks(tmp_path):
+    done = run(tmp_path, ROOT / "scripts/evaluate.py", "--dtype", "int8")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "argument --dtype: invalid choice: 'int8'" in done.stderr
+    assert "bfloat16" in done.stderr
+
+
 @pytest.mark.parametrize("command", ["train.py --outdir out", "evaluate.py", "loss_curves.py ."])
 def test_ctrl_c_while_torch_loads_is_one_line(tmp_path, command):
     (tmp_path / "torch.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
