@@ -14,6 +14,7 @@ from torch import Tensor
 from ldm.runtime.distributed import Processes, processes
 from ldm.training.loop import train
 from ldm.training.parallel import SharedLoss
+from ldm.training.recipe import STAGES, changed
 from ldm.training.run import run
 from ldm.training.shapes.scenes import Scenes
 from test_scripts import ROOT
@@ -40,7 +41,9 @@ def uneven() -> Uneven:
 def both(folder: Path) -> None:
     """A small stage, and all of a recipe's, into a folder."""
     train(uneven(), UNEVEN, folder / "line")
-    run(tiny(), Scenes(32, 32), folder / "recipe")
+    changes = ["vae.batch=8", *(f"{stage}.save_every=6" for stage in STAGES)]
+    saved_once = changed(tiny(), changes)
+    run(saved_once, Scenes(32, 32), folder / "recipe", sample_prompts=["a star"])
 
 
 def rows(path: Path) -> list[dict[str, float]]:

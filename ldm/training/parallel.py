@@ -45,6 +45,12 @@ def by_first(make: Callable[[], T]) -> T:
     return ours.agree(made)  # type: ignore[no-any-return]
 
 
+def check_batch(count: int, ours: Processes) -> None:
+    """ValueError if so many examples (of crops: pictures) leave a process without any."""
+    if count < ours.size:
+        raise ValueError(f"a batch of {count} is too small for {ours.size} processes: start fewer")
+
+
 class SharedLoss(nn.Module):
     """The loss of this process's part of a batch, as a network that the gradients come through.
 
@@ -61,10 +67,7 @@ class SharedLoss(nn.Module):
 
     def forward(self, drawn: Terms) -> dict[str, Tensor]:
         count = len(next(iter(drawn.values())))
-        if count < self.team.size:
-            raise ValueError(
-                f"a batch of {count} is too small for {self.team.size} processes: start fewer"
-            )
+        check_batch(count, self.team)
         start, end = (
             count * rank // self.team.size for rank in (self.team.rank, self.team.rank + 1)
         )

@@ -20,7 +20,7 @@ from .encoding import scaled_latents
 from .initial import new_text, new_unet, new_vae, seeded
 from .loop import Stage, train
 from .modules import Base, TextAndHead, TextAndUNet
-from .parallel import by_first, first_alone
+from .parallel import by_first, check_batch, first_alone, team
 from .recipe import STAGES, Recipe
 from .record import begin
 from .stages import AutoencoderStage, DecoderStage, DiffusionStage, TextStage
@@ -48,6 +48,8 @@ def run(
     the first 32 captions, each once. ValueError if the folder holds a training that was begun with
     other data or another recipe. Warns of captions that are too long.
     """
+    batches = [getattr(recipe, name).batch for name in recipe.stages() if name != "vae"]
+    check_batch(min(recipe.vae.batch // recipe.crops, *batches), team())
     with first_alone():
         begin(folder, recipe.beside_stages(), data.contents())
     vae = new_vae(recipe.family.vae, recipe.vae.seed).to(device)
