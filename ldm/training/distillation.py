@@ -64,7 +64,8 @@ class DistillationStage(Generic[D]):
 
     and f- is the student itself, without a gradient (Song & Dhariwal 2023, sec. 3.2; Luo et al.
     have an average of its weights there). Level 0 is the clean latent, where f(x, 0) = x: what is
-    right there spreads upwards.
+    right there spreads upwards. Hence it wants a low learning rate: with that of a DiffusionStage
+    the student follows its own mistakes to nowhere.
 
     module                             the student: its text encoder stays the teacher's
     teacher                            as it was, and stays
@@ -72,7 +73,7 @@ class DistillationStage(Generic[D]):
     guidance_scale                     of the teacher
     family                             the student's; `sample` draws with its steps and sampler
     prompts                            what `sample` draws
-    levels                             those of the schedule `lcm`: k = 20 of 1,000 training steps
+    levels                             20 are k = 50 training steps apart, of 1,000
     """
 
     module: D
@@ -84,7 +85,7 @@ class DistillationStage(Generic[D]):
     ids: Tensor
     guidance_scale: float
     prompts: list[str]
-    levels: int = 50
+    levels: int = 20
 
     def __post_init__(self) -> None:
         self.schedule = self.family.noise_schedule()

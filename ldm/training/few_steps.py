@@ -34,8 +34,8 @@ class Distillation:
 
 DISTILLATION = Distillation(  # for the built-in model
     TrainConfig(
-        steps=400, batch=24, lr=3e-4, warmup=20, weight_decay=0.0, clip=1.0, ema=0.98, seed=0,
-        save_every=100,
+        steps=200, batch=16, lr=5e-5, warmup=10, weight_decay=0.0, clip=1.0, ema=0.95, seed=0,
+        save_every=40,
     ),
     guidance_scale=None, steps=4, scenes=10_000,
 )  # fmt: skip
