@@ -68,6 +68,11 @@ class Recipe:
         """Those of STAGES that it has."""
         return [name for name in STAGES if getattr(self, name) is not None]
 
+    def smallest_batch(self) -> int:
+        """Of all stages, in examples."""
+        batches = [getattr(self, name).batch for name in self.stages() if name != "vae"]
+        return min(self.vae.batch // self.crops, *batches)
+
     def beside_stages(self) -> dict[str, Any]:
         """Every value but those of the stages' own TrainConfig."""
         return {name: value for name, value in asdict(self).items() if name not in STAGES}

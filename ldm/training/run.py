@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..clip.tokenizer import Tokenizer
 from ..models.families import Family
@@ -48,8 +48,7 @@ def run(
     the first 32 captions, each once. ValueError if the folder holds a training that was begun with
     other data or another recipe. Warns of captions that are too long.
     """
-    batches = [getattr(recipe, name).batch for name in recipe.stages() if name != "vae"]
-    check_batch(min(recipe.vae.batch // recipe.crops, *batches), team())
+    check_batch(recipe.smallest_batch(), team())
     with first_alone():
         begin(folder, recipe.beside_stages(), data.contents())
     vae = new_vae(recipe.family.vae, recipe.vae.seed).to(device)
@@ -82,12 +81,25 @@ def run(
     path = write(folder / "model.safetensors", family, module, vae, tokenizer.merges)
     if recipe.distil is None:
         return path
+    last = student_of(module, family, vae, tokenizer, latents, ids, prompts)
+    module = fit(last, "distil", recipe, folder, autocast, compile)
+    return write(folder / "few_steps.safetensors", last.family, module, vae, tokenizer.merges)
+
+
+def student_of(
+    module: TextAndUNet,
+    family: Family,
+    vae: VAE,
+    tokenizer: Tokenizer,
+    latents: Tensor,
+    ids: Tensor,
+    prompts: list[str],
+) -> DistillationStage[TextAndUNet]:
+    """The last stage: what was trained is the teacher, and where the student starts."""
     teacher = Base(deepcopy(module.text), deepcopy(module.unet))
-    module, student = TextAndUNet(module.text, module.unet), of_few_steps(family)
     encoded, scale = (vae, tokenizer, latents, ids), family.guidance_scale
-    distillation = DistillationStage(module, teacher, student, *encoded, scale, prompts)
-    module = fit(distillation, "distil", recipe, folder, autocast, compile)
-    return write(folder / "few_steps.safetensors", student, module, vae, tokenizer.merges)
+    student = TextAndUNet(module.text, module.unet)
+    return DistillationStage(student, teacher, of_few_steps(family), *encoded, scale, prompts)
 
 
 def write(
