@@ -12,7 +12,14 @@ python scripts/train.py --outdir runs/teal --data pictures/ --init built-in --em
                                          a new word, which the captions have
 python scripts/train.py --outdir runs/edges --data pictures/ --init built-in --control edges
                                          a ControlNet, whose hints are made from the pictures
+python scripts/train.py --outdir runs/few --init built-in --distil
+                                         a student that draws in 4 steps, without guidance; with
+                                         --lora it is an LCM-LoRA, without --init the last stage
 python scripts/train.py --outdir runs/quick --set unet.steps=500 --set scenes=2000
+
+torchrun --nproc-per-node 2 scripts/train.py --outdir runs/shapes64
+                                         each process learns from its part of every batch; with any
+                                         number of them the model is the same, but for rounding
 
 Killed, it goes on where it was when the same command is given again. It ends with
 OUTDIR/model.safetensors, which every other script takes as --ckpt; or with lora.safetensors,
@@ -47,13 +54,16 @@ def arguments() -> argparse.Namespace:
     learner.add_argument("--layers", choices=["attention", "unet", "all"], help="of --lora")
     learner.add_argument("--vectors", type=int, help="of --embedding: how many (1)")
     learner.add_argument("--like", metavar="WORD", help="of --embedding: where it starts")
+    add("--distil", action="store_true", help="learn to draw in few steps what the model does")
     add("--set", action="append", default=[], metavar="NAME=VALUE", help="change the recipe")
     add("--device", help="cpu, cuda or mps (default: the best there is)")
     add("--autocast", action="store_true", help="compute in bfloat16 where that is safe")
     add("--compile", action="store_true", help="let torch.compile fuse the U-Net")
     options = parser.parse_args()
-    if options.init and not options.data:
+    if options.init and not (options.data or options.distil):
         parser.error("--init needs --data, the pictures that the model is to learn")
+    if options.distil and (options.embedding is not None or options.control is not None):
+        parser.error("--distil goes with whole models and with --lora")
     for flag, *others in (("lora", "layers"), ("embedding", "vectors", "like"), ("control",)):
         if getattr(options, flag) is not None and not options.init:
             parser.error(f"--{flag} needs --init, the model that it is for")
@@ -68,57 +78,84 @@ def arguments() -> argparse.Namespace:
 def learner_of(options: argparse.Namespace) -> tuple[Any, Any]:
     """What learns, and its recipe."""
     from ldm.training import additions
+    from ldm.training.few_steps import DISTILLATION
     from ldm.training.fine_tuning import FINE_TUNING, Whole
 
     if options.lora is not None:
         layers = options.layers or "attention"
-        return additions.LowRank(options.lora, layers), additions.LOW_RANK
+        low_rank = additions.LowRank(options.lora, layers)
+        return low_rank, DISTILLATION if options.distil else additions.LOW_RANK
     if options.embedding is not None:
         vectors = 1 if options.vectors is None else options.vectors
         word = additions.Inversion(options.embedding, vectors, options.like)
         return word, additions.INVERSION
     if options.control is not None:
         return additions.Control(options.control), additions.CONTROL
-    return Whole(), FINE_TUNING
+    return Whole(), DISTILLATION if options.distil else FINE_TUNING
+
+
+def data_of(options: argparse.Namespace, scenes: int, size: int, seed: int) -> tuple[Any, Any]:
+    """What is learnt from, and the prompts of samples, None for the first captions."""
+    from ldm.training.data import Folder
+    from ldm.training.shapes.evaluation import held_out_prompts
+    from ldm.training.shapes.scenes import Scenes
+    from ldm.training.things.collection import load
+    from ldm.training.things.data import Things
+
+    if options.data:
+        return Folder(options.data, size), None
+    if options.recipe == "things64":
+        things = load(options.things)
+        held_out = Things(things, 32, size, evaluation=True)
+        return Things(things, scenes, size, seed), [held_out[i][1] for i in range(32)]
+    return Scenes(scenes, size, seed), [prompt for _, prompt in held_out_prompts(32)]
 
 
 def train(options: argparse.Namespace) -> Path:
     """-> the finished model's file"""
+    from dataclasses import replace
+
     from ldm.models.weights import read
     from ldm.pipeline.loading import built_in
     from ldm.runtime.device import choose_device
-    from ldm.training.data import Folder
+    from ldm.runtime.distributed import own_gpu
+    from ldm.training.few_steps import DISTILLATION, distil
     from ldm.training.fine_tuning import fine_tune
     from ldm.training.recipe import changed
     from ldm.training.run import run
-    from ldm.training.shapes.evaluation import held_out_prompts
     from ldm.training.shapes.recipe import SHAPES64
-    from ldm.training.shapes.scenes import Scenes
-    from ldm.training.things.collection import load
-    from ldm.training.things.data import Things
     from ldm.training.things.recipe import THINGS64
 
-    device = choose_device(options.device)
+    device = own_gpu(choose_device(options.device))
     where = options.outdir, device, options.autocast, options.compile
     if options.init:
         learner, recipe = learner_of(options)
         tuning = changed(recipe, options.set)
         init = read(built_in() if options.init == "built-in" else options.init)
-        data = Folder(options.data, init.family.size)
-        return fine_tune(init, data, tuning, *where, learner=learner)
-    recipes = {"shapes64": SHAPES64, "things64": THINGS64}
-    recipe = changed(recipes[options.recipe], options.set)
-    size = recipe.family.size
-    if options.data:
-        return run(recipe, Folder(options.data, size), *where)
-    if options.recipe == "things64":
-        things = load(options.things)
-        held_out = Things(things, 32, size, evaluation=True)
-        prompts = [held_out[i][1] for i in range(32)]
-        data = Things(things, recipe.scenes, size, recipe.vae.seed)
-        return run(recipe, data, *where, sample_prompts=prompts)
-    prompts = [prompt for _, prompt in held_out_prompts(32)]
-    return run(recipe, Scenes(recipe.scenes, size, recipe.vae.seed), *where, sample_prompts=prompts)
+        scenes = tuning.scenes if options.distil else 0
+        data, prompts = data_of(options, scenes, init.family.size, seed=0)
+        teach = distil if options.distil else fine_tune
+        return teach(init, data, tuning, *where, sample_prompts=prompts, learner=learner)
+    recipe = {"shapes64": SHAPES64, "things64": THINGS64}[options.recipe]
+    if options.distil:
+        recipe = replace(recipe, distil=DISTILLATION.distil)
+    recipe = changed(recipe, options.set)
+    data, prompts = data_of(options, recipe.scenes, recipe.family.size, recipe.vae.seed)
+    return run(recipe, data, *where, sample_prompts=prompts)
+
+
+def train_together(options: argparse.Namespace) -> None:
+    """In each of the processes that torchrun started, if it did. The first one speaks."""
+    import torch
+
+    from ldm.runtime.distributed import processes
+
+    with processes("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo") as team:
+        if team.rank > 0:
+            warnings.showwarning = lambda *_, **__: None
+        path = train(options)
+        if team.rank == 0:
+            print(path)
 
 
 def warn(message: Warning | str, *_: Any, **__: Any) -> None:
@@ -129,7 +166,7 @@ def main() -> None:
     options = arguments()
     warnings.showwarning = warn
     try:
-        print(train(options))
+        train_together(options)
     except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(f"train.py: error: {error}")
     except KeyboardInterrupt:

@@ -75,7 +75,7 @@ def given():
     return x, torch.tensor([300]), Conditioning(context)
 
 
-def loss_of(stage, module):
+def loss_of(stage, module, batch=32):
     """Of the same batch, times and noise whenever it is asked for."""
     with torch.no_grad():
-        return stage.loss(module, 32, step_generator(9, 9))["loss"].item()
+        return stage.loss(module, stage.draw(batch, step_generator(9, 9)))["loss"].item()

@@ -4,7 +4,7 @@ them draw."""
 import pytest
 import torch
 
-from ldm.cli.distributed import Processes, own_gpu, processes
+from ldm.runtime.distributed import Processes, own_gpu, processes
 
 
 def test_alone():

@@ -30,10 +30,11 @@ class Line:
 
     module: nn.Linear
 
-    def loss(
-        self, module: nn.Linear, batch: int, generator: torch.Generator
-    ) -> Mapping[str, Tensor]:
-        x = torch.randn(batch, 1, generator=generator)
+    def draw(self, batch: int, generator: torch.Generator) -> Mapping[str, Tensor]:
+        return {"x": torch.randn(batch, 1, generator=generator)}
+
+    def loss(self, module: nn.Linear, drawn: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        x = drawn["x"]
         return {"loss": (module(x) - (3 * x - 1)).square().mean()}
 
     def sample(self, module: nn.Linear, path: Path) -> None:
@@ -98,11 +99,11 @@ def test_ctrl_c_loses_no_step(tmp_path):
     class Stopped(Line):
         left = CONFIG.save_every + 3
 
-        def loss(self, module, batch, generator):
+        def loss(self, module, drawn):
             if self.left == 0:
                 raise KeyboardInterrupt
             self.left -= 1
-            return super().loss(module, batch, generator)
+            return super().loss(module, drawn)
 
     whole = train(Line(zeroed(nn.Linear(1, 1))), CONFIG, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
@@ -119,9 +120,9 @@ sys.path[:0] = {paths!r}
 from test_training_loop import CONFIG, Line, zeroed
 from ldm.training.loop import train
 class Slow(Line):
-    def loss(self, module, batch, generator):
+    def loss(self, module, drawn):
         import time; time.sleep(0.02)
-        return super().loss(module, batch, generator)
+        return super().loss(module, drawn)
 train(Slow(zeroed(torch.nn.Linear(1, 1))), CONFIG, Path({folder!r}))
 """
 

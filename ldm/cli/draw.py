@@ -14,7 +14,7 @@ from ..pipeline.passes import check
 from ..request import Request
 from ..runtime.checks import kinds
 from ..runtime.device import choose_device
-from .distributed import own_gpu
+from ..runtime.distributed import own_gpu
 from .help import DEFAULTS
 from .lines import names_in
 from .output import Output

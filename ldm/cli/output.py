@@ -19,8 +19,8 @@ from ..pipeline.events import Event, Finished, Preview, Stepped
 from ..pipeline.merging import merged
 from ..request import Request
 from ..runtime.device import peak_memory
+from ..runtime.distributed import processes
 from .caveats import caveats
-from .distributed import processes
 from .folder import Folder
 from .instead import instead
 from .previews import Emerging, fast, sheet

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..runtime.files import replacing
 from ..vae import VAE
 from .data import Data, examples
+from .parallel import first_alone
 
 
 @torch.inference_mode()
@@ -66,9 +67,10 @@ def scaled_latents(
 ) -> tuple[Tensor, list[str]]:
     """See `encode_data`; both, and the scale of the VAE, are kept in the file. scale: None for the
     one that gives the latents a deviation of 1."""
-    if not path.exists():
-        vae.config = replace(vae.config, scale=scale or latent_scale(vae, data))
-        save_latents(path, *encode_data(vae, data, autocast), vae.config.scale)
+    with first_alone():
+        if not path.exists():
+            vae.config = replace(vae.config, scale=scale or latent_scale(vae, data))
+            save_latents(path, *encode_data(vae, data, autocast), vae.config.scale)
     latents, captions, scale = load_latents(path)
     vae.config = replace(vae.config, scale=scale)
     return latents, captions

@@ -15,20 +15,23 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from ..clip.tokenizer import Tokenizer, clean, clip_merges, word_pattern
 from ..clip.vocabulary import decode, unlearnt
 from ..models.embeddings import WithWords
 from ..models.families import Family
-from ..models.weights import Checkpoint, save
+from ..models.weights import Checkpoint
 from ..runtime.warn import warn
+from ..vae import VAE
 from .data import Data
 from .encoding import scaled_latents
 from .loop import TrainConfig, train
 from .modules import Base, Denoising, TextAndUNet
+from .parallel import by_first, first_alone
 from .recipe import check_dropped
 from .record import begin
-from .run import first_prompts, name_of, warn_of_cut
+from .run import first_prompts, name_of, warn_of_cut, write
 from .stages import DiffusionStage
 
 
@@ -92,9 +95,7 @@ class Whole:
         """model.safetensors, float16; the family is called as the folder"""
         assert isinstance(module, TextAndUNet)
         family = replace(init.family, name=name_of(folder, init.family))
-        networks = (module.text.half(),), module.unet.half(), deepcopy(init.vae).half()
-        save(folder / "model.safetensors", Checkpoint(family, *networks, init.merges))
-        return folder / "model.safetensors"
+        return write(folder / "model.safetensors", family, module, init.vae, init.merges)
 
 
 def fine_tune(
@@ -116,13 +117,39 @@ def fine_tune(
     other data or another recipe, and for a model that this cannot train, see `check`. Warns of
     words that are no tokens, and of captions that are too long.
     """
-    check(init.family)
     learner = Whole() if learner is None else learner
-    (config,) = init.family.text
-    tokenizer = learner.tokenizer(Tokenizer(init.merges, config.length, config.pad))
     options = recipe.cond_drop_prob, recipe.logit_normal, recipe.gamma
     named = dict(zip(("cond_drop_prob", "logit_normal", "gamma"), options))
-    begin(folder, {"init": fingerprint(init), **named, **learner.told()}, data.contents())
+    module, *encoded, prompts = lesson(
+        init, data, named, recipe.unet.seed, folder, device, autocast, sample_prompts, learner
+    )
+    stage = DiffusionStage(module, init.family, *encoded, *options, prompts)
+    module = train(stage, recipe.unet, folder / "unet", "fine-tuning", autocast, compile)
+    return by_first(lambda: learner.write(module, init, folder))
+
+
+def lesson(
+    init: Checkpoint,
+    data: Data,
+    options: Mapping[str, object],
+    seed: int,
+    folder: Path,
+    device: torch.device | str,
+    autocast: bool,
+    sample_prompts: Sequence[str] | None,
+    learner: Learner,
+) -> tuple[Denoising, VAE, Tokenizer, Tensor, Tensor, list[str]]:
+    """What learns, and from what: a stage's module, vae, tokenizer, latents, ids and prompts.
+
+    options: a training is not resumed with others; seed: of new weights; others, errors and
+    warnings: see `fine_tune`.
+    """
+    check(init.family)
+    (config,) = init.family.text
+    tokenizer = learner.tokenizer(Tokenizer(init.merges, config.length, config.pad))
+    with first_alone():
+        told = {"init": fingerprint(init), **options, **learner.told()}
+        begin(folder, told, data.contents())
     vae = deepcopy(init.vae).to(device).requires_grad_(False)
     scale, path = vae.config.scale, folder / "latents.safetensors"
     latents, captions = scaled_latents(vae, data, path, autocast, scale)
@@ -130,14 +157,14 @@ def fine_tune(
     check_taught(tokenizer, captions)
     warn_of_words(tokenizer, captions)
     warn_of_cut(tokenizer, captions, data)
-    base = Base(deepcopy(init.text[0]).to(device), deepcopy(init.unet).to(device))
-    module = learner.module(base, init, tokenizer, data, recipe.unet.seed)
+    module = learner.module(base_of(init, device), init, tokenizer, data, seed)
     prompts = first_prompts(captions, sample_prompts)
-    stage = DiffusionStage(
-        module, init.family, vae, tokenizer, latents, tokenizer(captions), *options, prompts=prompts
-    )
-    module = train(stage, recipe.unet, folder / "unet", "fine-tuning", autocast, compile)
-    return learner.write(module, init, folder)
+    return module, vae, tokenizer, latents, tokenizer(captions), prompts
+
+
+def base_of(init: Checkpoint, device: torch.device | str) -> Base:
+    """Copies of a model's networks."""
+    return Base(deepcopy(init.text[0]).to(device), deepcopy(init.unet).to(device))
 
 
 def check(family: Family) -> None:

@@ -20,6 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..runtime.files import replacing
 from .ema import EMA
+from .parallel import mean, shared, team
 from .record import as_lines, difference
 
 
@@ -71,9 +72,13 @@ class Stage(Protocol[M]):
 
     module: M
 
-    def loss(self, module: M, batch: int, generator: torch.Generator) -> Mapping[str, Tensor]:
-        """The terms of the loss of a batch, each (), the one to minimise named "loss". `generator`
-        is on the CPU."""
+    def draw(self, batch: int, generator: torch.Generator) -> Mapping[str, Tensor]:
+        """All that is random in a batch: its examples along the first dimension of each tensor, on
+        the CPU, as `generator` is."""
+
+    def loss(self, module: M, drawn: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The terms of the loss of what was drawn, each () and a mean over the examples, the one to
+        minimise named "loss"."""
 
     def sample(self, module: M, path: Path) -> None:
         """Writes a picture that shows how far the training is."""
@@ -174,7 +179,8 @@ def train(
 ) -> M:
     """Trains stage.module, or resumes what lies in `folder`. -> the average of its weights
 
-    Writes state.pt (to resume from), log.jsonl (a line for every 50 steps), samples/<step>.png.
+    Writes state.pt (to resume from), log.jsonl (a line for every 50 steps), samples/<step>.png; of
+    several processes, see `parallel`, the first does.
     title: of the progress bar. For speed, autocast: run the networks in bfloat16; compile: let
     torch.compile fuse them.
     """
@@ -188,21 +194,23 @@ def train(
     if compile:
         for part in state.module.children():
             part.compile()
-    began = time.monotonic() - state.seconds
-    steps = range(state.step, config.steps)
-    bar = tqdm(steps, title, config.steps, initial=state.step, dynamic_ncols=True)
-    with saved_when_stopped(state, path):
+    began, first = time.monotonic() - state.seconds, team().rank == 0
+    loss = shared(state.module, stage.loss)
+    steps, bar_of = range(state.step, config.steps), {"dynamic_ncols": True, "disable": not first}
+    bar = tqdm(steps, title, config.steps, initial=state.step, **bar_of)
+    with saved_when_stopped(state, path) if first else nullcontext():
         for step in bar:
             with compute_context(device, autocast):
-                terms = stage.loss(state.module, config.batch, step_generator(config.seed, step))
+                terms = loss(stage.draw(config.batch, step_generator(config.seed, step)))
             state.update(terms["loss"])
             state.seconds = time.monotonic() - began
             last = state.step == config.steps
             if state.step % 50 == 0 or last:
-                values = {name: round(term.item(), 5) for name, term in terms.items()}
+                values = {name: round(value, 5) for name, value in mean(terms).items()}
                 bar.set_postfix(values)
-                state.log(folder / "log.jsonl", values)
-            if state.step % config.save_every == 0 or last:
+                if first:
+                    state.log(folder / "log.jsonl", values)
+            if first and (state.step % config.save_every == 0 or last):
                 state.save(path)
                 stage.sample(state.average.module, folder / "samples" / f"{state.step:06}.png")
     return state.average.module

@@ -17,6 +17,7 @@ STAGES = {  # in their order: a recipe's fields and a training's folders, and th
     "unet": "U-Net",
     "joint": "joint fine-tuning",
     "decoder": "decoder",
+    "distil": "distillation",
 }
 
 
@@ -28,7 +29,8 @@ class Recipe:
     merges                      how many may be learnt from the captions, beside CLIP's
     crop, crops                 see AutoencoderStage, as gradient_difference and kl
     noise                       see DecoderStage
-    vae, text, unet, joint, decoder             how each of the STAGES is trained
+    vae, text, unet, joint, decoder, distil     how each of the STAGES is trained; without a distil
+                                                there is no student of few steps beside the model
     cond_drop_prob, logit_normal, gamma         see DiffusionStage
     """
 
@@ -48,6 +50,7 @@ class Recipe:
     cond_drop_prob: float
     logit_normal: bool
     gamma: float | None
+    distil: TrainConfig | None = None
 
     def __post_init__(self) -> None:
         if self.crops < 1 or self.vae.batch % self.crops:
@@ -60,6 +63,15 @@ class Recipe:
             raise ValueError(
                 f"crop must be a multiple of {factor}, up to {self.family.size}, not {self.crop}"
             )
+
+    def stages(self) -> list[str]:
+        """Those of STAGES that it has."""
+        return [name for name in STAGES if getattr(self, name) is not None]
+
+    def smallest_batch(self) -> int:
+        """Of all stages, in examples."""
+        batches = [getattr(self, name).batch for name in self.stages() if name != "vae"]
+        return min(self.vae.batch // self.crops, *batches)
 
     def beside_stages(self) -> dict[str, Any]:
         """Every value but those of the stages' own TrainConfig."""
@@ -76,7 +88,7 @@ R = TypeVar("R", bound="DataclassInstance")
 
 
 def changed(recipe: R, changes: Iterable[str]) -> R:
-    """A recipe, this or FineTuning, changed: "unet.steps=500", "family.unet.channels=[32, 64]".
+    """A recipe, this or another, changed: "unet.steps=500", "family.unet.channels=[32, 64]".
 
     Values are JSON, or words. ValueError for a name that a recipe has not, and for a value of
     another type.
@@ -94,7 +106,8 @@ def changed(recipe: R, changes: Iterable[str]) -> R:
             known = f": there are {', '.join(part)}" if isinstance(part, dict) else ""
             raise ValueError(f"a recipe has no {name!r}{known}")
         part[last] = _like(part[last], text, name)
-    built: dict[str, Any] = {name: TrainConfig(**tree[name]) for name in STAGES if name in tree}
+    configs = {name: tree[name] for name in STAGES if tree.get(name) is not None}
+    built: dict[str, Any] = {name: TrainConfig(**values) for name, values in configs.items()}
     if "family" in tree:
         built["family"] = Family.from_dict(tree["family"])
     return type(recipe)(**{**tree, **built})

@@ -7,17 +7,20 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..clip.tokenizer import Tokenizer
 from ..models.families import Family
 from ..models.weights import Checkpoint, save
 from ..runtime.warn import warn
+from ..vae import VAE
 from .data import Data
+from .distillation import DistillationStage, of_few_steps
 from .encoding import scaled_latents
 from .initial import new_text, new_unet, new_vae, seeded
 from .loop import Stage, train
-from .modules import TextAndHead, TextAndUNet
+from .modules import Base, TextAndHead, TextAndUNet
+from .parallel import by_first, check_batch, first_alone, team
 from .recipe import STAGES, Recipe
 from .record import begin
 from .stages import AutoencoderStage, DecoderStage, DiffusionStage, TextStage
@@ -35,16 +38,19 @@ def run(
     compile: bool = False,
     sample_prompts: Sequence[str] | None = None,
 ) -> Path:
-    """Trains a VAE, a text encoder and a U-Net, in the five STAGES. -> the finished model's file
+    """Trains a VAE, a text encoder and a U-Net, in the recipe's STAGES. -> the model's file
 
     Everything is written into `folder`: training.json (what it was begun with), one folder for each
     stage (see `train`), latents.safetensors (the encoded data) and, in the end, model.safetensors
-    (float16, in this library's own layout), of a family that is called as the folder. autocast,
-    compile: see `train`. sample_prompts: what the U-Net's samples show; None: the first 32
-    captions, each once. ValueError if the folder holds a training that was begun with other data or
-    another recipe. Warns of captions that are too long.
+    (float16, in this library's own layout), of a family that is called as the folder; with a
+    distil, then its student of few steps, few_steps.safetensors, which is the file that is
+    returned. autocast, compile: see `train`. sample_prompts: what the U-Net's samples show; None:
+    the first 32 captions, each once. ValueError if the folder holds a training that was begun with
+    other data or another recipe. Warns of captions that are too long.
     """
-    begin(folder, recipe.beside_stages(), data.contents())
+    check_batch(recipe.smallest_batch(), team())
+    with first_alone():
+        begin(folder, recipe.beside_stages(), data.contents())
     vae = new_vae(recipe.family.vae, recipe.vae.seed).to(device)
     edges = recipe.gradient_difference
     autoencoder = AutoencoderStage(vae, data, recipe.crop, recipe.crops, edges, recipe.kl)
@@ -72,9 +78,41 @@ def run(
     module = fit(stage, "joint", recipe, folder, autocast, compile)
 
     vae = fit(DecoderStage(vae, data, latents, recipe.noise, edges), "decoder", recipe, folder)
-    networks = (module.text.half(),), module.unet.half(), vae.half()
-    save(folder / "model.safetensors", Checkpoint(family, *networks, tokenizer.merges))
-    return folder / "model.safetensors"
+    path = write(folder / "model.safetensors", family, module, vae, tokenizer.merges)
+    if recipe.distil is None:
+        return path
+    last = student_of(module, family, vae, tokenizer, latents, ids, prompts)
+    module = fit(last, "distil", recipe, folder, autocast, compile)
+    return write(folder / "few_steps.safetensors", last.family, module, vae, tokenizer.merges)
+
+
+def student_of(
+    module: TextAndUNet,
+    family: Family,
+    vae: VAE,
+    tokenizer: Tokenizer,
+    latents: Tensor,
+    ids: Tensor,
+    prompts: list[str],
+) -> DistillationStage[TextAndUNet]:
+    """The last stage: what was trained is the teacher, and where the student starts."""
+    teacher = Base(deepcopy(module.text), deepcopy(module.unet))
+    encoded, scale = (vae, tokenizer, latents, ids), family.guidance_scale
+    student = TextAndUNet(module.text, module.unet)
+    return DistillationStage(student, teacher, of_few_steps(family), *encoded, scale, prompts)
+
+
+def write(
+    path: Path,
+    family: Family,
+    module: TextAndUNet,
+    vae: VAE,
+    merges: tuple[tuple[str, str], ...] | None,
+) -> Path:
+    """The file of a model, float16. The networks stay as they are."""
+    text, unet, vae = (deepcopy(network).half() for network in (module.text, module.unet, vae))
+    by_first(lambda: save(path, Checkpoint(family, (text,), unet, vae, merges)))
+    return path
 
 
 def fit(
@@ -86,7 +124,8 @@ def fit(
     compile: bool = False,
 ) -> M:
     """`train` for the stage of that name."""
-    title = f"stage {list(STAGES).index(name) + 1} of {len(STAGES)}, {STAGES[name]}"
+    stages = recipe.stages()
+    title = f"stage {stages.index(name) + 1} of {len(stages)}, {STAGES[name]}"
     return train(stage, getattr(recipe, name), folder / name, title, autocast, compile)
 
 

@@ -1,4 +1,4 @@
-"""The stages of latent diffusion, each a loss over random batches.
+"""The stages of latent diffusion, each a loss over random batches. `distillation` has one more.
 
 Rombach et al. 2022 have two: the autoencoder (sec. 3.1) and the U-Net with its text encoder (sec.
 3.2 and 3.3). Here a text encoder is trained before the U-Net, TextStage; the two together once more
@@ -66,19 +66,30 @@ class AutoencoderStage:
     gradient_difference: float
     kl: float
 
-    def loss(self, module: VAE, batch: int, generator: torch.Generator) -> Mapping[str, Tensor]:
+    def __post_init__(self) -> None:
+        self.size = len(self.data[0][0])
+
+    def draw(self, batch: int, generator: torch.Generator) -> Mapping[str, Tensor]:
+        """Of each picture its number, and its crops' places and noise."""
+        config, per_picture = self.module.config, (batch // self.crops, self.crops)
+        chosen = draw(per_picture[0], len(self.data), generator)
+        side, places = self.crop // config.factor, self.size - self.crop + 1
+        tops, lefts = draw(batch, places, generator), draw(batch, places, generator)
+        noise = torch.randn(batch, config.latent_channels, side, side, generator=generator)
+        of_crops = {"tops": tops, "lefts": lefts, "noise": noise}
+        return {"chosen": chosen} | {k: v.unflatten(0, per_picture) for k, v in of_crops.items()}
+
+    def loss(self, module: VAE, drawn: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         device = module.post_quant.weight.device
-        chosen = draw(batch // self.crops, len(self.data), generator)
-        images, _ = examples(self.data, chosen.tolist(), device)
-        tops = draw(batch, images.shape[2] - self.crop + 1, generator).tolist()
-        lefts = draw(batch, images.shape[3] - self.crop + 1, generator).tolist()
+        images, _ = examples(self.data, drawn["chosen"].tolist(), device)
+        tops, lefts = drawn["tops"].flatten().tolist(), drawn["lefts"].flatten().tolist()
         crops = [
             images[i // self.crops, :, top : top + self.crop, left : left + self.crop]
             for i, (top, left) in enumerate(zip(tops, lefts, strict=True))
         ]
         target = torch.stack(crops).contiguous(memory_format=torch.channels_last)
         mean, log_variance = (moment.float() for moment in module.moments(target))
-        noise = torch.randn(mean.shape, generator=generator).to(device)
+        noise = drawn["noise"].flatten(0, 1).to(device)
         latents = (mean + torch.exp(0.5 * log_variance) * noise) * module.config.scale
         terms = pixel_losses(module.decode(latents), target, self.gradient_difference)
         kl = kl_loss(mean, log_variance)
@@ -113,12 +124,15 @@ class DecoderStage:
         self.module.post_quant.requires_grad_(True)
         self.module.decoder.requires_grad_(True)
 
-    def loss(self, module: VAE, batch: int, generator: torch.Generator) -> Mapping[str, Tensor]:
-        device = module.post_quant.weight.device
+    def draw(self, batch: int, generator: torch.Generator) -> Mapping[str, Tensor]:
         chosen = draw(batch, len(self.latents), generator)
+        noise = torch.randn(batch, *self.latents.shape[1:], generator=generator)
+        return {"chosen": chosen, "noise": noise}
+
+    def loss(self, module: VAE, drawn: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        device, chosen = module.post_quant.weight.device, drawn["chosen"]
         target, _ = examples(self.data, chosen.tolist(), device)
-        latents = self.latents[chosen].float()
-        latents = latents + self.noise * torch.randn(latents.shape, generator=generator)
+        latents = self.latents[chosen].float() + self.noise * drawn["noise"]
         latents = latents.to(device).contiguous(memory_format=torch.channels_last)
         return pixel_losses(module.decode(latents), target, self.gradient_difference)
 
@@ -149,11 +163,11 @@ class TextStage:
     latents: Tensor
     ids: Tensor
 
-    def loss(
-        self, module: TextAndHead, batch: int, generator: torch.Generator
-    ) -> Mapping[str, Tensor]:
-        chosen = draw(batch, len(self.latents), generator)
-        device = self.vae.post_quant.weight.device
+    def draw(self, batch: int, generator: torch.Generator) -> Mapping[str, Tensor]:
+        return {"chosen": draw(batch, len(self.latents), generator)}
+
+    def loss(self, module: TextAndHead, drawn: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        chosen, device = drawn["chosen"], self.vae.post_quant.weight.device
         predicted = module(self.ids[chosen].to(device))
         return {"loss": F.mse_loss(predicted.float(), self.latents[chosen].to(device).float())}
 
@@ -197,16 +211,19 @@ class DiffusionStage(Generic[D]):
         self.schedule = self.family.noise_schedule()
         self.module.requires_grad_(True)  # an earlier stage's average does not
 
-    def loss(self, module: D, batch: int, generator: torch.Generator) -> Mapping[str, Tensor]:
-        device = self.vae.post_quant.weight.device
+    def draw(self, batch: int, generator: torch.Generator) -> Mapping[str, Tensor]:
         chosen = draw(batch, len(self.latents), generator)
+        unconditional = torch.rand(batch, 1, generator=generator) < self.cond_drop_prob
+        t = (draw_steps if self.logit_normal else draw)(batch, len(self.schedule), generator)
+        noise = torch.randn(batch, *self.latents.shape[1:], generator=generator)
+        return {"chosen": chosen, "unconditional": unconditional, "t": t, "noise": noise}
+
+    def loss(self, module: D, drawn: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        device, chosen = self.vae.post_quant.weight.device, drawn["chosen"]
         clean = self.latents[chosen].to(device).float()
         clean = clean.contiguous(memory_format=torch.channels_last)
-        unconditional = torch.rand(batch, 1, generator=generator) < self.cond_drop_prob
-        ids = torch.where(unconditional, self.tokenizer([""]), self.ids[chosen]).to(device)
-        drawn = draw_steps if self.logit_normal else draw
-        t = drawn(batch, len(self.schedule), generator).to(device)
-        noise = torch.randn(clean.shape, generator=generator).to(device)
+        ids = torch.where(drawn["unconditional"], self.tokenizer([""]), self.ids[chosen]).to(device)
+        t, noise = drawn["t"].to(device), drawn["noise"].to(device)
         denoiser = self.family.denoiser(module.network(chosen), self.schedule)
         context = module.text(ids).last
         diffusion = denoiser.loss(clean, context, t, noise, self.gamma).mean()

@@ -44,9 +44,9 @@ class Processes:
 
 
 @contextmanager
-def processes() -> Iterator[Processes]:
+def processes(backend: str = "gloo") -> Iterator[Processes]:
     """The processes that the environment names: RANK, WORLD_SIZE, and MASTER_ADDR and MASTER_PORT
-    to meet at."""
+    to meet at. backend: of torch.distributed."""
     try:
         found = Processes(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
     except ValueError:
@@ -56,7 +56,7 @@ def processes() -> Iterator[Processes]:
     if found.size == 1:
         yield found
         return
-    dist.init_process_group("gloo", timeout=timedelta(days=30))
+    dist.init_process_group(backend, timeout=timedelta(days=30))
     try:
         yield found
     finally:
