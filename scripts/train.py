@@ -22,9 +22,9 @@ torchrun --nproc-per-node 2 scripts/train.py --outdir runs/shapes64
                                          number of them the model is the same, but for rounding
 
 Killed, it goes on where it was when the same command is given again. It ends with
-OUTDIR/model.safetensors, which every other script takes as --ckpt; or with lora.safetensors,
-NAME.safetensors or controlnet.safetensors, which they take as --lora, in --embedding_dir and as
---control.
+OUTDIR/model.safetensors, which every other script takes as --ckpt (and few_steps.safetensors beside
+it, of --distil without --init); or with lora.safetensors, NAME.safetensors or
+controlnet.safetensors, which they take as --lora, in --embedding_dir and as --control.
 """
 
 import argparse

@@ -64,8 +64,7 @@ class DistillationStage(Generic[D]):
 
     and f- is the student itself, without a gradient (Song & Dhariwal 2023, sec. 3.2; Luo et al.
     have an average of its weights there). Level 0 is the clean latent, where f(x, 0) = x: what is
-    right there spreads upwards. Hence it wants a low learning rate: with that of a DiffusionStage
-    the student follows its own mistakes to nowhere.
+    right there spreads upwards. It wants a low learning rate: the student is its own target.
 
     module                             the student: its text encoder stays the teacher's
     teacher                            as it was, and stays
