@@ -10,8 +10,9 @@ Watched                   what the sampler is given: counted, recorded, finite
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from ..conditioning import Conditioning
 from ..prompts.conditioner import is_plain
+from ..runtime.device import later
 from ..runtime.finite import broken
 from ..samplers import Denoiser, ModelDenoiser
 from ..samplers.guidance import Guided, cfg, unguided
@@ -46,7 +48,11 @@ class Clock:
 
 
 class Watched:
-    """The denoiser that a sampler is given: it counts its calls, and gives no NaN or infinity."""
+    """The denoiser that a sampler is given: it counts its calls, and gives no NaN or infinity.
+
+    On a CPU none at all. On a GPU, which computes while the next call is being asked for, that is
+    found at the next call, or when `settle` is called.
+    """
 
     def __init__(
         self,
@@ -56,18 +62,29 @@ class Watched:
         part: Pass,
         record: list[Tensor] | None,
     ) -> None:
-        if record is not None:
-            denoise = recorded(denoise, record, clock.earlier)
-        self.denoise = denoise
+        kept = denoise if record is None else recorded(denoise, record, clock.earlier)
+        self.denoise, self.kept = denoise, kept
         self.clock, self.model, self.part = clock, model, part
+        self.settle: Callable[[], None] = lambda: None
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
-        denoised = self.denoise(x, sigma)
-        if not denoised.isfinite().all():
-            where = f"step {self.clock.step} of {len(self.part.sigmas) - 1}"
-            raise broken(lambda: self.denoise(x, sigma), {"unet": self.model.unet}, where)
+        denoised = self.kept(x, sigma)
+        finite = later(denoised.isfinite().all())
+        check = partial(self.check, finite, x, sigma, replace(self.clock))
+        if x.device.type == "cpu":
+            check()
+        else:
+            self.settle()
+            self.settle = check
         self.clock.calls += 1
         return denoised
+
+    def check(self, finite: Callable[[], bool], x: Tensor, sigma: float, then: Clock) -> None:
+        """NotFinite if a call of D gave a NaN or an infinity; it is repeated, to name what did."""
+        if not finite():
+            self.clock.step, self.clock.calls = then.step, then.calls
+            where = f"step {then.step} of {len(self.part.sigmas) - 1}"
+            raise broken(lambda: self.denoise(x, sigma), {"unet": self.model.unet}, where)
 
 
 def denoiser(
