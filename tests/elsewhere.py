@@ -76,6 +76,19 @@ class OnGpu(Tensor):
     def is_meta(self) -> bool:
         return False
 
+    @property
+    def data(self) -> "OnGpu":
+        return self.detach()
+
+    @data.setter
+    def data(self, new: "OnGpu") -> None:
+        if not isinstance(new, OnGpu):
+            raise Mixed("a tensor of the host in the place of one on the GPU")
+        self.inner = new.inner
+
+    def new_tensor(self, values: Any) -> Tensor:
+        return torch.tensor(values, dtype=self.dtype).to(GPU)
+
     def __getitem__(self, index: Any) -> Any:
         return super().__getitem__(sent(index))
 

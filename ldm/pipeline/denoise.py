@@ -126,7 +126,8 @@ def guided(
         return guidance(core, job, rows if told is None else told(rows, pictures), weights)
 
     if job.given.conditioning:
-        return guide([given.rows(len(everyone), model.dtype) for given in job.given.conditioning])
+        place = len(everyone), model.dtype, model.device
+        return guide([given.rows(*place) for given in job.given.conditioning])
     prompts, negatives = job.prompts, job.negatives if job.guided else ()
     texts = list(dict.fromkeys((*prompts, *negatives)))  # each is encoded once
     plain = [is_plain(model.tokenizer, text, job.chunking) for text in texts]
