@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -37,16 +37,6 @@ class Conditioning:
         a guidance."""
         context = torch.cat([part.context for part in parts])
         return cls(context, *(_rows([getattr(part, name) for part in parts]) for name in BESIDE))
-
-    def rows(self, count: int, dtype: torch.dtype, device: torch.device) -> Conditioning:
-        """The same on a device, with context and concat in another number format; a single row is
-        repeated."""
-        if len(self) not in (1, count):
-            raise ValueError(f"a conditioning of {len(self)} rows for {count} pictures")
-        one = self[[0] * count if len(self) == 1 else slice(None)]
-        beside = [x if x is None else x.to(device) for x in (getattr(one, n) for n in BESIDE)]
-        told = Conditioning(one.context.to(device, dtype), *beside)
-        return told if told.concat is None else replace(told, concat=told.concat.to(dtype))
 
     def __getitem__(self, rows: slice | list[int] | Tensor) -> Conditioning:
         """Some of the rows."""

@@ -237,7 +237,12 @@ def to_gpu(gpu: Elsewhere, model: LatentDiffusion) -> LatentDiffusion:
     def count(*_: object) -> None:
         gpu.calls += 1
 
-    for network in (*(tower.encoder for tower in model.towers), model.unet, model.vae, model.others):
+    for network in (
+        *(tower.encoder for tower in model.towers),
+        model.unet,
+        model.vae,
+        model.others,
+    ):
         network.to(GPU)
     model.unet.register_forward_pre_hook(count)
     return model

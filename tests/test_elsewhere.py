@@ -33,9 +33,8 @@ MASK = Image.new("L", (16, 16))
 MASK.paste(255, (4, 4, 12, 12))
 MAY_WAIT = {  # inside of the loop, and why
     "dpm_adaptive": "the error of a step decides how long the next one is",
-    "guess_mode": "which rows a control is for stands in a channel beside the latent, and the others "
-    "are not computed",
-    "colourise": "every step goes through the VAE and back, whose checks look at what they are given",
+    "guess_mode": "which rows are controlled stands beside the latent; others are not computed",
+    "colourise": "every step goes through the VAE and back, which checks what it is given",
 }
 
 
@@ -263,7 +262,11 @@ def test_a_refiner():
 def test_latents_noise_and_conditioning_that_are_given():
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        latents, noise, read = torch.randn(1, 4, 8, 8), torch.randn(1, 4, 8, 8), torch.randn(1, 12, 16)
+        latents, noise, read = (
+            torch.randn(1, 4, 8, 8),
+            torch.randn(1, 4, 8, 8),
+            torch.randn(1, 12, 16),
+        )
     given = {"latents": latents, "noise": noise, "conditioning": Conditioning(read)}
     same_as_on_the_host(build_tiny, asked(strength=0.7, guidance_scale=1.0), **given)
 
@@ -303,8 +306,7 @@ def test_what_breaks_is_named_with_its_step_and_no_picture_comes_of_it(call):
         job = model.resolve(asked(steps=4))
         match = rf"step {call} of 4: unet\.mid\.res1\.conv2 gives NaN"
         with pytest.raises(NotFinite, match=match):
-            for step in model.steps(job):
-                seen.append(step)
+            seen.extend(model.steps(job))
     assert len(seen) == min(call, 3)
     assert len(calls) == min(call + 1, 4) + 1, "a call later, and once more to see what it was"
 

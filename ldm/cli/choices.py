@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..runtime.checks import positive
-from .values import KINDS, axis, family
+from .values import KINDS, axis, family, positive
 
 Flags = dict[str, dict[str, Any]]
 

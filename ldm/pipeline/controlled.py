@@ -121,7 +121,13 @@ class Controlled:
         return within and control.asked.strength > 0
 
     def of_rows(
-        self, control: Control, x: Tensor, t: Tensor, cond: Conditioning, hint: Tensor, marks: Tensor
+        self,
+        control: Control,
+        x: Tensor,
+        t: Tensor,
+        cond: Conditioning,
+        hint: Tensor,
+        marks: Tensor,
     ) -> list[Tensor]:
         """What a control says of the rows that it controls; nothing, 0, of the others."""
         if not control.spares:  # a GPU need not be waited for, to see which they are

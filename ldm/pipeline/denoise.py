@@ -20,7 +20,6 @@ from torch import Tensor
 
 from ..conditioning import Conditioning
 from ..prompts.conditioner import is_plain
-from ..runtime.device import later
 from ..runtime.finite import broken
 from ..samplers import Denoiser, ModelDenoiser
 from ..samplers.guidance import Guided, cfg, unguided
@@ -48,11 +47,8 @@ class Clock:
 
 
 class Watched:
-    """The denoiser that a sampler is given: it counts its calls, and gives no NaN or infinity.
-
-    On a CPU none at all. On a GPU, which computes while the next call is being asked for, that is
-    found at the next call, or when `settle` is called.
-    """
+    """The denoiser that a sampler is given: it counts its calls, and gives no NaN or infinity; from
+    a GPU, which is not waited for, none but in its last call, until `settle` is called."""
 
     def __init__(
         self,
@@ -62,24 +58,26 @@ class Watched:
         part: Pass,
         record: list[Tensor] | None,
     ) -> None:
-        kept = denoise if record is None else recorded(denoise, record, clock.earlier)
-        self.denoise, self.kept = denoise, kept
+        self.denoise = denoise
+        self.kept = denoise if record is None else recorded(denoise, record, clock.earlier)
         self.clock, self.model, self.part = clock, model, part
         self.settle: Callable[[], None] = lambda: None
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
         denoised = self.kept(x, sigma)
-        finite = later(denoised.isfinite().all())
-        check = partial(self.check, finite, x, sigma, replace(self.clock))
+        finite = denoised.isfinite().all()
+        check = partial(self.check, x, sigma, replace(self.clock))
         if x.device.type == "cpu":
-            check()
+            check(finite.item)
         else:
+            from ..runtime.later import later
+
             self.settle()
-            self.settle = check
+            self.settle = partial(check, later(finite))
         self.clock.calls += 1
         return denoised
 
-    def check(self, finite: Callable[[], bool], x: Tensor, sigma: float, then: Clock) -> None:
+    def check(self, x: Tensor, sigma: float, then: Clock, finite: Callable[[], object]) -> None:
         """NotFinite if a call of D gave a NaN or an infinity; it is repeated, to name what did."""
         if not finite():
             self.clock.step, self.clock.calls = then.step, then.calls
@@ -126,8 +124,7 @@ def guided(
         return guidance(core, job, rows if told is None else told(rows, pictures), weights)
 
     if job.given.conditioning:
-        place = len(everyone), model.dtype, model.device
-        return guide([given.rows(*place) for given in job.given.conditioning])
+        return guide(job.given.told(len(everyone), model.dtype, model.device))
     prompts, negatives = job.prompts, job.negatives if job.guided else ()
     texts = list(dict.fromkeys((*prompts, *negatives)))  # each is encoded once
     plain = [is_plain(model.tokenizer, text, job.chunking) for text in texts]

@@ -2,11 +2,9 @@
 
 import os
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from .formats import asked_for, sixteen_bits
 
@@ -52,21 +50,6 @@ def has_bfloat16() -> bool:
     """Whether this CPU multiplies bfloat16 by instructions of its own, as far as torch can say."""
     features: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(features.get("avx512_bf16") or features.get("amx_bf16"))
-
-
-def later(flag: Tensor) -> Callable[[], bool]:
-    """What reads a truth value that is being computed. On CUDA it is copied meanwhile: reading it
-    then waits for what was asked of the GPU before, and not for what has been asked since."""
-    if flag.device.type != "cuda":
-        return lambda: bool(flag)
-    copy, copied = flag.to("cpu", non_blocking=True), torch.cuda.Event()
-    copied.record()
-
-    def read() -> bool:
-        copied.synchronize()
-        return bool(copy)
-
-    return read
 
 
 def layout(device: torch.device) -> torch.memory_format:
