@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .values import KINDS, axis, family, positive
+from ..runtime.checks import positive
+from .values import KINDS, axis, family
 
 Flags = dict[str, dict[str, Any]]
 

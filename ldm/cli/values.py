@@ -29,14 +29,6 @@ def no_number(text: str, kind: str, name: str) -> str:
     return f"must be a {what}{allowed}, not {one_line(text, 100)}"
 
 
-def positive(text: str) -> int:
-    """A whole number of at least 1."""
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
-
-
 def seed(text: str) -> int:
     if (number := int(text)) == -1:
         return random_seed()

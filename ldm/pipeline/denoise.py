@@ -21,12 +21,13 @@ from torch import Tensor
 from ..conditioning import Conditioning
 from ..prompts.conditioner import is_plain
 from ..runtime.finite import broken
+from ..runtime.later import finite_later
 from ..samplers import Denoiser, ModelDenoiser
 from ..samplers.guidance import Guided, cfg, unguided
-from ..samplers.wrappers import recorded, switched
+from ..samplers.wrappers import recorded
 from .adding import reading
 from .combined import combined
-from .makers import Complete, completed
+from .makers import Complete
 from .prompted import prompted
 from .regions import network_of, within_regions
 
@@ -65,15 +66,12 @@ class Watched:
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
         denoised = self.kept(x, sigma)
-        finite = denoised.isfinite().all()
         check = partial(self.check, x, sigma, replace(self.clock))
         if x.device.type == "cpu":
-            check(finite.item)
+            check(denoised.isfinite().all().item)
         else:
-            from ..runtime.later import later
-
             self.settle()
-            self.settle = partial(check, later(finite))
+            self.settle = partial(check, finite_later(denoised))
         self.clock.calls += 1
         return denoised
 
@@ -96,11 +94,8 @@ def denoiser(
     """D(x, sigma) for the pictures of a pass. told: what completes the conditioning, see `makers`;
     clean (B, Z, h, w): the latents it starts from."""
     denoise = guided(model, job, part, told, clock)
-    if (refiner := job.refiner) is not None and part is job.passes[-1]:
-        onward = refiner.job(job)
-        its = completed(refiner.model, onward, part, job.noise(part, model.dtype))
-        refine = guided(refiner.model, onward, part, its, clock)
-        denoise = switched(denoise, refine, refiner.below)
+    if job.refiner is not None and part is job.passes[-1]:
+        denoise = job.refiner.taking_over(denoise, model, job, part, clock)
     if job.request.tile is None and job.init is None:
         return denoise
     return within_regions(denoise, model, job, clean)

@@ -10,13 +10,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..runtime.warn import warn
-from ..samplers import NoiseSchedule
+from ..samplers import Denoiser, NoiseSchedule
+from ..samplers.wrappers import switched
+from .makers import completed
 
 if TYPE_CHECKING:
     from .adding import Added
     from .controls import Control
+    from .denoise import Clock
     from .job import Job
     from .model import LatentDiffusion
+    from .passes import Pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +41,16 @@ class Refiner:
         """The base's job for this model."""
         own = self.controls, self.added
         return replace(base, noise_schedule=self.noise_schedule, controls=own[0], added=own[1])
+
+    def taking_over(
+        self, denoise: Denoiser, model: LatentDiffusion, job: Job, part: Pass, clock: Clock
+    ) -> Denoiser:
+        """D of the base, and of this model below its noise level."""
+        from .denoise import guided
+
+        onward = self.job(job)
+        told = completed(self.model, onward, part, job.noise(part, model.dtype))
+        return switched(denoise, guided(self.model, onward, part, told, clock), self.below)
 
     def lent(self, base: Job) -> AbstractContextManager[None]:
         """See `ModelLoras.lent`."""

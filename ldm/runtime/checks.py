@@ -77,6 +77,14 @@ def number(f: Field[Any], whole: bool, value: Any) -> int | float:
     return int(value) if whole else float(value)
 
 
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
 def known(name: str, names: Collection[str], what: str) -> None:
     """ValueError, with what there is, if `name` is not among the names."""
     if name not in names:

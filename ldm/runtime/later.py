@@ -1,17 +1,21 @@
 """What a GPU is computing, read without holding it up."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 
-def later(flag: Tensor) -> Callable[[], bool]:
-    """What reads a truth value that is being computed. On CUDA it is copied meanwhile: reading it
-    then waits for what was asked of the GPU before, and not for what has been asked since."""
-    if flag.device.type != "cuda":
-        return lambda: bool(flag)
-    copy, copied = flag.to("cpu", non_blocking=True), torch.cuda.Event()
+def finite_later(x: Tensor) -> Callable[[], bool]:
+    """What tells whether all of x is finite, which is found out meanwhile. On CUDA the answer is
+    copied to the host: reading it then waits for what was asked of the GPU before, and not for what
+    has been asked since."""
+    found = x.isfinite().all()
+    if x.device.type != "cuda":
+        return lambda: bool(found)
+    event: Any = torch.cuda.Event
+    copy, copied = found.to("cpu", non_blocking=True), event()
     copied.record()
 
     def read() -> bool:
