@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -37,14 +37,6 @@ class Conditioning:
         a guidance."""
         context = torch.cat([part.context for part in parts])
         return cls(context, *(_rows([getattr(part, name) for part in parts]) for name in BESIDE))
-
-    def rows(self, count: int, dtype: torch.dtype) -> Conditioning:
-        """The same with context and concat in another number format; a single row is repeated."""
-        if len(self) not in (1, count):
-            raise ValueError(f"a conditioning of {len(self)} rows for {count} pictures")
-        one = self[[0] * count if len(self) == 1 else slice(None)]
-        concat = None if one.concat is None else one.concat.to(dtype)
-        return replace(one, context=one.context.to(dtype), concat=concat)
 
     def __getitem__(self, rows: slice | list[int] | Tensor) -> Conditioning:
         """Some of the rows."""

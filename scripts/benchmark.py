@@ -1,10 +1,12 @@
-"""How long does it take, beside diffusers? The same random weights of Stable Diffusion 1.5, 2 or
-XL, in one run, by turns.
+"""How long does it take, and how much memory, beside diffusers? The same random weights of Stable
+Diffusion 1.5, 2 or XL, in one run, by turns.
 
     python scripts/benchmark.py
-    python scripts/benchmark.py --device cuda --dtype float16
-    python scripts/benchmark.py --family sdxl --dtype bfloat16
-    python scripts/benchmark.py --only step decode --size 256 --repeats 3
+    python scripts/benchmark.py --device cuda --dtype float16 --peers channels_last compiled
+    python scripts/benchmark.py --family sdxl --dtype bfloat16 --json sdxl.json --plot sdxl.svg
+    python scripts/benchmark.py --only step decode --size 256 --repeats 3 --peers openvino
+    python scripts/benchmark.py --only --growth growth.svg
+    python scripts/benchmark.py --report                  # all that a GPU is asked, in 10 minutes
 
 import    `import ldm`, and of diffusers' pipeline; each brings torch along, in a process of its
           own
@@ -15,21 +17,30 @@ text      from a prompt to what the U-Net reads
 encode    from a picture to the mean of its latent
 decode    from a latent to a picture
 picture   from a prompt to a picture of half the size, in four steps of DDIM
+whole     from a prompt to a picture of the whole size, in --steps steps; only where it is named
 lora      the step with a LoRA of rank 16 in all attention layers, and without; and how long it
           takes to read and to apply it. Nothing of this is diffusers'
 
-Theirs is what StableDiffusionPipeline, or StableDiffusionXLPipeline, does without any option. Every
-number is the median of --repeats runs; one more before them does not count. The last column is the
-largest difference between the two results.
+Theirs is what StableDiffusionPipeline, or StableDiffusionXLPipeline, does without any option; with
+--peers also diffusers with channels_last or compiled, and OpenVINO, for step and decode. Every
+number is the median of --repeats runs; one more before them does not count. Behind them stand the
+largest difference between our result and theirs, and what a run takes of memory beyond what was
+there before, of the GPU or of the process: ours and theirs.
+
+--report measures SD 1.5 at 512 pixels and SDXL at 1024: step, decode and 50 steps with decode, in
+float16 on a GPU; then how a step grows; then, where there is --vram, what pictures take within it.
+What does not begin within --minutes is left out, and said. It writes report.json, report.svg and
+report-growth.svg; --json, --plot and --growth name others.
 """
 
 import argparse
+import json
 import os
-import subprocess
+import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -37,190 +48,64 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from benchmarking import figures
+from benchmarking.computing import attention_lora, computations, pipeline_of, random_checkpoint
+from benchmarking.growth import BATCHES, SIZES, Point, as_json, grown
+from benchmarking.measuring import Row, by_turns, in_a_process, memory, seconds
+from benchmarking.peers import PEERS, installed, lacking
+from benchmarking.vram import TARGETS, held_down, there_is_a_plan
 from torch import Tensor
 
 import ldm
-from ldm.clip.model import TextEncoder
 from ldm.layers import packed
 from ldm.models.families import Family
-from ldm.models.lora.extracting import kohya_names
-from ldm.models.weights import Checkpoint, save
-from ldm.pipeline.makers import completed
 from ldm.runtime.device import choose_device, choose_dtype
-from ldm.samplers import Guided, ModelDenoiser, cfg
-from ldm.unet import UNet
-from ldm.vae import VAE
 
-NAMES = ("import", "load", "step", "text", "encode", "decode", "picture", "lora")
-PROMPT = "a lighthouse at dusk, oil on canvas"
-SCALE, T = 7.5, 500
-
-
-def pipeline_of(family: Family) -> str:
-    """The name of diffusers' class."""
-    return f"StableDiffusion{'XL' if 'sizes' in family.conditioning else ''}Pipeline"
-
-
-def random_checkpoint(family: Family, folder: Path, dtype: torch.dtype) -> tuple[Path, Path]:
-    """A single file; and a folder with the configs that diffusers wants beside it, which it would
-    else download."""
-    torch.manual_seed(0)
-    torch.set_default_dtype(dtype)
-    text = tuple(map(TextEncoder, family.text))
-    model = Checkpoint(family, text, UNet(family.unet), VAE(family.vae))
-    torch.set_default_dtype(torch.float32)
-    file, configs = folder / "random.safetensors", folder / "configs"
-    save(file, model, "compvis")
-    save(configs, model, "diffusers")
-    for weights in configs.rglob("*.safetensors"):
-        weights.unlink()
-    return file, configs
-
-
-def in_a_process(imports: str, code: str = "") -> tuple[float, float, float]:
-    """Seconds that the imports take, seconds that the code takes, and the most memory in use, in
-    GB."""
-    script = f"""
-import resource, time
-start = time.perf_counter()
-{imports}
-middle = time.perf_counter()
-{code}
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(middle - start, time.perf_counter() - middle, peak)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True
-    )
-    imported, ran, peak = map(float, done.stdout.split()[-3:])
-    return imported, ran, peak / (1e9 if sys.platform == "darwin" else 1e9 / 1024)
-
-
-def by_turns(
-    ours: Callable[[], Any], theirs: Callable[[], Any], repeats: int
-) -> np.ndarray[Any, Any]:
-    """The medians of two measurements, each one or several numbers. -> (2, numbers)"""
-    measured = [(ours(), theirs()) for _ in range(1 + repeats)][1:]
-    return np.median(np.reshape(measured, (repeats, 2, -1)), axis=0)
+NAMES = ("import", "load", "step", "text", "encode", "decode", "picture", "whole", "lora")
+USUAL = tuple(name for name in NAMES if name != "whole")
+REPORT = (("sd1", 512), ("sdxl", 1024))  # families and pixels
 
 
 def beginnings(
-    kind: str, only: list[str], file: Path, configs: Path, device: str, dtype: str, repeats: int
-) -> Iterator[str]:
+    kind: str, only: Sequence[str], file: Path, configs: Path, device: str, dtype: str, repeats: int
+) -> Iterator[Row]:
     """The rows of what happens once in a process. kind: of diffusers' pipeline."""
     imports = "import torch, ldm", f"import torch; from diffusers import {kind}"
     if "import" in only:
-        ours, theirs = by_turns(
-            *(lambda code=code: in_a_process(code)[0] for code in imports), repeats
-        )
-        yield row("import", "s", ours[0], theirs[0])
+        runs = [lambda code=code: in_a_process(code)[0] for code in imports]
+        yield beside("import", "s", by_turns(runs, repeats)[:, 0])
     if "load" in only:
         loads = (
             f"ldm.load({str(file)!r}, {device!r}, {dtype})",
             f"{kind}.from_single_file({str(file)!r}, config={str(configs)!r}, "
             f"torch_dtype={dtype}, local_files_only=True).to({device!r})",
         )
-        runs = (lambda code=code: in_a_process(*code)[1:] for code in zip(imports, loads))
-        ours, theirs = by_turns(*runs, repeats)
-        yield row("load", "s", ours[0], theirs[0])
-        yield row("memory", "GB", ours[1], theirs[1])
+        runs = [lambda code=code: in_a_process(*code)[1:] for code in zip(imports, loads)]
+        found = by_turns(runs, repeats)
+        yield beside("load", "s", found[:, 0])
+        yield beside("memory", "GB", found[:, 1])
 
 
-Runs = dict[str, tuple[Callable[[], Tensor], Callable[[], Tensor]]]
+def beside(name: str, unit: str, found: Sequence[float]) -> Row:
+    ours, theirs = map(float, found)
+    return Row(name, unit, {"ldm": ours, "diffusers": theirs})
 
 
-def computations(model: ldm.LatentDiffusion, pipe: Any, size: int) -> Runs:
-    """What the two can be asked for, each with the same result."""
-    generator, device, factor = torch.Generator().manual_seed(1), model.device, model.vae.factor
-    latent = torch.randn(1, 4, size // factor, size // factor, generator=generator).to(device)
-    image = (2 * torch.rand(1, 3, size, size, generator=generator) - 1).to(device)
-    scale, schedule = model.family.vae.scale, model.family.noise_schedule()
-    sigma = schedule.sigma(T)
-    both = model.conditioning(["no", PROMPT])
-    rows = [both[:1], both[1:]]
-    told = None
-    if "sizes" in model.family.conditioning:
-        sizes = torch.tensor([[size, size, 0, 0, size, size]] * 2, device=device)
-        told = {"text_embeds": both.vector, "time_ids": sizes}
-        job = model.resolve(ldm.Request(PROMPT, negative="no", width=size, height=size))
-        part = job.passes[0]
-        rows = completed(model, job, part, job.noise(part, model.dtype))(rows, [0])
-    core = ModelDenoiser(model.unet, schedule, model.family.prediction)
-    denoise = Guided(core, rows, cfg(SCALE))
-    both = both.context
-
-    def their_step() -> Tensor:
-        x = (latent / (1 + sigma**2) ** 0.5).to(both.dtype)
-        raw = pipe.unet(torch.cat([x, x]), T, both, added_cond_kwargs=told, return_dict=False)[0]
-        without, with_ = raw.chunk(2)
-        return latent - sigma * (without + SCALE * (with_ - without))
-
-    def our_picture() -> Tensor:
-        picture = model.txt2img(
-            PROMPT,
-            sampler="ddim",
-            schedule="leading",
-            steps=4,
-            guidance_scale=SCALE,
-            seed=0,
-            width=size // 2,
-            height=size // 2,
-        )
-        return torch.tensor(np.array(picture[0]))
-
-    def their_picture() -> Tensor:
-        half = size // 2 // factor
-        noise = torch.randn(1, 4, half, half, generator=torch.Generator().manual_seed(0))
-        picture = pipe(
-            PROMPT,
-            height=size // 2,
-            width=size // 2,
-            num_inference_steps=4,
-            guidance_scale=SCALE,
-            latents=noise.to(device, both.dtype),
-        )
-        return torch.tensor(np.array(picture.images[0]))
-
-    precision = pipe.vae.dtype
-    return {
-        "step": (lambda: denoise(latent, sigma), their_step),
-        "text": (
-            lambda: model.conditioning([PROMPT]).context,
-            lambda: pipe.encode_prompt(
-                PROMPT, device=device, num_images_per_prompt=1, do_classifier_free_guidance=False
-            )[0],
-        ),
-        "encode": (
-            lambda: model.encode(image),
-            lambda: pipe.vae.encode(image.to(precision)).latent_dist.mode() * scale,
-        ),
-        "decode": (
-            lambda: model.decode(latent),
-            lambda: pipe.vae.decode(latent.to(precision) / scale).sample.clamp(-1, 1),
-        ),
-        "picture": (our_picture, their_picture),
-    }
-
-
-def attention_lora(model: ldm.LatentDiffusion, path: Path, rank: int = 16) -> None:
-    """A random LoRA of all attention layers, in kohya's layout, float16."""
-    tensors = {}
-    for layer, name in kohya_names(model.family).items():
-        network, _, inner = layer.partition(".")
-        if "attn" in layer and network in ("unet", "text"):
-            module = (model.unet if network == "unet" else model.text).get_submodule(inner)
-            if isinstance(module, torch.nn.Linear):
-                up, down = torch.randn(module.out_features, rank), torch.randn(rank, 1)
-                tensors[f"{name}.lora_up.weight"] = 1e-3 * up.half()
-                tensors[f"{name}.lora_down.weight"] = down.half().repeat(1, module.in_features)
-                tensors[f"{name}.alpha"] = torch.tensor(float(rank))
-    save_file(tensors, path)
+def compared(
+    name: str, runs: dict[str, Callable[[], Tensor]], device: torch.device, repeats: int
+) -> Row:
+    """A task that peers do, the first of them ldm, the second diffusers."""
+    first, second = (run().float() for run in list(runs.values())[:2])
+    difference = float((first - second).abs().max())
+    took = by_turns([partial(seconds, run, device) for run in runs.values()], repeats)[:, 0]
+    most = {peer: memory(run, device) for peer, run in list(runs.items())[:2]}
+    known = {peer: gigabytes for peer, gigabytes in most.items() if gigabytes is not None}
+    return Row(name, "s", dict(zip(runs, map(float, took))), known, difference)
 
 
 def lora_rows(
     model: ldm.LatentDiffusion, step: Callable[[], Tensor], path: Path, repeats: int
-) -> Iterator[str]:
+) -> Iterator[Row]:
     attention_lora(model, path)
     applied, measured = [], []
     for _ in range(1 + repeats):
@@ -231,93 +116,175 @@ def lora_rows(
                 with_it = seconds(step, model.device)
         with packed(model.unet):
             measured.append((with_it, seconds(step, model.device)))
-    yield row("lora", "s", *np.median(measured[1:], axis=0))
-    yield f"{'applied':10}{np.median(applied[1:]):8.3f} s"
-
-
-def seconds(run: Callable[[], Tensor], device: torch.device) -> float:
-    def finish() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
-    finish()
-    start = time.perf_counter()
-    run()
-    finish()
-    return time.perf_counter() - start
-
-
-def row(name: str, unit: str, ours: float, theirs: float, difference: float | None = None) -> str:
-    ending = "" if difference is None else f"{difference:12.1e}"
-    return f"{name:10}{ours:8.3f} {unit:4}{theirs:8.3f} {unit:4}{ours / theirs:6.2f}{ending}"
+    with_it, without = map(float, np.median(measured[1:], axis=0))
+    yield Row("lora", "s", {"ldm": with_it, "without": without})
+    yield Row("applied", "s", {"ldm": float(np.median(applied[1:]))})
 
 
 def benchmark(
     family: Family,
-    only: list[str],
+    only: Sequence[str],
     device: torch.device,
     dtype: torch.dtype,
     size: int,
     repeats: int,
-) -> Iterator[str]:
-    """The rows of the table, each as soon as it is measured."""
+    peers: Sequence[str] = (),
+    steps: int = 50,
+    also: Callable[[ldm.LatentDiffusion, Path], object] = lambda model, file: None,
+) -> Iterator[Row]:
+    """The rows of the table, each as soon as it is measured. also: done with the model and its
+    file, at the end."""
     import diffusers
 
     kind = pipeline_of(family)
     with tempfile.TemporaryDirectory() as folder:
         file, configs = random_checkpoint(family, Path(folder), dtype)
         yield from beginnings(kind, only, file, configs, str(device), str(dtype), repeats)
-        if not {*only} - {"import", "load"}:
-            return
         model = ldm.load(file, device, dtype)
-        pipe = (
-            getattr(diffusers, kind)
-            .from_single_file(
+        if {*only} - {"import", "load"}:
+            pipe = getattr(diffusers, kind).from_single_file(
                 str(file), config=str(configs), torch_dtype=dtype, local_files_only=True
             )
-            .to(device)
-        )
-        pipe.set_progress_bar_config(disable=True)
-        runs_of = computations(model, pipe, size)
-        for name, (ours, theirs) in runs_of.items():
-            if name in only:
-                ours, theirs = torch.inference_mode()(ours), torch.no_grad()(theirs)
-                with packed(model.unet) if name == "step" else nullcontext():  # as within a picture
-                    difference = (ours().float() - theirs().float()).abs().max()
-                    runs = (partial(seconds, run, device) for run in (ours, theirs))
-                    times = by_turns(*runs, repeats)
-                yield row(name, "s", *times.flat, float(difference))
-        if "lora" in only:
-            step = torch.inference_mode()(runs_of["step"][0])
-            yield from lora_rows(model, step, Path(folder) / "lora.safetensors", repeats)
+            pipe.to(device).set_progress_bar_config(disable=True)
+            yield from tasks(model, pipe, only, size, repeats, peers, steps, Path(folder))
+            del pipe
+        also(model, file)
 
 
-def main() -> None:
+def tasks(
+    model: ldm.LatentDiffusion,
+    pipe: Any,
+    only: Sequence[str],
+    size: int,
+    repeats: int,
+    peers: Sequence[str],
+    steps: int,
+    folder: Path,
+) -> Iterator[Row]:
+    """What a model does again and again."""
+    each = computations(model, pipe, size, steps=steps)
+    others = {
+        f"{peer}": computations(model, pipe, size, *PEERS[peer](pipe, model.dtype))
+        for peer in peers
+    }
+    for name, (ours, theirs) in each.items():
+        if name not in only:
+            continue
+        runs = {"ldm": torch.inference_mode()(ours), "diffusers": torch.no_grad()(theirs)}
+        if name in ("step", "decode"):
+            runs |= {peer: torch.no_grad()(other[name][1]) for peer, other in others.items()}
+        with packed(model.unet) if name == "step" else nullcontext():  # as within a picture
+            row = compared(name, runs, model.device, 1 if name == "whole" else repeats)
+        yield row
+    if "lora" in only:
+        step = torch.inference_mode()(each["step"][0])
+        yield from lora_rows(model, step, folder / "lora.safetensors", repeats)
+
+
+def report(
+    families: Sequence[tuple[Family, int]],
+    device: torch.device,
+    dtype: torch.dtype,
+    peers: Sequence[str],
+    repeats: int,
+    minutes: float,
+    steps: int = 50,
+    sizes: tuple[int, ...] = SIZES,
+    batches: tuple[int, ...] = BATCHES,
+) -> Iterator[Row | Point]:
+    """All that --report measures; what does not begin in time is left out, and said."""
+    end, points = time.monotonic() + 60 * minutes, list[Point | Row]()
+
+    def more(model: ldm.LatentDiffusion, file: Path, family: Family, size: int) -> None:
+        if family is families[0][0]:
+            for point in grown(model, sizes, batches, size, repeats):
+                points.append(point)
+                if left_out("larger pictures and batches", end):
+                    break
+        model.to(device="cpu")  # what comes next has the GPU to itself
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        for name, wide, gigabytes in TARGETS if there_is_a_plan() else ():
+            what = f"{name} {wide} in {gigabytes} GB"
+            if name == family.name and not left_out(what, end):
+                points.extend(held_down(file, name, wide, gigabytes, str(device)))
+
+    for family, size in families:
+        if left_out(family.name, end):
+            continue
+        only, also = ("step", "decode", "whole"), partial(more, family=family, size=size)
+        for row in benchmark(family, only, device, dtype, size, repeats, peers, steps, also):
+            row.name = f"{family.name} {size} {row.name}"
+            yield row
+        yield from points
+        points.clear()
+
+
+def left_out(what: str, end: float) -> bool:
+    late = time.monotonic() > end
+    if late:
+        print(f"left out, as the time is over: {what}", file=sys.stderr)
+    return late
+
+
+def machine(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """What the numbers depend on."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    packages = ("torch", "diffusers", "transformers", "openvino")
+    return {
+        "device": str(device),
+        "card": gpu,
+        "cpu": names[0] if names else platform.processor(),
+        "threads": torch.get_num_threads(),
+        "dtype": str(dtype).removeprefix("torch."),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {name: found for name in packages if (found := installed(name))},
+    }
+
+
+def write(
+    args: argparse.Namespace, about: dict[str, Any], rows: list[Row], points: list[Point]
+) -> None:
+    """The files that are asked for."""
+    versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
+    note = f"{about['card'] or about['cpu']}, {about['dtype']}; {versions}"
+    if args.json is not None:
+        numbers = {"machine": about, "rows": [vars(row) for row in rows], "growth": as_json(points)}
+        args.json.write_text(json.dumps(numbers, indent=1) + "\n")
+    if args.plot is not None:
+        args.plot.write_text(figures.bars(rows, note))
+    if args.growth is not None and points:
+        args.growth.write_text(figures.growth(points, note))
+
+
+def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--family", choices=["sd1", "sd2", "sdxl"], default="sd1", help="(default: sd1)"
-    )
-    parser.add_argument("--device", help="cpu, cuda or mps (default: the best there is)")
-    parser.add_argument(
-        "--dtype",
-        choices=["float32", "bfloat16", "float16"],
-        help="(default: what suits the device)",
-    )
-    parser.add_argument(
-        "--size", type=int, default=512, help="of the pictures, in pixels (default: 512)"
-    )
-    parser.add_argument("--repeats", type=int, default=5, help="(default: 5)")
-    parser.add_argument(
-        "--only",
-        nargs="+",
-        choices=NAMES,
-        default=list(NAMES),
-        metavar="NAME",
-        help=", ".join(NAMES),
-    )
-    args = parser.parse_args()
+    add = parser.add_argument
+    add("--family", choices=["sd1", "sd2", "sdxl"], default="sd1", help="(default: sd1)")
+    add("--device", help="cpu, cuda or mps (default: the best there is)")
+    formats = ["float32", "bfloat16", "float16"]
+    add("--dtype", choices=formats, help="(default: what suits the device)")
+    add("--size", type=int, default=512, help="of the pictures, in pixels (default: 512)")
+    add("--steps", type=int, default=50, help="of the row whole (default: 50)")
+    add("--repeats", type=int, default=5, help="(default: 5)")
+    add("--only", nargs="*", choices=NAMES, default=USUAL, metavar="NAME", help=", ".join(NAMES))
+    add("--peers", nargs="+", choices=[*PEERS], default=[], help="who else is measured")
+    add("--json", type=Path, metavar="FILE", help="all numbers, the machine and the versions")
+    add("--plot", type=Path, metavar="FILE", help="the ratios as bars, SVG")
+    add("--growth", type=Path, metavar="FILE", help="measure how a step grows; SVG")
+    add("--report", action="store_true", help="all that a GPU is asked, see above")
+    add("--minutes", type=float, default=9, help="after these --report begins nothing (default: 9)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parsed()
     os.environ |= {
         "DIFFUSERS_VERBOSITY": "error",
         "TRANSFORMERS_VERBOSITY": "error",
@@ -325,15 +292,42 @@ def main() -> None:
     }
     device = choose_device(args.device)
     dtype, _ = choose_dtype(device, None if args.dtype is None else getattr(torch, args.dtype))
-    print(
-        f"{args.family}, {device.type}, {dtype}, {args.size} px, "
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}"
-    )
-    print(f"{'':10}{'ldm':>8}{'diffusers':>14}{'ratio':>10}{'difference':>12}")
-    for line in benchmark(
-        ldm.FAMILIES[args.family], args.only, device, dtype, args.size, args.repeats
-    ):
-        print(line, flush=True)
+    for peer in args.peers:
+        if (why := lacking(peer, device, dtype)) is not None:
+            raise SystemExit(f"benchmark.py: error: {why}")
+    rows, points = list[Row](), list[Point]()
+    found: Iterator[Row | Point]
+    if args.report:
+        for name, end in (("json", ".json"), ("plot", ".svg"), ("growth", "-growth.svg")):
+            if getattr(args, name) is None:
+                setattr(args, name, Path(f"report{end}"))
+        families = [(ldm.FAMILIES[name], size) for name, size in REPORT]
+        how = args.peers, args.repeats, args.minutes, args.steps, SIZES, BATCHES
+        found = report(families, device, dtype, *how)
+    else:
+
+        def also(model: ldm.LatentDiffusion, file: Path) -> None:
+            if args.growth is not None:
+                points.extend(grown(model, base=args.size, repeats=args.repeats))
+
+        how = device, dtype, args.size, args.repeats, args.peers, args.steps, also
+        found = benchmark(ldm.FAMILIES[args.family], args.only, *how)
+    about = machine(device, dtype)
+    print(", ".join(f"{name} {value}" for name, value in about.items()))
+    columns = f"{'ldm':>8}{'diffusers':>14}{'ratio':>10}{'difference':>12}{'memory':>11}"
+    print(f"{'':10}{columns}{'theirs':>11}", flush=True)
+    for one in found:
+        if isinstance(one, Row):
+            rows.append(one)
+            print(one.lines(), flush=True)
+        else:
+            points.append(one)
+    write(args, about, rows, points)
+    for point in points:
+        print(
+            f"{point.size} px, {point.batch} at once: {point.seconds:.3f} s, "
+            f"{point.teraflops:.2f} TFLOP, {point.teraflops / point.seconds:.1f} TFLOP/s"
+        )
 
 
 if __name__ == "__main__":

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 def save_image(path: str | Path, image: Image, text: Mapping[str, str] | None = None) -> None:
     """Save a picture whole or not at all, see `write_image`. text: None for what a picture that was
     drawn knows of its making (`image.info`)."""
-    path = Path(path)
     if text is None:
         text = {key: image.info[key] for key in ("parameters", "ldm") if key in image.info}
-    options = file_options(path, text)
-    with replacing(path) as temporary:
-        image.save(temporary, **options)
+    with replacing(Path(path)) as temporary:
+        image.save(temporary, **file_options(Path(path), text))

@@ -99,7 +99,7 @@ class Controlled:
                     stack.enter_context(reading(self.unet, control.network, tokens, scale))
                     continue
                 hint = F.pixel_shuffle(plane[:, 1:], self.factor)
-                found = self.told(control, x, t, plain, hint, marks > 0)
+                found = self.of_rows(control, x, t, plain, hint, marks)
                 if isinstance(control.network, T2IAdapter):
                     features = sums(features, found) if features else found
                 else:
@@ -129,18 +129,27 @@ class Controlled:
         within = done / self.steps >= start and (done + 1) / self.steps <= end
         return within and control.asked.strength > 0
 
-    def told(
-        self, control: Control, x: Tensor, t: Tensor, cond: Conditioning, hint: Tensor, rows: Tensor
+    def of_rows(
+        self,
+        control: Control,
+        x: Tensor,
+        t: Tensor,
+        cond: Conditioning,
+        hint: Tensor,
+        marks: Tensor,
     ) -> list[Tensor]:
         """What a control says of the rows that it controls; nothing, 0, of the others."""
-        where = rows.nonzero()[:, 0]
-        if len(where) < len(rows):
-            times = t if len(t) == 1 else t[where]
-            every = torch.ones_like(where, dtype=torch.bool)
-            found = self.told(control, x[where], times, cond[where], hint[where], every)
-            return [
-                one.new_zeros(len(rows), *one.shape[1:]).index_copy(0, where, one) for one in found
-            ]
+        if not control.spares:  # a GPU need not be waited for, to see which they are
+            return self.told(control, x, t, cond, hint)
+        where = marks.nonzero()[:, 0]
+        times = t if len(t) == 1 else t[where]
+        found = self.told(control, x[where], times, cond[where], hint[where])
+        return [one.new_zeros(len(x), *one.shape[1:]).index_copy(0, where, one) for one in found]
+
+    def told(
+        self, control: Control, x: Tensor, t: Tensor, cond: Conditioning, hint: Tensor
+    ) -> list[Tensor]:
+        """What a control says, at its strength."""
         strength, network, scales = control.asked.strength, control.network, self.scales
         assert not isinstance(network, IPAdapter)
         if isinstance(network, T2IAdapter):

@@ -10,8 +10,9 @@ Watched                   what the sampler is given: counted, recorded, finite
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,11 +21,12 @@ from torch import Tensor
 from ..conditioning import Conditioning
 from ..prompts.conditioner import is_plain
 from ..runtime.finite import broken
+from ..runtime.later import finite_later
 from ..samplers import Denoiser, ModelDenoiser, Network
 from ..samplers.guidance import Guided, cfg, unguided
-from ..samplers.wrappers import recorded, switched
+from ..samplers.wrappers import recorded
 from .combined import combined
-from .makers import Complete, completed
+from .makers import Complete
 from .prompted import prompted
 from .regions import whole, within_regions
 
@@ -45,7 +47,8 @@ class Clock:
 
 
 class Watched:
-    """The denoiser that a sampler is given: it counts its calls, and gives no NaN or infinity."""
+    """The denoiser that a sampler is given: it counts its calls, and gives no NaN or infinity; from
+    a GPU, which is not waited for, none but in its last call, until `settle` is called."""
 
     def __init__(
         self,
@@ -55,18 +58,28 @@ class Watched:
         part: Pass,
         record: list[Tensor] | None,
     ) -> None:
-        if record is not None:
-            denoise = recorded(denoise, record, clock.earlier)
         self.denoise = denoise
+        self.kept = denoise if record is None else recorded(denoise, record, clock.earlier)
         self.clock, self.model, self.part = clock, model, part
+        self.settle: Callable[[], None] = lambda: None
 
     def __call__(self, x: Tensor, sigma: float) -> Tensor:
-        denoised = self.denoise(x, sigma)
-        if not denoised.isfinite().all():
-            where = f"step {self.clock.step} of {len(self.part.sigmas) - 1}"
-            raise broken(lambda: self.denoise(x, sigma), {"unet": self.model.unet}, where)
+        denoised = self.kept(x, sigma)
+        check = partial(self.check, x, sigma, replace(self.clock))
+        if x.device.type == "cpu":
+            check(denoised.isfinite().all().item)
+        else:
+            self.settle()
+            self.settle = partial(check, finite_later(denoised))
         self.clock.calls += 1
         return denoised
+
+    def check(self, x: Tensor, sigma: float, then: Clock, finite: Callable[[], object]) -> None:
+        """NotFinite if a call of D gave a NaN or an infinity; it is repeated, to name what did."""
+        if not finite():
+            self.clock.step, self.clock.calls = then.step, then.calls
+            where = f"step {then.step} of {len(self.part.sigmas) - 1}"
+            raise broken(lambda: self.denoise(x, sigma), {"unet": self.model.unet}, where)
 
 
 def denoiser(
@@ -80,11 +93,8 @@ def denoiser(
     """D(x, sigma) for the pictures of a pass. told: what completes the conditioning, see `makers`;
     clean (B, Z, h, w): the latents it starts from."""
     denoise = guided(model, job, part, told, clock)
-    if (refiner := job.refiner) is not None and part is job.passes[-1]:
-        onward = refiner.job(job)
-        its = completed(refiner.model, onward, part, job.noise(part, model.dtype))
-        refine = guided(refiner.model, onward, part, its, clock)
-        denoise = switched(denoise, refine, refiner.below)
+    if job.refiner is not None and part is job.passes[-1]:
+        denoise = job.refiner.taking_over(denoise, model, job, part, clock)
     if job.request.tile is None and job.init is None:
         return denoise
     return within_regions(denoise, model, job, clean)
@@ -109,7 +119,7 @@ def guided(
         return guidance(core, job, rows if told is None else told(rows, pictures), weights)
 
     if job.given.conditioning:
-        return guide([given.rows(len(everyone), model.dtype) for given in job.given.conditioning])
+        return guide(job.given.told(len(everyone), model.dtype, model.device))
     prompts, negatives = job.prompts, job.negatives if job.guided else ()
     texts = list(dict.fromkeys((*prompts, *negatives)))  # each is encoded once
     plain = [is_plain(model.tokenizer, text, job.chunking) for text in texts]

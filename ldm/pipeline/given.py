@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from ..conditioning import Conditioning
@@ -65,6 +66,21 @@ class Given:
             one if len(one) == 1 else one[own] for one in self.conditioning
         )
         return Given(part(self.latents), part(self.noise), told)
+
+    def told(self, count: int, dtype: torch.dtype, device: torch.device) -> list[Conditioning]:
+        """The branches of conditioning for so many pictures, on a device, with context and concat
+        in another number format; a single row is repeated."""
+        found = []
+        for given in self.conditioning or ():
+            if len(given) not in (1, count):
+                raise ValueError(f"a conditioning of {len(given)} rows for {count} pictures")
+            one = given[[0] * count if len(given) == 1 else slice(None)]
+            parts = {name: getattr(one, name) for name in ("vector", "concat", "guidance")}
+            there = {name: x if x is None else x.to(device) for name, x in parts.items()}
+            if there["concat"] is not None:
+                there["concat"] = there["concat"].to(dtype)
+            found.append(Conditioning(one.context.to(device, dtype), **there))
+        return found
 
 
 def fits(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:

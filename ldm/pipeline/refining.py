@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING
 
 from ..layers import packed
 from ..runtime.warn import warn
-from ..samplers import NoiseSchedule
+from ..samplers import Denoiser, NoiseSchedule
+from ..samplers.wrappers import switched
+from .makers import completed
 
 if TYPE_CHECKING:
     from .additions import Addition
+    from .denoise import Clock
     from .job import Job
     from .model import LatentDiffusion
+    from .passes import Pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +40,16 @@ class Refiner:
     def job(self, base: Job) -> Job:
         """The base's job for this model."""
         return replace(base, noise_schedule=self.noise_schedule, additions=self.additions)
+
+    def taking_over(
+        self, denoise: Denoiser, model: LatentDiffusion, job: Job, part: Pass, clock: Clock
+    ) -> Denoiser:
+        """D of the base, and of this model below its noise level."""
+        from .denoise import guided
+
+        onward = self.job(job)
+        told = completed(self.model, onward, part, job.noise(part, model.dtype))
+        return switched(denoise, guided(self.model, onward, part, told, clock), self.below)
 
     @contextmanager
     def lent(self, base: Job) -> Iterator[None]:

@@ -60,10 +60,13 @@ def run(model: LatentDiffusion, job: Job, record: list[Tensor] | None = None) ->
                         f"{what}: it must yield a Step for each interval of the sigmas"
                     )
             for step in steps:
+                if step.sigma == part.sigmas[-1]:
+                    denoise.settle()
                 clock.step, latents = step.index + 2, step.x
                 if step.sigma == part.sigmas[-1] > 0:  # some programs take x_t for the clean latent
                     latents = step.x / math.sqrt(1 + step.sigma**2)
                 yield step._replace(index=done + step.index, x=latents)
+            denoise.settle()  # a sampler may end elsewhere
             done += step.index + 1
 
 
