@@ -89,6 +89,7 @@ def train(options: argparse.Namespace) -> Path:
     from ldm.runtime.device import choose_device
     from ldm.training.data import Folder
     from ldm.training.fine_tuning import fine_tune
+    from ldm.training.known import known_shapes, known_things
     from ldm.training.recipe import changed
     from ldm.training.run import run
     from ldm.training.shapes.evaluation import held_out_prompts
@@ -116,9 +117,18 @@ def train(options: argparse.Namespace) -> Path:
         held_out = Things(things, 32, size, evaluation=True)
         prompts = [held_out[i][1] for i in range(32)]
         data = Things(things, recipe.scenes, size, recipe.vae.seed)
-        return run(recipe, data, *where, sample_prompts=prompts)
+        return telling(run(recipe, data, *where, sample_prompts=prompts), known_things(things))
     prompts = [prompt for _, prompt in held_out_prompts(32)]
-    return run(recipe, Scenes(recipe.scenes, size, recipe.vae.seed), *where, sample_prompts=prompts)
+    scenes = Scenes(recipe.scenes, size, recipe.vae.seed)
+    return telling(run(recipe, scenes, *where, sample_prompts=prompts), known_shapes())
+
+
+def telling(model: Path, known: Any) -> Path:
+    """The same file, beside which it is told what the model knows."""
+    from ldm.prompts.known import save_known
+
+    save_known(model, known)
+    return model
 
 
 def warn(message: Warning | str, *_: Any, **__: Any) -> None:
