@@ -21,7 +21,7 @@ def arguments() -> argparse.Namespace:
     add("--things", type=Path, default=Path("data/things64.safetensors"), help="(%(default)s)")
     add("--out", type=Path, default=Path("data/judge.safetensors"), help="(%(default)s)")
     add("--folder", type=Path, default=Path("runs/judge"), help="of the training (%(default)s)")
-    add("--steps", type=int, help="how many (default: 1500)")
+    add("--steps", type=int, help="how many (default: 4000)")
     add("--check", action="store_true", help="train nothing, measure the file that is there")
     add("--count", type=int, default=2000, help="pictures to measure it on (default: 2000)")
     return parser.parse_args()

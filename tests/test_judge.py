@@ -57,11 +57,12 @@ def test_a_judge_is_a_residual_network():
 
     cut = x.view(2, 3, 4, 4, 4, 4).permute(0, 1, 3, 5, 2, 4).reshape(2, 48, 4, 4)
     h = F.relu(convolved(judge.patches, cut))
+    early = h.mean((2, 3))
     h = F.relu(h + convolved(block.second, F.relu(convolved(block.first, h)))).mean((2, 3))
     answers = judge(x)
     torch.testing.assert_close(answers.code, judge.code(h))
     torch.testing.assert_close(answers.thing, judge.thing(judge.code(h)))
-    torch.testing.assert_close(answers.style, judge.style(h))
+    torch.testing.assert_close(answers.style, judge.style(torch.cat([early, h], 1)))
 
 
 def test_codes_tell_pictures_apart_and_have_their_alike_nearest():

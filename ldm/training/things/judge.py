@@ -68,23 +68,26 @@ class Judge(nn.Module):
         self.things = list(labels.things)
         self.patches = Convolution(3 * PATCH**2, widths[0])
         self.blocks = nn.ModuleList([Block(widths[0], widths[0])])
+        seen_at = 2 * widths[0]  # how many means of channels there are
         for width, wider in pairwise(widths):
+            seen_at += wider if wider == widths[-1] else 2 * wider
             self.blocks.append(Block(width, wider, halve=True))
             if wider != widths[-1]:
                 self.blocks.append(Block(wider, wider))
         self.code = nn.Linear(widths[-1], widths[-1])
         self.thing = nn.Linear(widths[-1], len(labels.things))
-        self.style = nn.Linear(widths[-1], len(labels.styles))
+        self.style = nn.Linear(seen_at, len(labels.styles))  # a style is how edges look, too
 
     def forward(self, pictures: Tensor) -> Answers:
         """pictures (B, 3, S, S)"""
         x = F.pixel_unshuffle(pictures, PATCH)  # (B, 48, S/4, S/4)
         x = F.relu(self.patches(x.contiguous(memory_format=torch.channels_last)))
+        means = [x.mean((2, 3))]
         for block in self.blocks:
             x = block(x)
-        x = x.mean((2, 3))  # (B, D)
-        code = self.code(x)
-        return Answers(code, self.thing(code), self.style(x))
+            means.append(x.mean((2, 3)))
+        code = self.code(means[-1])  # (B, D)
+        return Answers(code, self.thing(code), self.style(torch.cat(means, 1)))
 
     @torch.inference_mode()
     def opinions(self, images: Sequence[Image], batch: int = 64) -> list[Opinion]:

@@ -22,7 +22,7 @@ from .collection import Collection, Entry
 from .compositions import Composition, compose, render
 from .judge import Judge, Labels, seen, thing_of
 
-JUDGE = TrainConfig(1500, 64, 2e-3, 60, 0.05, 1.0, 0.99, seed=0, save_every=100)
+JUDGE = TrainConfig(4000, 64, 2e-3, 60, 0.05, 1.0, 0.99, seed=0, save_every=100)
 FACES = 0.05  # this part of the examples; all else are things, in all styles alike
 SHARP = 16.0  # what cosines are multiplied by
 FRESH = 1_000_000  # seeds from here on are of pictures that training has not drawn
@@ -61,15 +61,12 @@ def disturbed(pictures: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def codes(collection: Collection, width: int) -> Tensor:
-    """Every picture as one vector of length 1: its principal components, which are
-    evened out, not quite wholly. (N, width)"""
+    """Every picture as one vector of length 1: its principal components, evened out
+    but not wholly, so that small differences count as well. (N, width)"""
     pictures = torch.from_numpy(collection.pictures).permute(0, 3, 1, 2)  # (N, 4, S, S)
-    small = torch.cat(
-        [F.adaptive_avg_pool2d(part.float() / 255, 16) for part in pictures.split(500)]
-    )
-    small = torch.cat([(small[:, :3] - 0.5) * small[:, 3:], small[:, 3:]], 1).flatten(
-        1
-    )  # (N, 1024)
+    parts = (F.adaptive_avg_pool2d(p.float() / 255, 16) for p in torch.split(pictures, 500))
+    colours, alpha = torch.cat(list(parts)).split_with_sizes([3, 1], dim=1)
+    small = torch.cat([(colours - 0.5) * alpha, alpha], dim=1).flatten(1)  # (N, 1024)
     small = small - small.mean(0)
     _, deviations, axes = torch.linalg.svd(
         small[:: max(1, len(small) // 4000)], full_matrices=False
@@ -122,7 +119,7 @@ class JudgeStage:
         alike = SHARP * code @ self.codes[chosen].to(device).T  # (B, B)
         same = F.cross_entropy(alike, torch.arange(batch, device=device))
         right = (guesses.thing.argmax(1) == things).float().mean()
-        loss = thing + 0.3 * style + same
+        loss = thing + style + same
         return {"loss": loss, "thing": thing, "style": style, "same": same, "right": right}
 
     def settle(self, module: Judge, batches: int = 20, batch: int = 128) -> Judge:
