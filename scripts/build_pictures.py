@@ -27,6 +27,8 @@ def arguments() -> argparse.Namespace:
     add("--size", type=int, default=64, help="in pixels, a multiple of 16 (default: 64)")
     add("--faces", type=int, default=1200, help="of each style that draws faces (default: 1200)")
     add("--sheet", type=Path, metavar="PNG", help="where to save examples with their captions")
+    told = "write beside a model's file what one knows that was trained on these pictures"
+    add("--vocabulary", type=Path, metavar="MODEL", help=told)
     add("--seed", type=int, default=0, help="of these examples (default: 0)")
     add("--held-out", action="store_true", help="of the pairs that are never trained on")
     options = parser.parse_args()
@@ -71,6 +73,17 @@ def draw_sheet(options: argparse.Namespace) -> None:
     print(options.sheet)
 
 
+def tell_vocabulary(options: argparse.Namespace) -> None:
+    from ldm.prompts.known import beside, save_known
+    from ldm.training.known import known_things
+    from ldm.training.things.collection import load
+
+    if not options.vocabulary.exists():
+        raise ValueError(f"there is no model {options.vocabulary}")
+    save_known(options.vocabulary, known_things(load(options.out)))
+    print(beside(options.vocabulary))
+
+
 def main() -> None:
     options = arguments()
     try:
@@ -78,6 +91,8 @@ def main() -> None:
             build(options)
         if options.sheet is not None:
             draw_sheet(options)
+        if options.vocabulary is not None:
+            tell_vocabulary(options)
     except (ValueError, OSError, ModuleNotFoundError) as error:
         sys.exit(f"build_pictures.py: error: {error}")
 

@@ -1,9 +1,13 @@
-"""How often is every attribute of a prompt right? Generates from held-out prompts and reads the
-pictures back.
+"""How often is what a prompt asks for there? Generates from prompts and reads the pictures back.
 
 python scripts/evaluate.py                                  the built-in model, as it comes
 python scripts/evaluate.py --ckpt mine.safetensors --steps 20 --failures failures.png
 python scripts/evaluate.py --dtype bfloat16 --count 100     in numbers of half the length
+python scripts/evaluate.py --ckpt runs/things64/model.safetensors --set things
+
+shapes: held-out scenes, and how often every attribute is right. things: pairs of a thing and a
+style, those that were trained on and those that were held out, and how often a judge, which
+train_judge.py has trained, names the thing first of all; then the scenes of shapes.
 """
 
 import argparse
@@ -30,7 +34,11 @@ def arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--ckpt", help="the model to evaluate (default: the built-in one)")
-    add("--count", type=positive, default=500, help="number of prompts (default: 500)")
+    told = "what to ask for (default: things if a list of them lies beside the model)"
+    add("--set", choices=("shapes", "things"), help=told)
+    add("--things", default="data/things64.safetensors", help="pictures of things (%(default)s)")
+    add("--judge", default="data/judge.safetensors", help="of things (%(default)s)")
+    add("--count", type=positive, default=500, help="prompts of each kind (default: 500)")
     add("--seed", type=int, default=0, help="of the prompts and of the pictures (default: 0)")
     add("--batch", type=positive, default=16, help="pictures at once (default: 16)")
     add("--failures", type=Path, metavar="PNG", help="where to save what went wrong")
@@ -49,10 +57,16 @@ def evaluated(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     import ldm
-    from ldm.training.shapes.evaluation import evaluate, failures, table
+    from ldm.pipeline.known import known_by
+    from ldm.training.shapes import evaluation as shapes
+    from ldm.training.things import evaluation as things
+    from ldm.training.things.collection import load
+    from ldm.training.things.judge import load_judge
 
     model = ldm.load(args.ckpt, args.device, args.dtype)
     options = {name: getattr(args, name) for name in FIELDS}
+    known = known_by(model)
+    kind = args.set or ("things" if known is not None and len(known.things) > 1 else "shapes")
 
     def generate(prompts: list[str]) -> Iterator["np.ndarray"]:
         request = ldm.Request(tuple(prompts), seed=args.seed, **options)
@@ -62,12 +76,23 @@ def evaluated(args: argparse.Namespace) -> None:
                 yield from map(np.asarray, pictures)
                 bar.update(len(pictures))
 
-    results = evaluate(generate, args.count, args.seed)
-    print(table(results))
-    sheet = failures(results)
-    if args.failures is not None and sheet is not None:
-        sheet.save(args.failures)
-        print(f"failures: {args.failures}")
+    sheets = {}
+    if kind == "things":
+        collection, judge = load(args.things), load_judge(args.judge)
+        for title, held_out in (("trained pairs", False), ("held-out pairs", True)):
+            asked = things.prompts(collection, args.count, args.seed, held_out)
+            found = things.evaluate(generate, judge, asked)
+            print(things.table(found, title), end="\n\n")
+            sheets[title] = things.failures(found, judge)
+    results = shapes.evaluate(generate, args.count, args.seed)
+    print(shapes.table(results))
+    sheets["shapes"] = shapes.failures(results)
+    for name, sheet in sheets.items():
+        if args.failures is not None and sheet is not None:
+            ending = "" if len(sheets) == 1 else f"-{name.split()[0]}"
+            path = args.failures.with_stem(f"{args.failures.stem}{ending}")
+            sheet.save(path)
+            print(f"failures: {path}")
 
 
 def main() -> None:

@@ -117,13 +117,16 @@ def train(options: argparse.Namespace) -> Path:
 
     from ldm.models.weights import read
     from ldm.pipeline.loading import built_in
+    from ldm.prompts.known import save_known
     from ldm.runtime.device import choose_device
     from ldm.runtime.distributed import own_gpu
     from ldm.training.few_steps import DISTILLATION, distil
     from ldm.training.fine_tuning import fine_tune
+    from ldm.training.known import known_shapes, known_things
     from ldm.training.recipe import changed
     from ldm.training.run import run
     from ldm.training.shapes.recipe import SHAPES64
+    from ldm.training.shapes.scenes import Scenes
     from ldm.training.things.recipe import THINGS64
 
     device = own_gpu(choose_device(options.device))
@@ -141,7 +144,12 @@ def train(options: argparse.Namespace) -> Path:
         recipe = replace(recipe, distil=DISTILLATION.distil)
     recipe = changed(recipe, options.set)
     data, prompts = data_of(options, recipe.scenes, recipe.family.size, recipe.vae.seed)
-    return run(recipe, data, *where, sample_prompts=prompts)
+    model = run(recipe, data, *where, sample_prompts=prompts)
+    if not options.data:
+        save_known(
+            model, known_shapes() if isinstance(data, Scenes) else known_things(data.collection)
+        )
+    return model
 
 
 def train_together(options: argparse.Namespace) -> None:

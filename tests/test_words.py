@@ -20,11 +20,11 @@ def test_what_a_model_has_not_learnt_is_told_in_a_line():
     model = ldm.load(device="cpu")
     assert {"red", "heart", "background", "above", "gray"} <= set(words(model.tokenizer))
     assert unlearnt(model.tokenizer, ["a grey CIRCLE, 2!"]) == ["grey"]
-    with pytest.warns(UserWarning, match="^the model has not learnt: lighthouse, at, dusk$"):
+    with pytest.warns(UserWarning, match="^the model has not learnt: lighthouse, at, dusk; it "):
         model.conditioning(["a lighthouse at dusk"])
     with pytest.warns(UserWarning, match="has not learnt") as told:
         model.conditioning([" ".join(f"zq{'x' * i}" for i in range(100))])
-    assert len(str(told[0].message)) < 500
+    assert len(str(told[0].message)) < 600
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model.conditioning(["a red star above a blue ring on a pink background", ""])
@@ -48,7 +48,7 @@ def test_digits_signs_and_emoji_are_told_that_no_caption_had(text, syntax, lacki
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         model.conditioning([text], syntax)
-    found = [str(one.message) for one in told]
+    found = [str(one.message).partition("; ")[0] for one in told]
     assert found == ([] if lacking is None else [f"the model has not learnt: {lacking}"])
 
 

@@ -20,6 +20,7 @@ from .score import add_describe, add_score, describe, score
 from .show import marks, report, show
 from .tools import add_convert, add_merge, add_prune, converted, merged
 from .values import KINDS, family
+from .vocabulary import add_vocabulary, vocabulary
 
 
 class Command(NamedTuple):
@@ -83,6 +84,9 @@ COMMANDS = {
     "watermark": Command("which invisible watermark pictures have", add_watermark, marks),
     "score": Command("which texts fit pictures, and which pictures texts", add_score, score),
     "describe": Command("a prompt for a picture, of the words that fit it", add_describe, describe),
+    "vocabulary": Command(
+        "what a model knows: things, styles, colours", add_vocabulary, vocabulary
+    ),
     "inspect": Command("what a checkpoint is, without loading it", add_inspect, report),
     "enlarge": Command("pictures made larger without a prompt", add_enlarge, enlarge),
     "merge": Command("two models, or two and the one they come from, as one", add_merge, merged),

@@ -1,14 +1,20 @@
 """Warnings of requests that are drawn all the same, but not as may have been meant."""
 
+from __future__ import annotations
+
 import textwrap
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ..clip.vocabulary import unlearnt
 from ..models.families import Family
 from ..prompts.chunks import parts_of
-from ..prompts.conditioner import Tower
 from ..request import Request
 from ..runtime.warn import warn
+from .known import advice, known_by
+
+if TYPE_CHECKING:
+    from .model import LatentDiffusion
 
 
 def tell_low_start(request: Request, t: float, last: int) -> None:
@@ -41,10 +47,12 @@ def tell_small(drawn: Sequence[int], family: Family) -> None:
     warn(f"{what}; {advice}")
 
 
-def tell_unlearnt(tower: Tower, texts: Sequence[str], syntax: str) -> None:
-    """Warn of words and signs that a model of a small vocabulary has never met, and draws
-    anyhow."""
+def tell_unlearnt(model: LatentDiffusion, texts: Sequence[str], syntax: str) -> None:
+    """Warn of words and signs that a model of a small vocabulary has never met, and draws anyhow;
+    and say what is near that it knows, if that is told beside its file."""
+    tower = model.towers[0]
     runs = [run for text in texts for part in parts_of(text, syntax) for run, _ in part]
     if lacking := unlearnt(tower.tokenizer, runs, tower.encoder.token.weight):
         words = textwrap.shorten(", ".join(lacking), 200, placeholder=" ...")
-        warn(f"the model has not learnt: {words}")
+        known = known_by(model)
+        warn(f"the model has not learnt: {words}{'' if known is None else advice(known, lacking)}")

@@ -153,7 +153,7 @@ class LatentDiffusion:
     ) -> Conditioning:
         """What the U-Net is told of B texts; as long as the longest. See `encode_prompts`."""
         if len(self.tokenizer) < CLIP_SIZE and self.tokenizer.unusual(texts):
-            tell_unlearnt(self.towers[0], texts, prompt_syntax)
+            tell_unlearnt(self, texts, prompt_syntax)
         read = partial(encode_prompts, self.towers, texts, prompt_syntax, clip_skip, repeat_chunks)
         encoded = read()
         if not encoded.context.isfinite().all():

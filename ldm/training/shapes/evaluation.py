@@ -81,21 +81,25 @@ def table(results: Sequence[Result]) -> str:
 def failures(results: Sequence[Result], columns: int = 6) -> Picture | None:
     """The pictures that are not all right, each above its prompt and what is wrong with it; None if
     all are right."""
+    told = [
+        (result.image, result.prompt, f"wrong: {', '.join(mistakes)}")
+        for result in results
+        if (mistakes := [name for name in ATTRIBUTES[:-1] if not result.right[name]])
+    ]
+    return sheet(told, columns) if told else None
+
+
+def sheet(told: Sequence[tuple[Image, str, str]], columns: int) -> Picture:
+    """Pictures on white, each above its prompt and a remark."""
     from PIL import Image, ImageDraw
 
-    wrong = [result for result in results if not result.right["all"]]
-    if not wrong:
-        return None
     side, text, gap = 128, 92, 12
-    rows = -(-len(wrong) // columns)
-    sheet = Image.new("RGB", (columns * (side + gap) + gap, rows * (side + text) + gap), "white")
-    pen = ImageDraw.Draw(sheet)
-    for i, result in enumerate(wrong):
+    rows = -(-len(told) // columns)
+    page = Image.new("RGB", (columns * (side + gap) + gap, rows * (side + text) + gap), "white")
+    pen = ImageDraw.Draw(page)
+    for i, (image, prompt, remark) in enumerate(told):
         left, top = gap + i % columns * (side + gap), gap + i // columns * (side + text)
-        sheet.paste(Image.fromarray(result.image).resize((side, side)), (left, top))
-        mistakes = [name for name in ATTRIBUTES[:-1] if not result.right[name]]
-        lines = [*wrap(result.prompt, 24), f"wrong: {', '.join(mistakes)}"]
-        pen.multiline_text(
-            (left, top + side + 2), "\n".join(lines), fill="black", font_size=10, spacing=1
-        )
-    return sheet
+        page.paste(Image.fromarray(image).resize((side, side)), (left, top))
+        lines = "\n".join([*wrap(prompt, 24), *wrap(remark, 24)])
+        pen.multiline_text((left, top + side + 2), lines, fill="black", font_size=10, spacing=1)
+    return page
