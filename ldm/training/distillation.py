@@ -47,7 +47,7 @@ def pseudo_huber(x: Tensor, y: Tensor) -> Tensor:
 
     Song & Dhariwal 2023, "Improved techniques for training consistency models", eq. 8.
     """
-    c = 0.00054 * x[0].numel() ** 0.5
+    c: float = 0.00054 * x[0].numel() ** 0.5
     return ((x - y).flatten(1).square().sum(1) + c**2).sqrt() - c
 
 

@@ -60,7 +60,7 @@ def distil(
     learner = Whole() if learner is None else learner
     family = of_few_steps(init.family, recipe.steps)
     scale = init.family.guidance_scale if recipe.guidance_scale is None else recipe.guidance_scale
-    module, *encoded, prompts = lesson(
+    module, encoded, prompts = lesson(
         init, data, {"distilled_scale": scale}, recipe.distil.seed, folder, device, autocast,
         sample_prompts, learner,
     )  # fmt: skip

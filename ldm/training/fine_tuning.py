@@ -120,7 +120,7 @@ def fine_tune(
     learner = Whole() if learner is None else learner
     options = recipe.cond_drop_prob, recipe.logit_normal, recipe.gamma
     named = dict(zip(("cond_drop_prob", "logit_normal", "gamma"), options))
-    module, *encoded, prompts = lesson(
+    module, encoded, prompts = lesson(
         init, data, named, recipe.unet.seed, folder, device, autocast, sample_prompts, learner
     )
     stage = DiffusionStage(module, init.family, *encoded, *options, prompts)
@@ -138,8 +138,8 @@ def lesson(
     autocast: bool,
     sample_prompts: Sequence[str] | None,
     learner: Learner,
-) -> tuple[Denoising, VAE, Tokenizer, Tensor, Tensor, list[str]]:
-    """What learns, and from what: a stage's module, vae, tokenizer, latents, ids and prompts.
+) -> tuple[Denoising, tuple[VAE, Tokenizer, Tensor, Tensor], list[str]]:
+    """What learns, and from what: a stage's module; vae, tokenizer, latents and ids; its prompts.
 
     options: a training is not resumed with others; seed: of new weights; others, errors and
     warnings: see `fine_tune`.
@@ -159,7 +159,7 @@ def lesson(
     warn_of_cut(tokenizer, captions, data)
     module = learner.module(base_of(init, device), init, tokenizer, data, seed)
     prompts = first_prompts(captions, sample_prompts)
-    return module, vae, tokenizer, latents, tokenizer(captions), prompts
+    return module, (vae, tokenizer, latents, tokenizer(captions)), prompts
 
 
 def base_of(init: Checkpoint, device: torch.device | str) -> Base:

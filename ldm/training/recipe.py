@@ -70,7 +70,7 @@ class Recipe:
 
     def smallest_batch(self) -> int:
         """Of all stages, in examples."""
-        batches = [getattr(self, name).batch for name in self.stages() if name != "vae"]
+        batches: list[int] = [getattr(self, name).batch for name in self.stages() if name != "vae"]
         return min(self.vae.batch // self.crops, *batches)
 
     def beside_stages(self) -> dict[str, Any]:

@@ -110,8 +110,9 @@ def write(
     merges: tuple[tuple[str, str], ...] | None,
 ) -> Path:
     """The file of a model, float16. The networks stay as they are."""
-    text, unet, vae = (deepcopy(network).half() for network in (module.text, module.unet, vae))
-    by_first(lambda: save(path, Checkpoint(family, (text,), unet, vae, merges)))
+    text, unet = deepcopy(module.text).half(), deepcopy(module.unet).half()
+    halves = Checkpoint(family, (text,), unet, deepcopy(vae).half(), merges)
+    by_first(lambda: save(path, halves))
     return path
 
 

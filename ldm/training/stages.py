@@ -77,7 +77,8 @@ class AutoencoderStage:
         tops, lefts = draw(batch, places, generator), draw(batch, places, generator)
         noise = torch.randn(batch, config.latent_channels, side, side, generator=generator)
         of_crops = {"tops": tops, "lefts": lefts, "noise": noise}
-        return {"chosen": chosen} | {k: v.unflatten(0, per_picture) for k, v in of_crops.items()}
+        shaped = {name: x.view(*per_picture, *x.shape[1:]) for name, x in of_crops.items()}
+        return {"chosen": chosen, **shaped}
 
     def loss(self, module: VAE, drawn: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         device = module.post_quant.weight.device
