@@ -97,7 +97,7 @@ def test_a_new_judge_begins_with_the_mean_codes():
     judge = new_judge(things)
     mean = F.normalize(codes(things, judge.widths[-1])[:6].mean(0), dim=0)
     torch.testing.assert_close(judge.thing.weight[0].detach(), mean)
-    assert torch.equal(new_judge(things).style.weight, judge.style.weight)  # of one seed
+    assert torch.equal(new_judge(things).code.weight, judge.code.weight)  # of one seed
 
 
 def test_a_judge_learns_the_things(judge):

@@ -76,7 +76,8 @@ class Judge(nn.Module):
                 self.blocks.append(Block(wider, wider))
         self.code = nn.Linear(widths[-1], widths[-1])
         self.thing = nn.Linear(widths[-1], len(labels.things))
-        self.style = nn.Linear(seen_at, len(labels.styles))  # a style is how edges look, too
+        # a style is how edges look, too: of all layers, and of all alike
+        self.style = nn.Sequential(nn.BatchNorm1d(seen_at), nn.Linear(seen_at, len(labels.styles)))
 
     def forward(self, pictures: Tensor) -> Answers:
         """pictures (B, 3, S, S)"""
@@ -146,7 +147,7 @@ def load_judge(path: str | Path) -> Judge:
         with safe_open(path, "pt") as file:
             told = json.loads(file.metadata()["judge"])
             judge = Judge(Labels(told["things"], tuple(told["styles"])), told["widths"])
-            state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
+            state = {name: file.get_tensor(name).float() for name in judge.state_dict()}
         judge.load_state_dict(state)
     except FileNotFoundError:
         raise ValueError(

@@ -25,6 +25,7 @@ from .judge import Judge, Labels, seen, thing_of
 JUDGE = TrainConfig(4000, 64, 2e-3, 60, 0.05, 1.0, 0.99, seed=0, save_every=100)
 FACES = 0.05  # this part of the examples; all else are things, in all styles alike
 SHARP = 16.0  # what cosines are multiplied by
+CLEAN = 0.35  # this part stays as it is: what is disturbed is never quite as sharp
 FRESH = 1_000_000  # seeds from here on are of pictures that training has not drawn
 
 
@@ -106,7 +107,9 @@ class JudgeStage:
             i = int(rng.choice(self.faces if face else self.others))
             images.append(alone(self.collection, i, False, rng)[1])
             chosen.append(i)
-        return disturbed(seen(images), generator), chosen
+        pictures = seen(images)
+        clean = torch.rand(count, 1, 1, 1, generator=generator) < CLEAN
+        return torch.where(clean, pictures, disturbed(pictures, generator)), chosen
 
     def loss(self, module: Judge, batch: int, generator: torch.Generator) -> Mapping[str, Tensor]:
         pictures, chosen = self.batch(batch, generator)
