@@ -45,3 +45,16 @@ def test_a_seed_is_a_picture(model):
     again = np.asarray(model.txt2img(["a blue ring", "a red heart"], seed=0)[1], float)
     np.testing.assert_array_equal(one, again)
     assert np.abs(one - two).max() > 30
+
+
+def test_it_is_enlarged_at_its_defaults_without_new_things(model):
+    """Breaks where the second pass draws anew, as families of larger pictures want it."""
+    prompt = "a large red heart to the left of a small blue star, on a yellow background"
+    (small,) = model.txt2img(prompt, seed=1)
+    (second,) = model.txt2img(prompt, seed=1, hires=2)
+    (tiled,) = model.img2img(prompt, small, seed=1, upscale=2)
+    for large in (second, tiled):
+        assert large.size == (128, 128)
+        placed = sorted(read(np.asarray(large)).things, key=lambda placed: placed.x)
+        seen = [(one.thing.size, one.thing.colour, one.thing.shape) for one in placed]
+        assert seen == PROMPTS[prompt][0]

@@ -207,6 +207,7 @@ def with_defaults(request: Request, family: Family) -> Request:
         sampler=family.sampler,
         guidance_scale=family.guidance_scale,
         hires_strength=family.hires_strength,
+        hires_upscaler=family.hires_upscaler,
     )
     check(request)
     request = request.filled(prompt_syntax=PROFILES[request.compat].prompt_syntax)
