@@ -46,11 +46,8 @@ def passes(
         )[0],
         "outpaint": model.outpaint(prompt, picture, **sides, **options)[0],
         "picture to picture, 0.6": model.img2img(repaint, picture, 0.6, **options)[0],
-        "hires x 2, latent": model.txt2img(prompt, seed=seed, hires=2, hires_strength=0.25)[0],
-        "hires x 2, pixels": model.txt2img(
-            prompt, seed=seed, hires=2, hires_upscaler="pixels", hires_strength=0.15
-        )[0],
-        "enlarge x 3 in tiles": model.img2img(prompt, picture, 0.15, upscale=3, **options)[0],
+        "hires x 2": model.txt2img(prompt, seed=seed, hires=2)[0],
+        "enlarge x 3 in tiles": model.img2img(prompt, picture, upscale=3, **options)[0],
         "seamless, four times": grid([joined] * 4, 2, padding=0),
         "the picture, grey": grey,
         "colourise": model.img2img(prompt, grey, 1.0, colourise=True, **options)[0],

@@ -57,3 +57,16 @@ def test_bfloat16_draws_the_same_pictures(model):
     error = ((exact - coarse) ** 2).mean((1, 2, 3))
     assert error.max() > 0, "it was drawn in bfloat16"
     assert (10 * np.log10(255**2 / error.clip(1e-9)) > 56).all()
+
+
+def test_it_is_enlarged_at_its_defaults_without_new_things(model):
+    """Breaks where the second pass draws anew, as families of larger pictures want it."""
+    prompt = "a large red heart to the left of a small blue star, on a yellow background"
+    (small,) = model.txt2img(prompt, seed=1)
+    (second,) = model.txt2img(prompt, seed=1, hires=2)
+    (tiled,) = model.img2img(prompt, small, seed=1, upscale=2)
+    for large in (second, tiled):
+        assert large.size == (128, 128)
+        placed = sorted(read(np.asarray(large)).things, key=lambda placed: placed.x)
+        seen = [(one.thing.size, one.thing.colour, one.thing.shape) for one in placed]
+        assert seen == PROMPTS[prompt][0]

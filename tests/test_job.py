@@ -29,6 +29,7 @@ def test_defaults_are_the_familys(tiny):
         schedule="karras",
         guidance_scale=3.0,
         hires_strength=0.7,
+        hires_upscaler="latent",
         width=16,
         height=16,
         prompt_syntax="a1111",

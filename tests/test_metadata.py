@@ -224,6 +224,6 @@ def test_pictures_of_version_0_1_are_read_under_the_names_of_today(tmp_path):
 
 def test_what_version_0_1_left_open_is_open_today(tmp_path):
     old = {"guide_low": 0.0, "guide_high": None, "noise_width": None, "noise_height": None}
-    old |= {"hires_pixels": False, "hires": None, "scale": None, "emphasis": None}
+    old |= {"hires": None, "scale": None, "emphasis": None}
     found = read_metadata(saved(tmp_path / "old.png", {"ldm": json.dumps(old)}))
     assert found.request == Request()

@@ -45,7 +45,8 @@ def settings(request: Request, model: About | None) -> dict[str, str | float | N
     """The settings by the web UI's names; None is left out."""
     hires, sampler, schedule = request.hires is not None, request.sampler, request.schedule
     masked, varied = request.mask is not None, request.subseed_strength > 0
-    upscaler = UPSCALERS.get(request.hires_upscaler) or PurePath(request.hires_upscaler).stem
+    upscaler = request.hires_upscaler or "latent"
+    upscaler = UPSCALERS.get(upscaler) or PurePath(upscaler).stem
     only_masked, refiner = request.inpaint_only_masked, request.refiner
     return {
         "Steps": request.steps,

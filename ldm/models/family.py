@@ -50,6 +50,7 @@ class Family:
                              level, and the standard deviation of the latents: see `samplers.edm`
     strength, upscale_strength, hires_strength   by default: how far img2img, upscale and the second
                              pass of hires leave the picture that they start from
+    hires_upscaler           by default: what is enlarged between the passes of hires, see `Request`
     img2img_scale            guidance of the command img2img, where its scripts have another
     vision                   CLIP's vision tower, where the U-Net is told the embedding of a picture
     """
@@ -73,6 +74,7 @@ class Family:
     strength: float = 0.75
     upscale_strength: float = 0.3
     hires_strength: float = 0.7
+    hires_upscaler: str = "latent"
     img2img_scale: float = 5.0
     vision: VisionConfig | None = None
 

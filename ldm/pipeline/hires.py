@@ -23,9 +23,9 @@ def second_pass(
 ) -> tuple[int, tuple[int, int]]:
     """Its steps; and its width and height, given those of the first. factor: the VAE's."""
     assert request.hires is not None
-    if request.hires_upscaler not in ("latent", "pixels"):
-        check_upscaler(request.hires_upscaler)
     assert request.steps is not None
+    if request.hires_upscaler not in ("latent", "pixels"):
+        check_upscaler(str(request.hires_upscaler))
     width, height = (profile.hires_side(side, request.hires, factor) for side in size)
     return request.steps if request.hires_steps is None else request.hires_steps, (width, height)
 
@@ -51,7 +51,7 @@ def upscale_latents(model: LatentDiffusion, job: Job, part: Pass, latents: Tenso
         size = part.latent_size(model.vae.factor)
         return F.interpolate(latents, size, mode="bilinear", antialias=True)
     tile, seamless = job.request.tile, job.request.seamless
-    pictures, upscaler = model.decode(latents, tile, seamless), job.request.hires_upscaler
+    pictures, upscaler = model.decode(latents, tile, seamless), str(job.request.hires_upscaler)
     if upscaler == "pixels":
         pictures = F.interpolate(pictures, size, mode="bicubic", antialias=True).clamp(-1, 1)
     else:

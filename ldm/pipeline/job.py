@@ -209,12 +209,8 @@ def with_defaults(request: Request, family: Family) -> Request:
     A schedule that the imitated program has for the sampler goes first. The family's goes with its
     own sampler; another sampler that is asked for brings the one that suits it.
     """
-    request = request.filled(
-        steps=family.steps,
-        sampler=family.sampler,
-        guidance_scale=family.guidance_scale,
-        hires_strength=family.hires_strength,
-    )
+    theirs = "steps", "sampler", "guidance_scale", "hires_strength", "hires_upscaler"
+    request = request.filled(**{name: getattr(family, name) for name in theirs})
     check(request)
     request = request.filled(prompt_syntax=PROFILES[request.compat].prompt_syntax)
     if request.clip_skip is not None:

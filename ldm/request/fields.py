@@ -169,9 +169,10 @@ class Passes:
         "steps of the second pass", "--hires_steps", bounds=(1, 1000), left_open="the first's")
     hires_strength: float | None = option(None,
         "strength of the second pass", "--hires_strength", bounds=(0, 1), left_open="the model's")
-    hires_upscaler: str = option("latent",
+    hires_upscaler: str | None = option(None,
         "what is enlarged between the passes: the latent; the picture (pixels); or that by an "
-        "upscaler's file", "--hires_upscaler", file=True, words=("latent", "pixels"))
+        "upscaler's file", "--hires_upscaler", file=True, words=("latent", "pixels"),
+        left_open="the model's")
     refiner: str | None = option(None,
         "the file of a model that draws the last steps", "--refiner", left_open="none", file=True)
     refiner_start: float = option(0.8,

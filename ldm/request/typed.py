@@ -80,7 +80,7 @@ class Options(ByFlags, total=False):
     hires: float | None
     hires_steps: int | None
     hires_strength: float | None
-    hires_upscaler: str
+    hires_upscaler: str | None
     refiner: Any
     refiner_start: float
     tile: int | None

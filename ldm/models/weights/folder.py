@@ -28,8 +28,8 @@ FIXED: dict[str, dict[str, Any]] = {
 }
 PREDICTIONS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 USAGE = ("steps", "guidance_scale", "sampler", "schedule")  # which a folder does not say
-STRENGTHS = ("strength", "upscale_strength", "hires_strength", "img2img_scale")
-STATED = ("name", *USAGE, *STRENGTHS)  # unless it is ours: in model_index.json, as FAMILY
+SECOND = ("strength", "upscale_strength", "hires_strength", "hires_upscaler", "img2img_scale")
+STATED = ("name", *USAGE, *SECOND)  # unless it is ours: in model_index.json, as FAMILY
 FAMILY = "_ldm"  # diffusers reads no name that begins with a _
 
 

@@ -58,6 +58,9 @@ FAMILY = Family(
     guidance_scale=3.0,
     sampler="dpmpp_2m",
     schedule="karras",
+    upscale_strength=0.1,
+    hires_strength=0.1,
+    hires_upscaler="pixels",
 )
 
 VAE = TrainConfig(
