@@ -21,7 +21,7 @@ from ldm.pipeline.additions import KINDS, Addition
 from ldm.request import Request
 
 PIPELINE = Path(additions.__file__).parent
-WAY = ("denoise", "run", "job", "model", "regions", "batches", "makers/__init__")
+WAY = ("denoise", "run", "job", "model", "passes", "regions", "batches", "makers/__init__")
 KNOWN = "|".join(("lora", "control", "adapter", "embedding", "hypernet"))
 ASKED = {"prompt": "a cat", "steps": 3, "seed": 3, "width": 16, "height": 16, "sampler": "euler"}
 

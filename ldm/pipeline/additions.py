@@ -32,6 +32,13 @@ KINDS: dict[str, tuple[str, ...]] = {
     ".embeddings": ("embedding_dir", "lora", "lora_dir"),  # LoRAs may bring some
 }
 
+# `check(request)` of a module says what is wrong with these fields before there is a model.
+CHECKS: dict[str, tuple[str, ...]] = {
+    ".asked_controls": (
+        "control", "control_image", "hint", "control_kind", "vision_tower", "guess_mode",
+    ),
+}  # fmt: skip
+
 
 class Addition:
     """What is around a drawing. A kind overrides what it needs; the rest does nothing.

@@ -34,6 +34,11 @@ class Asked(NamedTuple):
     tower: str | None
 
 
+def check(request: Request) -> None:
+    """For `additions.CHECKS`."""
+    asked_controls(request)
+
+
 def asked_controls(request: Request) -> list[Asked]:
     """ValueError says what is wrong with how the controls are asked for."""
     files = listed(request.control)

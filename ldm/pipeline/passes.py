@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 from ..compat.names import renamed
@@ -13,12 +14,12 @@ from ..request import Request
 from ..runtime.checks import known
 from ..samplers import SAMPLERS, SCHEDULES, NoiseSchedule, Sampler
 from ..samplers.schedule import levels
+from .additions import CHECKS
 from .caveats import tell_low_start
 from .hires import second_pass
 from .strength import ending_at, from_picture
 
 SAMPLER_OPTIONS = ("eta", "s_churn", "s_tmin", "s_tmax", "s_noise")  # fields that samplers take
-CONTROL_OPTIONS = "control", "control_image", "hint", "control_kind", "vision_tower", "guess_mode"
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,9 @@ def check(request: Request) -> None:
         raise ValueError(
             "noise_offset and ensd are about the noise of another program: say with --compat which"
         )
-    if any(getattr(request, name) for name in CONTROL_OPTIONS):
-        from .asked_controls import asked_controls
-
-        asked_controls(request)
+    for module, fields in CHECKS.items():
+        if any(getattr(request, name) for name in fields):
+            import_module(module, __package__).check(request)
     if request.seamless is not None and request.tile is not None:
         raise ValueError("a picture drawn in tiles cannot be seamless: give one of the two")
     if request.sampler is not None:
