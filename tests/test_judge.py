@@ -25,6 +25,7 @@ from ldm.training.things.judge import (
     thing_of,
 )
 from ldm.training.things.judging import (
+    SHARP,
     JudgeStage,
     alone,
     codes,
@@ -180,19 +181,21 @@ def test_true_pictures_are_right_and_others_are_told_as_what_they_are(judge):
     assert failures([result for result in true if result.right], judge) is None
 
 
-def test_a_batch_is_learnt_from_in_parts():
-    """What is drawn is whole examples: fails if a picture and its number part ways, or if the loss
-    of a part needs the rest."""
+def test_a_part_of_a_batch_has_a_loss_of_its_own():
+    """By formula; fails if a thing is another's, or if the rest of the batch counts."""
     things = collection()
     stage = JudgeStage(Judge(named_things(things), (8,)), things)
-    drawn = stage.draw(6, step_generator(0, 0))
-    part = {name: of_all[2:4] for name, of_all in drawn.items()}
-    terms = stage.loss(stage.module.eval(), part)
-    _, logits = stage.module(drawn["pictures"])
-    names = [list(stage.module.things).index(thing_of(things.entries[i])) for i in drawn["chosen"]]
-    expected = F.cross_entropy(logits[2:4], torch.tensor(names[2:4]), label_smoothing=0.05)
+    drawn = {name: whole[2:5] for name, whole in stage.draw(6, step_generator(0, 0)).items()}
+    terms = stage.loss(stage.module.eval(), drawn)
+    code, logits = stage.module(drawn["pictures"])
+    names = [thing_of(things.entries[i]) for i in drawn["chosen"]]
+    answers = torch.tensor([list(stage.module.things).index(name) for name in names])
+    expected = F.cross_entropy(logits, answers, label_smoothing=0.05)
     torch.testing.assert_close(terms["thing"], expected)
-    torch.testing.assert_close(terms["loss"], terms["thing"] + terms["same"])
+    alike = F.cosine_similarity(code[:, None], stage.codes[drawn["chosen"]], dim=2)
+    same = -(SHARP * alike).log_softmax(1).diagonal().mean()
+    torch.testing.assert_close(terms["same"], same)
+    torch.testing.assert_close(terms["loss"], expected + same)
 
 
 def test_the_scripts_train_a_judge_and_ask_it(tmp_path, tiny_file):

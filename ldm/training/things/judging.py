@@ -23,7 +23,7 @@ from .compositions import Composition, compose, render
 from .judge import Judge, named_things, seen, thing_of
 
 JUDGE = TrainConfig(4000, 64, 2e-3, 60, 0.05, 1.0, 0.99, seed=0, save_every=100)
-FACES = 0.05  # this part of the examples; all else are things, in all styles alike
+FACES = 0.05  # this part of the examples; all else are things
 SHARP = 16.0  # what cosines are multiplied by
 CLEAN = 0.35  # this part stays as it is: what is disturbed is never quite as sharp
 FRESH = 1_000_000  # seeds from here on are of pictures that training has not drawn
@@ -81,9 +81,9 @@ def codes(collection: Collection, width: int) -> Tensor:
 class JudgeStage:
     """Cross-entropy of the thing in a picture, and of which of the batch's pictures it is.
 
-    The second is told by the code that the network gives it and the fixed `codes` of all
-    (InfoNCE, van den Oord et al. 2018): to find a thing on its ground and bring it to one size,
-    which all things have in common, is so learnt long before a thousand names are.
+    The second compares the code that the network finds with the fixed `codes` of the batch
+    (InfoNCE, van den Oord et al. 2018). It is there because names alone teach slowly: a thing must
+    be found on its ground and brought to one size first, and codes say how near a guess is.
     """
 
     module: Judge
