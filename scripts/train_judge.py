@@ -43,7 +43,8 @@ def trained(options: argparse.Namespace) -> None:
 
 
 def check(options: argparse.Namespace) -> None:
-    """Prints how many of each style are named rightly, in pictures that training has not drawn."""
+    """Prints how many things of each style are named rightly, in pictures that training has not
+    drawn."""
     from ldm.training.things.collection import load
     from ldm.training.things.judge import load_judge
     from ldm.training.things.judging import true_pictures
@@ -51,13 +52,12 @@ def check(options: argparse.Namespace) -> None:
     judge = load_judge(options.out)
     entries, images = true_pictures(load(options.things), options.count)
     right = defaultdict(list)
-    for entry, opinion in zip(entries, judge.opinions(images), strict=True):
-        for column in (entry.style, "all"):
-            right[column].append((opinion.thing == entry.thing, opinion.style == entry.style))
-    print(f"{'':<12}{'pictures':>10}{'thing':>10}{'style':>10}")
-    for name, values in sorted(right.items(), key=lambda item: item[0] == "all"):
-        thing, style = (sum(column) / len(values) for column in zip(*values, strict=True))
-        print(f"{name:<12}{len(values):>10}{thing:>10.1%}{style:>10.1%}")
+    for entry, guess in zip(entries, judge.guesses(images), strict=True):
+        for style in (entry.style, "all"):
+            right[style].append(guess == entry.thing)
+    print(f"{'':<12}{'pictures':>10}{'thing':>10}")
+    for style, values in sorted(right.items(), key=lambda item: item[0] == "all"):
+        print(f"{style:<12}{len(values):>10}{sum(values) / len(values):>10.1%}")
 
 
 def main() -> None:

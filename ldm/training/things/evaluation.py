@@ -1,4 +1,4 @@
-"""How well a model draws the thing and the style that a prompt names, by a judge of its own."""
+"""How well a model draws the thing that a prompt names, by a judge of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..data import Image
 from ..shapes.evaluation import sheet
 from .captions import EVERYTHING, caption
 from .collection import Collection, Entry
-from .judge import Judge, Opinion
+from .judge import Judge
 from .judging import alone
 
 if TYPE_CHECKING:
@@ -30,20 +30,16 @@ class Asked:
 
 @dataclass(frozen=True)
 class Result:
-    """What was drawn; what the judge sees in it, and in the true picture."""
+    """What was drawn; the thing that the judge sees in it, and in the true picture."""
 
     asked: Asked
     image: Image
-    seen: Opinion
-    seen_true: Opinion
+    seen: str
+    seen_true: str
 
     @property
     def right(self) -> bool:
-        return self.seen.thing == self.asked.entry.thing
-
-    @property
-    def right_style(self) -> bool:
-        return self.seen.style == self.asked.entry.style
+        return self.seen == self.asked.entry.thing
 
 
 def prompts(collection: Collection, count: int, seed: int, held_out: bool) -> list[Asked]:
@@ -75,23 +71,21 @@ def evaluate(
     """Judges the pictures, (S, S, 3) uint8, that `generate` makes of the prompts, in their order.
     S should be that of the pictures that the judge has learnt."""
     images = list(generate([one.prompt for one in asked]))
-    seen = judge.opinions(images), judge.opinions([one.true for one in asked])
+    seen = judge.guesses(images), judge.guesses([one.true for one in asked])
     return [Result(*row) for row in zip(asked, images, *seen, strict=True)]
 
 
 def table(results: Sequence[Result], title: str) -> str:
     """In percent, of each style: how often the thing that was asked for is the judge's first guess
-    among all, how often the style is; and the same for the thing in true pictures, which is as much
-    as a perfect model would get."""
+    among all; and the same in true pictures, which is as much as a perfect model would get."""
     styles = dict.fromkeys(result.asked.entry.style for result in results)
-    columns = "pictures", "thing", "style", "true thing"
+    columns = "pictures", "thing", "true thing"
     lines = [f"{title:<16}" + "".join(f"{name:>12}" for name in columns)]
     for style in (*sorted(styles), "all"):
         some = [r for r in results if style in (r.asked.entry.style, "all")]
         shares = (
             np.mean([result.right for result in some]),
-            np.mean([result.right_style for result in some]),
-            np.mean([result.seen_true.thing == result.asked.entry.thing for result in some]),
+            np.mean([result.seen_true == result.asked.entry.thing for result in some]),
         )
         lines.append(f"{style:<16}{len(some):>12}" + "".join(f"{part:>12.1%}" for part in shares))
     return "\n".join(lines)
@@ -101,7 +95,7 @@ def failures(results: Sequence[Result], judge: Judge, columns: int = 6) -> Pictu
     """The pictures of another thing, each above its prompt and what it seems to be; None if there
     are none."""
     told = [
-        (result.image, result.asked.prompt, f"seems: {judge.labels.things[result.seen.thing]}")
+        (result.image, result.asked.prompt, f"seems: {judge.things[result.seen]}")
         for result in results
         if not result.right
     ]

@@ -1,15 +1,13 @@
 """A judge of pictures of things: a small residual network (He et al. 2016, fig. 2) that names the
-thing and its style. No generator is trained with it, so it may judge what one has drawn.
+thing. No generator is trained with it, so it may judge what one has drawn.
 
-B pictures of S x S pixels, in -1..1; T things, Y styles, D width of the last layer and of a code.
+B pictures of S x S pixels, in -1..1; T things, D width of the last layer and of a code.
 """
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,81 +25,51 @@ WIDTHS = (64, 128, 176)
 PATCH = 4  # the first layer sees a picture in squares of this many pixels
 
 
-@dataclass(frozen=True)
-class Labels:
-    """What a judge can answer. things: with the usual name of each; styles."""
-
-    things: dict[str, str]
-    styles: tuple[str, ...]
-
-    @classmethod
-    def of(cls, collection: Collection) -> "Labels":
-        named = {thing_of(entry): entry.names[0] for entry in collection.entries}
-        return cls(named, tuple(dict.fromkeys(entry.style for entry in collection.entries)))
-
-
 def thing_of(entry: Entry) -> str:
     """Under which name a judge knows it."""
     return FACE if entry.parts else entry.thing
 
 
-@dataclass(frozen=True)
-class Opinion:
-    """What a judge sees in a picture: a thing and a style of its labels."""
-
-    thing: str
-    style: str
-
-
-class Answers(NamedTuple):
-    code: Tensor  # (B, D) what the picture shows, wherever and on whatever ground
-    thing: Tensor  # (B, T) logits
-    style: Tensor  # (B, Y) logits
+def named_things(collection: Collection) -> dict[str, str]:
+    """What a judge of a collection can answer, with the usual name of each."""
+    return {thing_of(entry): entry.names[0] for entry in collection.entries}
 
 
 class Judge(nn.Module):
-    __call__: Callable[..., Answers]
+    """things: as of `named_things`; widths: of the layers, from fine to coarse."""
 
-    def __init__(self, labels: Labels, widths: Sequence[int] = WIDTHS) -> None:
+    __call__: Callable[..., tuple[Tensor, Tensor]]
+
+    def __init__(self, things: dict[str, str], widths: Sequence[int] = WIDTHS) -> None:
         super().__init__()
-        self.labels, self.widths = labels, tuple(widths)
-        self.things = list(labels.things)
+        self.things, self.widths = things, tuple(widths)
         self.patches = Convolution(3 * PATCH**2, widths[0])
-        self.blocks = nn.ModuleList([Block(widths[0], widths[0])])
-        seen_at = 2 * widths[0]  # how many means of channels there are
+        self.blocks = nn.Sequential(Block(widths[0], widths[0]))
         for width, wider in pairwise(widths):
-            seen_at += wider if wider == widths[-1] else 2 * wider
             self.blocks.append(Block(width, wider, halve=True))
             if wider != widths[-1]:
                 self.blocks.append(Block(wider, wider))
         self.code = nn.Linear(widths[-1], widths[-1])
-        self.thing = nn.Linear(widths[-1], len(labels.things))
-        # a style is how edges look, too: of all layers, and of all alike
-        self.style = nn.Sequential(nn.BatchNorm1d(seen_at), nn.Linear(seen_at, len(labels.styles)))
+        self.thing = nn.Linear(widths[-1], len(things))
 
-    def forward(self, pictures: Tensor) -> Answers:
-        """pictures (B, 3, S, S)"""
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """pictures (B, 3, S, S) -> codes (B, D), which say what is shown, wherever and on whatever
+        ground; logits of the things (B, T)"""
         x = F.pixel_unshuffle(pictures, PATCH)  # (B, 48, S/4, S/4)
         x = F.relu(self.patches(x.contiguous(memory_format=torch.channels_last)))
-        means = [x.mean((2, 3))]
-        for block in self.blocks:
-            x = block(x)
-            means.append(x.mean((2, 3)))
-        code = self.code(means[-1])  # (B, D)
-        return Answers(code, self.thing(code), self.style(torch.cat(means, 1)))
+        code = self.code(self.blocks(x).mean((2, 3)))
+        return code, self.thing(code)
 
     @torch.inference_mode()
-    def opinions(self, images: Sequence[Image], batch: int = 64) -> list[Opinion]:
-        """Of pictures (S, S, 3). ValueError if they are of several sizes."""
+    def guesses(self, images: Sequence[Image], batch: int = 64) -> list[str]:
+        """The thing in each of the pictures (S, S, 3). ValueError if they are of several sizes."""
         if len(shapes := {image.shape for image in images}) > 1:
             raise ValueError(f"the pictures are of several sizes: {sorted(shapes)}")
         self.eval()
-        found = []
+        things, found = list(self.things), []
         for start in range(0, len(images), batch):
-            answers = self(seen(images[start : start + batch]))
-            numbers = answers.thing.argmax(1).tolist(), answers.style.argmax(1).tolist()
-            for thing, style in zip(*numbers, strict=True):
-                found.append(Opinion(self.things[thing], self.labels.styles[style]))
+            _, logits = self(seen(images[start : start + batch]))
+            found += [things[number] for number in logits.argmax(1).tolist()]
         return found
 
 
@@ -134,9 +102,9 @@ class Block(nn.Module):
 
 
 def save_judge(path: Path, judge: Judge) -> None:
-    """In float16, its labels in the file's metadata."""
+    """In float16, its things in the file's metadata."""
     half = {name: value.half().contiguous() for name, value in judge.state_dict().items()}
-    told = {"things": judge.labels.things, "styles": judge.labels.styles, "widths": judge.widths}
+    told = {"things": judge.things, "widths": judge.widths}
     with replacing(path) as temporary:
         save_file(half, temporary, {"judge": json.dumps(told)})
 
@@ -146,7 +114,7 @@ def load_judge(path: str | Path) -> Judge:
     try:
         with safe_open(path, "pt") as file:
             told = json.loads(file.metadata()["judge"])
-            judge = Judge(Labels(told["things"], tuple(told["styles"])), told["widths"])
+            judge = Judge(told["things"], told["widths"])
             state = {name: file.get_tensor(name).float() for name in judge.state_dict()}
         judge.load_state_dict(state)
     except FileNotFoundError:

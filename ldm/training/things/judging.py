@@ -20,10 +20,10 @@ from ..data import Image
 from ..loop import TrainConfig, step_generator
 from .collection import Collection, Entry
 from .compositions import Composition, compose, render
-from .judge import Judge, Labels, seen, thing_of
+from .judge import Judge, named_things, seen, thing_of
 
 JUDGE = TrainConfig(4000, 64, 2e-3, 60, 0.05, 1.0, 0.99, seed=0, save_every=100)
-FACES = 0.05  # this part of the examples; all else are things, in all styles alike
+FACES = 0.05  # this part of the examples; all else are things
 SHARP = 16.0  # what cosines are multiplied by
 CLEAN = 0.35  # this part stays as it is: what is disturbed is never quite as sharp
 FRESH = 1_000_000  # seeds from here on are of pictures that training has not drawn
@@ -79,11 +79,11 @@ def codes(collection: Collection, width: int) -> Tensor:
 
 @dataclass
 class JudgeStage:
-    """Cross-entropy of the thing and of the style of pictures of a collection.
+    """Cross-entropy of the thing in a picture, and of which of the batch's pictures it is.
 
-    And of which of the batch's pictures it is, by what the network makes of it and by their
-    `codes`, which are fixed: what all things have in common, to be found on their ground and
-    brought to one size, is so learnt long before a thousand names are.
+    The second compares the code that the network finds with the fixed `codes` of the batch
+    (InfoNCE, van den Oord et al. 2018). It is there because names alone teach slowly: a thing must
+    be found on its ground and brought to one size first, and codes say how near a guess is.
     """
 
     module: Judge
@@ -91,62 +91,61 @@ class JudgeStage:
 
     def __post_init__(self) -> None:
         entries = self.collection.entries
-        labels = self.module.labels
-        things = {thing: i for i, thing in enumerate(labels.things)}
-        self.answers = [(things[thing_of(e)], labels.styles.index(e.style)) for e in entries]
+        self.numbers = numbers(self.module, self.collection)
         self.codes = codes(self.collection, self.module.widths[-1])
         self.faces = [i for i, entry in enumerate(entries) if entry.parts]
         self.others = [i for i, entry in enumerate(entries) if not entry.parts]
 
-    def batch(self, count: int, generator: torch.Generator) -> tuple[Tensor, list[int]]:
-        """Pictures (B, 3, S, S) of entries of these numbers"""
+    def draw(self, batch: int, generator: torch.Generator) -> Mapping[str, Tensor]:
+        """Pictures (B, 3, S, S), and of which entries (B,)."""
         rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
         images, chosen = [], []
-        for _ in range(count):
+        for _ in range(batch):
             face = self.faces and (not self.others or rng.random() < FACES)
             i = int(rng.choice(self.faces if face else self.others))
             images.append(alone(self.collection, i, False, rng)[1])
             chosen.append(i)
         pictures = seen(images)
-        clean = torch.rand(count, 1, 1, 1, generator=generator) < CLEAN
-        return torch.where(clean, pictures, disturbed(pictures, generator)), chosen
+        clean = torch.rand(batch, 1, 1, 1, generator=generator) < CLEAN
+        pictures = torch.where(clean, pictures, disturbed(pictures, generator))
+        return {"pictures": pictures, "chosen": torch.tensor(chosen)}
 
-    def loss(self, module: Judge, batch: int, generator: torch.Generator) -> Mapping[str, Tensor]:
-        pictures, chosen = self.batch(batch, generator)
-        device = module.thing.weight.device
-        guesses = module(pictures.to(device))
-        things, styles = torch.tensor([self.answers[i] for i in chosen], device=device).unbind(1)
-        thing = F.cross_entropy(guesses.thing.float(), things, label_smoothing=0.05)
-        style = F.cross_entropy(guesses.style.float(), styles)
-        code = F.normalize(guesses.code.float(), dim=1)
-        alike = SHARP * code @ self.codes[chosen].to(device).T  # (B, B)
-        same = F.cross_entropy(alike, torch.arange(batch, device=device))
-        right = (guesses.thing.argmax(1) == things).float().mean()
-        loss = thing + style + same
-        return {"loss": loss, "thing": thing, "style": style, "same": same, "right": right}
+    def loss(self, module: Judge, drawn: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        chosen, device = drawn["chosen"], module.thing.weight.device
+        code, logits = (part.float() for part in module(drawn["pictures"].to(device)))
+        things = self.numbers[chosen].to(device)
+        thing = F.cross_entropy(logits, things, label_smoothing=0.05)
+        alike = SHARP * F.normalize(code, dim=1) @ self.codes[chosen].to(device).T  # (B, B)
+        same = F.cross_entropy(alike, torch.arange(len(chosen), device=device))
+        right = (logits.argmax(1) == things).float().mean()
+        return {"loss": thing + same, "thing": thing, "same": same, "right": right}
 
     def settle(self, module: Judge, batches: int = 20, batch: int = 128) -> Judge:
         """Batch norm's means and variances anew, for weights that are an average of others'."""
         generators = (step_generator(FRESH, k) for k in range(batches))
         device = module.thing.weight.device
-        update_bn((self.batch(batch, g)[0].to(device) for g in generators), module)
+        update_bn((self.draw(batch, g)["pictures"].to(device) for g in generators), module)
         return module
 
     def sample(self, module: Judge, path: Path) -> None:
         """Pictures as the judge sees them."""
-        pictures, _ = self.batch(48, step_generator(FRESH, 0))
-        grid(to_pil(pictures), 8).save(path)
+        grid(to_pil(self.draw(48, step_generator(FRESH, 0))["pictures"]), 8).save(path)
+
+
+def numbers(judge: Judge, collection: Collection) -> Tensor:
+    """Which of the judge's things each picture of a collection shows. (N,)"""
+    places = {thing: i for i, thing in enumerate(judge.things)}
+    return torch.tensor([places[thing_of(entry)] for entry in collection.entries])
 
 
 def new_judge(collection: Collection, seed: int = JUDGE.seed) -> Judge:
     """It begins with the mean code of each thing as the row that tells it."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        judge = Judge(Labels.of(collection))
+        judge = Judge(named_things(collection))
     width = judge.widths[-1]
-    numbers = {thing: i for i, thing in enumerate(judge.things)}
-    owners = torch.tensor([numbers[thing_of(entry)] for entry in collection.entries])
-    means = torch.zeros(len(numbers), width).index_add_(0, owners, codes(collection, width))
+    means = torch.zeros(len(judge.things), width)
+    means.index_add_(0, numbers(judge, collection), codes(collection, width))
     with torch.no_grad():
         judge.thing.weight.copy_(F.normalize(means, dim=1))
         judge.thing.bias.zero_()
