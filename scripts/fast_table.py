@@ -55,7 +55,7 @@ keep: give `--dtype bfloat16` again.
 - **bfloat16** where the CPU has instructions for it (avx512_bf16, AMX). On CUDA half precision is
   the default anyway. It is of the model: `txt2img(..., fast=True)` leaves it as it was loaded.
 - **`--cache N`**: the depth of the U-Net is computed in every N-th call of the denoiser only and
-  held in between ([`unet/cached.py`](../unet/cached.py), Ma et al. 2023). Not with less than
+  held in between ([`unet/cached.py`](../unet/cached.py), Ma et al. 2023). `--fast` takes none below
   10 steps, as those of distilled models, nor with `dpm_adaptive`. A ControlNet still runs in every
   call. A prompt that changes on the way shows with the next whole call: with `[a|b]`, which changes
   in each step, an even N hardly shows b.

@@ -117,7 +117,7 @@ def train(options: argparse.Namespace) -> Path:
 
     from ldm.models.weights import read
     from ldm.pipeline.loading import built_in
-    from ldm.prompts.known import save_known
+    from ldm.prompts.known import read_known, save_known
     from ldm.runtime.device import choose_device
     from ldm.runtime.distributed import own_gpu
     from ldm.training.few_steps import DISTILLATION, distil
@@ -134,11 +134,16 @@ def train(options: argparse.Namespace) -> Path:
     if options.init:
         learner, recipe = learner_of(options)
         tuning = changed(recipe, options.set)
-        init = read(built_in() if options.init == "built-in" else options.init)
+        parent = built_in() if options.init == "built-in" else Path(options.init)
+        init = read(parent)
         scenes = tuning.scenes if options.distil else 0
         data, prompts = data_of(options, scenes, init.family.size, seed=0)
         teach = distil if options.distil else fine_tune
-        return teach(init, data, tuning, *where, sample_prompts=prompts, learner=learner)
+        model = teach(init, data, tuning, *where, sample_prompts=prompts, learner=learner)
+        known = read_known(parent) if options.distil and options.lora is None else None
+        if known is not None:  # a student knows what its teacher does
+            save_known(model, known)
+        return model
     recipe = {"shapes64": SHAPES64, "things64": THINGS64}[options.recipe]
     if options.distil:
         recipe = replace(recipe, distil=DISTILLATION.distil)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ldm.cli import main
 from ldm.images.files import open_image, read_text
-from ldm.images.saving import save_image
+from ldm.images.save import save_image
 from ldm.request import Request
 
 SECRET = "heliotrope"

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ldm.cli import main, parser
 from ldm.images.files import open_image, read_text
-from ldm.images.saving import save_image
+from ldm.images.save import save_image
 from ldm.images.watermark import embed
 from ldm.request import Request
 

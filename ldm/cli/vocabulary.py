@@ -34,17 +34,20 @@ def vocabulary(options: argparse.Namespace) -> int:
     if not path.exists():
         raise ValueError(f"there is no file or folder {path}")
     known = read_known(path)
-    if known is None:
-        for line in by_tokens(path):
+    words = tokens(path)
+    if known is None and not options.words:
+        for line in by_tokens(path, words):
             say(printable(line))
         return 0
-    found = known.found(options.words) if options.words else known
-    for line in lines(found):
+    known = known or Known({}, {})
+    for line in lines(known.found(options.words) if options.words else known):
         say(printable(line))
-    lacking = [word for word in options.words if not known.found([word]).groups()]
-    for word in lacking:
+    unlisted = [word for word in options.words if not known.found([word]).groups()]
+    lacking = [word for word in unlisted if word.lower() not in words]
+    for word in unlisted:
         near = ", ".join(known.nearest(word))
-        say(printable(f"{word}: not known{near and f'; nearest: {near}'}"))
+        told = f"not known{near and f'; nearest: {near}'}" if word in lacking else "a word it reads"
+        say(printable(f"{word}: {told}"))
     return 1 if lacking else 0
 
 
@@ -55,13 +58,16 @@ def lines(known: Known) -> Iterator[str]:
         yield from textwrap.wrap(told, WIDTH, subsequent_indent="  ")
 
 
-def by_tokens(path: Path) -> Iterator[str]:
-    """Of a model that has no list beside it: the words that its tokenizer has whole, if these are
-    not CLIP's."""
-    opened = inspect(path).opened
-    if opened.merges is None:
+def tokens(path: Path) -> list[str]:
+    """The words that a model's tokenizer has whole, if these are not CLIP's."""
+    merges = inspect(path).opened.merges
+    return [] if merges is None else words_of_merges(merges)
+
+
+def by_tokens(path: Path, words: list[str]) -> Iterator[str]:
+    """Of a model that has no list beside it: what its tokenizer tells."""
+    if not words:
         yield f"{path} reads any words, in CLIP's vocabulary: what of them it knows, no list tells"
         return
-    words = words_of_merges(opened.merges)
     yield f"there is no {beside(path)}; these words the tokenizer has whole:"
     yield from textwrap.wrap(f"words ({len(words)}): {', '.join(words)}", WIDTH)

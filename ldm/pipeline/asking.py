@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..request import Request
+from ..runtime.text import short
 from .fast import faster
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ def asked(model: LatentDiffusion, fast: bool = False, **options: Any) -> Request
 
         options = named_pictures(options)
     request = Request.of(**options)
+    if not isinstance(fast, bool):
+        raise ValueError(f"fast must be True or False, not {short(fast)}")
     return faster(request, model.family) if fast else request
 
 

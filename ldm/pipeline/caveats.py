@@ -54,5 +54,9 @@ def tell_unlearnt(model: LatentDiffusion, texts: Sequence[str], syntax: str) -> 
     runs = [run for text in texts for part in parts_of(text, syntax) for run, _ in part]
     if lacking := unlearnt(tower.tokenizer, runs, tower.encoder.token.weight):
         words = textwrap.shorten(", ".join(lacking), 200, placeholder=" ...")
-        known = known_by(model)
-        warn(f"the model has not learnt: {words}{'' if known is None else advice(known, lacking)}")
+        try:
+            known = known_by(model)
+            told = "" if known is None else advice(known, lacking)
+        except ValueError as error:  # it is advice alone that the file has
+            told = f"; {error}"
+        warn(f"the model has not learnt: {words}{told}")

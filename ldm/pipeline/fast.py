@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from ..models.families import Family
 from ..request import Request
 from ..samplers import SAMPLERS
@@ -47,4 +49,5 @@ def chosen(model: LatentDiffusion, job: Job) -> str:
         low, high = request.guidance_interval
         parts.append(f"guidance within sigma {low:g} to {high:g}")
     parts.append("TAESD" if isinstance(model.vae, TAESD) else "its own VAE (--vae takes a TAESD)")
-    return f"fast: {', '.join(parts)}"
+    again = "" if model.dtype == torch.float32 else f" (ldm replay wants --dtype {parts[0]}, too)"
+    return f"fast: {', '.join(parts)}{again}"

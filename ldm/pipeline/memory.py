@@ -23,6 +23,7 @@ from ..models.families import Family, as_family
 from ..models.weights.loading import locate
 from ..models.weights.opening import open_checkpoint
 from ..runtime.resident import resident, returned_at_once
+from ..runtime.text import short
 from ..runtime.waiting import Waiting, largest_block, weights
 from .activations import of_unet, of_vae, shapes
 
@@ -78,10 +79,11 @@ class Memory:
         if given[self.flag] is None or given[other] is not None:
             what = f"{other} is not what limits a model on {device}"
             raise ValueError(f"{what}: give --{self.flag}, in GB, or another --device")
-        gigabytes = float(given[self.flag] or 0)
-        if not 0 < gigabytes < 1e6:
-            raise ValueError(f"{self.flag} {gigabytes:g}: give so many GB, more than 0")
-        self.limit, self.device = gigabytes * 1e9, device
+        said = given[self.flag]
+        if isinstance(said, bool) or not isinstance(said, int | float) or not 0 < said < 1e6:
+            what = f"{self.flag} {short(said)}: give so many GB"
+            raise ValueError(f"{what}, more than 0 and less than a million")
+        self.limit, self.device = said * 1e9, device
         self.base = CUDA if device.type != "cpu" else resident() + STARTED
         self.tile: int | None = None
         self.told = dict[Plan, str]()
@@ -96,7 +98,7 @@ class Memory:
             weights(networks) if self.device.type == "cpu" else largest_block(networks["unet"])
         )
         if least > self.limit:
-            raise self.refused(f"the weights of {family.name} in {short(dtype)}", least, dtype)
+            raise self.refused(f"the weights of {family.name} in {numbers_of(dtype)}", least, dtype)
 
     def hold(self, model: LatentDiffusion) -> None:
         """From now on the model keeps to it."""
@@ -119,7 +121,7 @@ class Memory:
                     self.settle(job, Plan(batch, tile, waits, need))
                     return batch
         width, height = job.passes[-1].width, job.passes[-1].height
-        what = f"{width} x {height} pixels by {model.name} in {short(model.dtype)}"
+        what = f"{width} x {height} pixels by {model.name} in {numbers_of(model.dtype)}"
         raise self.refused(what, least, model.dtype)
 
     def settle(self, job: Job, plan: Plan) -> None:
@@ -172,7 +174,7 @@ class Memory:
         return self.base + max(phases)
 
     def refused(self, what: str, least: float, dtype: torch.dtype) -> ValueError:
-        enough = ceil(least / 1e8) / 10
+        enough = ceil(least / 1e7) / 100
         half = dtype == torch.float32
         other = ", or --dtype bfloat16, which takes less" if half else ", or a smaller model"
         other = f", smaller --W and --H{other}" if "pixels" in what else other
@@ -207,5 +209,5 @@ def parts(model: LatentDiffusion) -> dict[str, list[nn.Module]]:
     return {"text": texts + seeing, "unet": [model.unet], "vae": [*model.vae.children()]}
 
 
-def short(dtype: torch.dtype) -> str:
+def numbers_of(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")

@@ -102,7 +102,7 @@ def read_known(model: Path) -> Known | None:
         told = json.loads(path.read_text("utf-8"))
         return Known(_groups(told["things"]), _groups(told["words"]))
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        what = str(error).partition("\n")[0][:200]
+        what = "it is no JSON" if isinstance(error, json.JSONDecodeError) else "no lists of names"
         raise ValueError(f"{str(path)!r} is no vocabulary, remove it: {what}") from None
 
 

@@ -78,7 +78,8 @@ def file_and_strengths(entry: str, field: str = "lora") -> tuple[str, float, flo
             break
         parts.pop()
     if not (file := ":".join(parts)) or any(not -100 <= number <= 100 for number in numbers):
-        raise ValueError(f"{field} {entry!r}: give FILE:0.8, or FILE:0.8:0.5, of -100 to 100")
+        two = ", or FILE:0.8:0.5" if field == "lora" else ""
+        raise ValueError(f"{field} {entry!r}: give FILE:0.8{two}, of -100 to 100")
     unet, text = (*numbers, 1.0, 1.0)[:2] if len(numbers) != 1 else numbers * 2
     return file, unet, text
 
