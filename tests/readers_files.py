@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+import hypernetworks
 import loras
 from clip_files import WIDTH as VECTOR
 from clip_files import openclip, reads_words
@@ -43,6 +44,8 @@ def make_all(folder: Path) -> None:
     make_embeddings(folder / "words")
     make_vaes(folder)
     torch.save({"params_ema": esrgan()}, folder / "RealESRGAN_x4plus.pth")
+    brush = hypernetworks.pairs(hypernetworks.widths_of(SMALL["sd1"].unet))
+    torch.save(hypernetworks.saved(brush), folder / "brush.pt")
     torch.save(reads_words().state_dict(), folder / "ViT-L-14.pt")
 
 

@@ -90,9 +90,7 @@ def test_mistakes_are_told_before_a_model_is_loaded(run, monkeypatch, tmp_path, 
     (tmp_path / "word.txt").write_text("a cat --seed no\n")
     (tmp_path / "quote.txt").write_text('a cat --negative_prompt "ugly\n')
     Image.new("RGB", (16, 16)).save(tmp_path / "in.png")
-    monkeypatch.setattr(
-        drawing, "load", lambda *arguments, **limits: pytest.fail("the model was loaded")
-    )
+    monkeypatch.setattr(drawing, "load", lambda *arguments: pytest.fail("the model was loaded"))
     code, out, error = run(line, ckpt=False)
     assert code == 2
     assert out == ""
@@ -132,7 +130,7 @@ def test_mistakes_that_only_the_model_knows(run, tmp_path):
 
 def test_no_picture_is_kept_of_a_model_that_breaks_down(run, monkeypatch, tmp_path, own_tiny):
     own_tiny.unet.stem.weight.data[0] = float("nan")
-    monkeypatch.setattr(drawing, "load", lambda *arguments, **limits: own_tiny)
+    monkeypatch.setattr(drawing, "load", lambda *arguments: own_tiny)
     code, _, error = run("txt2img --outdir out", ckpt=False)
     assert code == 1
     assert "step 1 of 4: unet.stem gives NaN or infinity" in error.splitlines()[-1]
@@ -155,7 +153,7 @@ def test_too_little_memory_is_said_in_one_line(run, monkeypatch, own_tiny, error
         raise error
 
     own_tiny.unet.forward = forward
-    monkeypatch.setattr(drawing, "load", lambda *arguments, **limits: own_tiny)
+    monkeypatch.setattr(drawing, "load", lambda *arguments: own_tiny)
     code, _, complaint = run("txt2img", ckpt=False)
     assert code == 1
     said = "ldm txt2img: error: memory does not suffice: give smaller --W and --H, or --tile; for"

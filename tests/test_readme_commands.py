@@ -19,7 +19,12 @@ from readers_files import make_all
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 INPAINTED = "outputs/inpaint-samples/samples/00000.png"
-OTHERS = ("pip install", "python scripts/", "ldm txt2img --ckpt runs/")  # installing and training
+OTHERS = (
+    "pip install",
+    "python scripts/",
+    "torchrun --nproc-per-node 2 scripts/",
+    "ldm txt2img --ckpt runs/",
+)
 
 SHORTENED = {  # trainings whose files later commands use
     "python scripts/build_shapes.py ": " --count 2",

@@ -73,8 +73,8 @@ def open_model(options: argparse.Namespace) -> LatentDiffusion:
         device = own_gpu(device)
     dtype = options.dtype or ("float32" if options.precision == "full" else None)
     told = options.ema, options.family, options.prediction, options.vae, options.fast
-    limits = {"ram": options.ram, "vram": options.vram}
-    model = load(options.ckpt, device, dtype, *told, **limits)
+    told = *told, options.ram, options.vram
+    model = load(options.ckpt, device, dtype, *told)
     if options.C is not None or options.f is not None:
         fitting(options, model)
     return model
