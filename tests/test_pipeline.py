@@ -100,7 +100,7 @@ def test_any_size_in_pixels_of_a_latent(tiny, size):
     assert again.size == size
 
 
-def test_bfloat16_is_near_float32_and_the_vae_stays_float32(tiny, own_tiny):
+def test_bfloat16_is_near_float32_and_the_vaes_weights_stay_float32(tiny, own_tiny):
     own_tiny.to("cpu", torch.bfloat16)
     assert own_tiny.dtype == torch.bfloat16
     assert own_tiny.vae.quant.weight.dtype == torch.float32

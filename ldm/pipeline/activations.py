@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -52,18 +52,29 @@ def of_unet(family: Family, dtype: torch.dtype, kind: str, width: int, height: i
 
 @lru_cache(maxsize=64)
 def of_vae(
-    family: Family, kind: str, width: int, height: int, tile: int | None, encodes: bool
+    family: Family,
+    dtype: torch.dtype,
+    kind: str,
+    width: int,
+    height: int,
+    tile: int | None,
+    encodes: bool,
 ) -> float:
-    """Bytes of results that live at once while a picture is decoded, or encoded."""
-    vae, f = cast(VAE, shapes(family, torch.float32)["vae"]), family.vae.factor
+    """Bytes of results that live at once while a picture is decoded, or encoded: in bfloat16 where
+    the U-Net is, else in float32."""
+    own = dtype if dtype == torch.bfloat16 else torch.float32
+    with torch.device("meta"):
+        vae, f = VAE(family.vae).requires_grad_(False).to(own), family.vae.factor
     if tile is not None:  # no more of them live at once in a larger picture
         width, height = (min(side, tile + tile // 4 // f * f) for side in (width, height))
-    z = torch.empty(1, family.vae.latent_channels, height // f, width // f, device="meta")
+    z = torch.empty(
+        1, family.vae.latent_channels, height // f, width // f, dtype=own, device="meta"
+    )
     z = z.contiguous(memory_format=layout(torch.device(kind)))
     decoding = peak(lambda: vae.decode(z) if tile is None else tiled_decode(vae, z, tile))
     if not encodes or tile is not None:
         return decoding
-    picture = torch.empty(1, family.vae.image_channels, height, width, device="meta")
+    picture = torch.empty(1, family.vae.image_channels, height, width, dtype=own, device="meta")
     return max(decoding, peak(lambda: vae.encode(picture)))
 
 

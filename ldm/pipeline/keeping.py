@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 def to(
     model: LatentDiffusion, *where: Place, device: Place = None, dtype: Place = None
 ) -> LatentDiffusion:
-    """Move the networks and change their number format, in place; in any order. The VAE stays
-    in float32: it runs once a picture, and some families' overflows in float16. ValueError: it was
-    loaded with `ram` or `vram`."""
+    """Move the networks and change their number format, in place; in any order. The VAE's
+    weights stay in float32: it runs once a picture, and some families' overflows in float16.
+    ValueError: it was loaded with `ram` or `vram`."""
     if model.memory is not None:
         what = f"a model that keeps to {model.memory.flag} stays where it is"
         raise ValueError(f"{what}: load it once more, with the device and dtype that are wanted")

@@ -158,7 +158,7 @@ class Memory:
         rows = batch * ((2 if job.guided else 1) + job.picture_guided)
         each = of_unet(family, model.dtype, kind, *latent)
         each += sum(x.numbers for x in job.additions) * latent[0] * latent[1] * model.dtype.itemsize
-        decoding = of_vae(family, kind, *area, tile, job.init is not None)
+        decoding = of_vae(family, model.dtype, kind, *area, tile, job.init is not None)
         decoding += 12 * (batch + 2 * (tile is not None)) * last.width * last.height  # the pictures
         controls = weights(*(one for x in job.additions for one in x.networks))
         if job.refiner is not None:

@@ -172,10 +172,12 @@ class LatentDiffusion:
     def one_by_one(
         self, run: Callable[[Tensor], Tensor], x: Tensor, axes: str | None, doing: str
     ) -> Tensor:
-        """run(x), the VAE's work, of one of B after the other. NotFinite names what broke it."""
+        """run(x), the VAE's work, of one of B after the other; in bfloat16 where the U-Net computes
+        in it. NotFinite names what broke it."""
         x = x.to(next(self.vae.parameters()), memory_format=layout(self.device))
         parts = x.chunk(len(x))
-        with seamless(self.vae, axes) if axes else nullcontext():
+        half = torch.autocast(self.device.type, torch.bfloat16, self.dtype == torch.bfloat16)
+        with half, seamless(self.vae, axes) if axes else nullcontext():
             made = [run(part) for part in parts]
             for part, result in zip(parts, made):
                 if not result.isfinite().all():
