@@ -28,7 +28,7 @@ largest difference between our result and theirs, and what a run takes of memory
 there before, of the GPU or of the process: ours and theirs.
 
 --report measures SD 1.5 at 512 pixels and SDXL at 1024: step, decode and 50 steps with decode, in
-float16 on a GPU; then how a step grows; then, where there is --vram, what pictures take within it.
+float16 on a GPU; then how a step grows; then what pictures take where --vram holds them down.
 What does not begin within --minutes is left out, and said. It writes report.json, report.svg and
 report-growth.svg; --json, --plot and --growth name others.
 """
@@ -51,15 +51,16 @@ import torch
 from benchmarking import figures
 from benchmarking.computing import attention_lora, computations, pipeline_of, random_checkpoint
 from benchmarking.growth import BATCHES, SIZES, Point, as_json, grown
-from benchmarking.measuring import Row, by_turns, in_a_process, memory, seconds
+from benchmarking.measuring import Row, by_turns, in_a_process, memory, processor, seconds
 from benchmarking.peers import PEERS, installed, lacking
-from benchmarking.vram import TARGETS, held_down, there_is_a_plan
+from benchmarking.vram import TARGETS, held_down
 from torch import Tensor
 
 import ldm
 from ldm.layers import packed
 from ldm.models.families import Family
 from ldm.runtime.device import choose_device, choose_dtype
+from ldm.runtime.formats import named
 
 NAMES = ("import", "load", "step", "text", "encode", "decode", "picture", "whole", "lora")
 USUAL = tuple(name for name in NAMES if name != "whole")
@@ -204,7 +205,7 @@ def report(
         model.to(device="cpu")  # what comes next has the GPU to itself
         if device.type == "cuda":
             torch.cuda.empty_cache()
-        for name, wide, gigabytes in TARGETS if there_is_a_plan() else ():
+        for name, wide, gigabytes in TARGETS:
             what = f"{name} {wide} in {gigabytes} GB"
             if name == family.name and not left_out(what, end):
                 points.extend(held_down(file, name, wide, gigabytes, str(device)))
@@ -229,17 +230,14 @@ def left_out(what: str, end: float) -> bool:
 
 def machine(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
     """What the numbers depend on."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     packages = ("torch", "diffusers", "transformers", "openvino")
     return {
         "device": str(device),
         "card": gpu,
-        "cpu": names[0] if names else platform.processor(),
+        "cpu": processor(),
         "threads": torch.get_num_threads(),
-        "dtype": str(dtype).removeprefix("torch."),
+        "dtype": named(dtype),
         "system": platform.platform(),
         "python": platform.python_version(),
         "versions": {name: found for name in packages if (found := installed(name))},

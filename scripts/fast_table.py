@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from benchmarking.computing import random_model
+from benchmarking.measuring import processor
 
 import ldm
-from ldm.clip.model import TextEncoder
 from ldm.clip.tokenizer import Tokenizer
 from ldm.conditioning import Conditioning
 from ldm.layers import packed
@@ -26,8 +27,6 @@ from ldm.models.families import FAMILIES
 from ldm.pipeline.fast import CACHE, GUIDED
 from ldm.runtime.device import has_bfloat16
 from ldm.training.shapes.evaluation import evaluate, score
-from ldm.unet import UNet
-from ldm.vae import VAE
 from ldm.vae.taesd import TAESD
 
 PAGE = Path(__file__).parent.parent / "ldm/pipeline/fast.md"
@@ -86,10 +85,8 @@ def clock() -> float:
 
 def sd1() -> ldm.LatentDiffusion:
     """Of random weights."""
-    family = FAMILIES["sd1"]
-    torch.manual_seed(0)
-    text, unet, vae = TextEncoder(family.text[0]), UNet(family.unet), VAE(family.vae)
-    return ldm.LatentDiffusion(text, unet, vae, Tokenizer(), family)
+    made = random_model(FAMILIES["sd1"], EXACT)
+    return ldm.LatentDiffusion(made.text, made.unet, made.vae, Tokenizer(), made.family)
 
 
 def step_seconds(model: ldm.LatentDiffusion, size: int, steps: int, options: Any) -> float:
@@ -141,13 +138,7 @@ def decode_seconds(model: ldm.LatentDiffusion, size: int) -> tuple[float, float]
 
 
 def cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return "a CPU"
-    name = next((line for line in lines if line.startswith("model name")), "a CPU")
-    half = "with" if has_bfloat16() else "without"
-    return f"{name.partition(':')[2].strip() or name} {half} bfloat16"
+    return f"{processor() or 'a CPU'} {'with' if has_bfloat16() else 'without'} bfloat16"
 
 
 def main() -> None:

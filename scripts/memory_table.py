@@ -18,13 +18,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from benchmarking.computing import random_model
 
-from ldm.clip.model import TextEncoder
 from ldm.models.families import FAMILIES
-from ldm.models.weights import Checkpoint, save
+from ldm.models.weights import save
 from ldm.runtime.files import replacing
-from ldm.unet import UNet
-from ldm.vae import VAE
 
 
 class Setting(NamedTuple):
@@ -72,12 +70,8 @@ def written(family: str, folder: Path) -> Path:
     """A file of random weights."""
     path = folder / f"{family}.safetensors"
     if not path.exists():
-        torch.manual_seed(0)
-        torch.set_default_dtype(torch.bfloat16 if family == "sdxl" else torch.float32)
-        made = FAMILIES[family]
-        networks = tuple(map(TextEncoder, made.text)), UNet(made.unet), VAE(made.vae)
-        save(path, Checkpoint(made, *networks), "compvis")
-        torch.set_default_dtype(torch.float32)
+        dtype = torch.bfloat16 if family == "sdxl" else torch.float32
+        save(path, random_model(FAMILIES[family], dtype), "compvis")
     return path
 
 

@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import resource
 import shlex
 import signal
 import sys
@@ -18,6 +17,7 @@ from ldm.models.families import Family
 from ldm.models.weights import Checkpoint, CheckpointError, read, save
 from ldm.models.weights.saving import renamed
 from ldm.pipeline.model import LatentDiffusion
+from ldm.runtime.device import peak_memory
 
 # A shell lets what it starts in the background ignore Ctrl-C, and the children that tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -85,7 +85,7 @@ def door(record_property, tmp_path, monkeypatch):
 
 
 def peak_megabytes():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak_memory(torch.device("cpu")) / 2**20
 
 
 @pytest.fixture

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -66,3 +69,11 @@ def test_memory_is_counted_in_bytes():
     torch.ones(10**8, dtype=torch.uint8)
     assert peak_memory(CPU) >= before
     assert 10**6 < free_memory(CPU) < 10**14
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux")
+def test_memory_is_that_of_this_process_and_not_of_what_started_it():
+    large = torch.ones(10**9, dtype=torch.uint8)
+    code = "import torch; from ldm.runtime.device import *; print(peak_memory(torch.device('cpu')))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 10**8 < int(ran.stdout) < large.nbytes

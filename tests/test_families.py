@@ -158,7 +158,7 @@ TOWER = replace(SD1.text[0], width=1280, heads=20, mlp_width=5120, layers=32)
 def test_the_widths_of_two_towers_add_up():
     unet = replace(SD1.unet, context_width=2048)
     assert replace(SD1, text=(SD1.text[0], TOWER), unet=unet).text[1] == TOWER
-    with pytest.raises(ValueError, match="texts 768 wide, but they are 2048"):
+    with pytest.raises(ValueError, match="texts 768 wide; they are 2048"):
         replace(SD1, text=(SD1.text[0], TOWER))
 
 
@@ -169,7 +169,7 @@ def tower(**change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (tower(width=1024, heads=16), "texts 768 wide, but they are 1024"),
+        (tower(width=1024, heads=16), "texts 768 wide; they are 1024"),
         ({"vae": replace(SD1.vae, latent_channels=8)}, "4 channels, the VAE has 8"),
         ({"unet": replace(SD1.unet, in_channels=9)}, "in_channels are 9, a latent has 4"),
         (tower(heads=5), "must divide"),

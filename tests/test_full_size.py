@@ -46,12 +46,13 @@ def write(path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
 
 
 CODE = """
-import resource, sys, time
+import sys, time
 import torch, ldm
+from ldm.runtime.device import peak_memory
 from ldm.request import Request
 
 def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return peak_memory(torch.device("cpu")) / 2**30
 
 before, start = peak(), time.perf_counter()
 model = ldm.load(sys.argv[1], "cpu", torch.float16)

@@ -24,9 +24,8 @@ KNOWN = Known({"animals": (OCTOPUS, FACE, CAT)}, {"colours": (Name(("gray", "gre
 
 @pytest.fixture
 def listed(tmp_path):
-    """A file, which is never read as a model, with a list beside it."""
-    path = tmp_path / "mine.safetensors"
-    path.write_bytes(b"a model")
+    """A model with another list beside it."""
+    path = shutil.copy(built_in(), tmp_path / "mine.safetensors")
     save_known(path, KNOWN)
     return path
 

@@ -34,15 +34,15 @@ def vocabulary(options: argparse.Namespace) -> int:
     if not path.exists():
         raise ValueError(f"there is no file or folder {path}")
     known = read_known(path)
-    words = tokens(path)
     if known is None and not options.words:
-        for line in by_tokens(path, words):
+        for line in by_tokens(path, tokens(path)):
             say(printable(line))
         return 0
     known = known or Known({}, {})
     for line in lines(known.found(options.words) if options.words else known):
         say(printable(line))
     unlisted = [word for word in options.words if not known.found([word]).groups()]
+    words = tokens(path) if unlisted else []
     lacking = [word for word in unlisted if word.lower() not in words]
     for word in unlisted:
         near = ", ".join(known.nearest(word))

@@ -81,9 +81,7 @@ class Family:
     def __post_init__(self) -> None:
         unet, latent = self.unet, self.vae.latent_channels
         if unet.context_width != (width := sum(tower.width for tower in self.text)):
-            raise ValueError(
-                f"the U-Net reads texts {unet.context_width} wide, but they are {width}"
-            )
+            raise ValueError(f"the U-Net reads texts {unet.context_width} wide; they are {width}")
         if unet.out_channels != latent:
             raise ValueError(f"the U-Net makes {unet.out_channels} channels, the VAE has {latent}")
         if unet.in_channels != latent:
@@ -107,10 +105,8 @@ class Family:
                     f"{tower.layers} layers and {tower.vocabulary} tokens"
                 )
         if not 0 < self.beta_start < self.beta_end < 1 or not 2 <= self.train_steps <= 100_000:
-            raise ValueError(
-                f"{self.train_steps} betas from {self.beta_start} to {self.beta_end}: "
-                "they must rise within (0, 1), in 2 to 100000 steps"
-            )
+            what = f"{self.train_steps} betas from {self.beta_start} to {self.beta_end}"
+            raise ValueError(f"{what}: they must rise within (0, 1), in 2 to 100000 steps")
         if self.vae.mean or self.vae.std:
             check_scaling(self.vae)
         if self.edm:

@@ -78,12 +78,17 @@ def of_vae(
     return max(decoding, peak(lambda: vae.encode(picture)))
 
 
+def rows(job: Job) -> int:
+    """Of the U-Net's batch, for each picture."""
+    return (2 if job.guided else 1) + job.picture_guided
+
+
 def room(model: LatentDiffusion, job: Job) -> int:
     """How many pictures of a job the memory that is free has room for: a careful estimate, without
     any run of the networks, and at most 16."""
-    last, rows = job.passes[-1], (2 if job.guided else 1) + job.picture_guided
+    last = job.passes[-1]
     area = last.width * last.height
     pixels = min(area, area if job.request.tile is None else job.request.tile**2)
-    maps = rows * (32 * model.unet.config.channels[0] + sum(x.numbers for x in job.additions))
+    maps = rows(job) * (32 * model.unet.config.channels[0] + sum(x.numbers for x in job.additions))
     size = maps * (pixels // model.vae.factor**2) * model.dtype.itemsize
     return max(1, min(16, free_memory(model.device) // 2 // size))

@@ -60,10 +60,8 @@ def finish(model: LatentDiffusion, job: Job, latents: Tensor) -> list[Image]:
     request, truncate = job.request, job.profile.truncate
     images = model.decode(latents, request.tile, request.seamless)
     if (images.amax((1, 2, 3)) == -1).any():
-        raise NotFinite(
-            "a picture is black all over, and was not kept: try --dtype float32, or a smaller "
-            "--scale"
-        )
+        what = "a picture is black all over, and was not kept: try --dtype float32"
+        raise NotFinite(f"{what}, or a smaller --scale")
     finished = to_pil if job.init is None else job.init.finish
     pictures = finished(images, truncate)
     text = request.watermark

@@ -9,6 +9,7 @@ import torch
 
 from ..models.families import Family
 from ..request import Request
+from ..runtime.formats import named
 from ..samplers import SAMPLERS
 from ..vae.taesd import TAESD
 
@@ -43,7 +44,7 @@ def steps_of(request: Request, family: Family) -> float:
 
 def chosen(model: LatentDiffusion, job: Job) -> str:
     """What `fast` is for a job, in a line."""
-    request, parts = job.request, [str(model.dtype).removeprefix("torch.")]
+    request, parts = job.request, [named(model.dtype)]
     parts.append("no cache" if request.cache in (None, 1) else f"cache {request.cache}")
     if request.guidance_interval is not None and job.guided:
         low, high = request.guidance_interval

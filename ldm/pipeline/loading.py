@@ -50,10 +50,8 @@ def load(
     found = read(path, dtype, where if memory is None else "cpu", *told, copy=memory is not None)
     tokenizer = Tokenizer(found.merges, found.family.text[0].length)
     if len(tokenizer) > (known := found.family.text[0].vocabulary):
-        raise ValueError(
-            f"{path} has no merges of its tokenizer: CLIP's make {len(tokenizer)} tokens, "
-            f"and its text encoder knows {known}"
-        )
+        what = f"{path} has no merges of its tokenizer: CLIP's make {len(tokenizer)} tokens"
+        raise ValueError(f"{what}, and its text encoder knows {known}")
     name = path.name if path.is_dir() else path.stem
     model = LatentDiffusion(found.text, found.unet, found.vae, tokenizer, found.family, name)
     model.prediction_reason = found.prediction

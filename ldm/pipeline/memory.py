@@ -22,10 +22,11 @@ from torch import nn
 from ..models.families import Family, as_family
 from ..models.weights.loading import locate
 from ..models.weights.opening import open_checkpoint
+from ..runtime.formats import named
 from ..runtime.resident import resident, returned_at_once
 from ..runtime.text import short
 from ..runtime.waiting import Waiting, largest_block, weights
-from .activations import of_unet, of_vae, shapes
+from .activations import of_unet, of_vae, rows, shapes
 
 if TYPE_CHECKING:
     from .job import Job
@@ -98,7 +99,7 @@ class Memory:
             weights(networks) if self.device.type == "cpu" else largest_block(networks["unet"])
         )
         if least > self.limit:
-            raise self.refused(f"the weights of {family.name} in {numbers_of(dtype)}", least, dtype)
+            raise self.refused(f"the weights of {family.name} in {named(dtype)}", least, dtype)
 
     def hold(self, model: LatentDiffusion) -> None:
         """From now on the model keeps to it."""
@@ -121,7 +122,7 @@ class Memory:
                     self.settle(job, Plan(batch, tile, waits, need))
                     return batch
         width, height = job.passes[-1].width, job.passes[-1].height
-        what = f"{width} x {height} pixels by {model.name} in {numbers_of(model.dtype)}"
+        what = f"{width} x {height} pixels by {model.name} in {named(model.dtype)}"
         raise self.refused(what, least, model.dtype)
 
     def settle(self, job: Job, plan: Plan) -> None:
@@ -155,9 +156,9 @@ class Memory:
             min(last.height, request.tile or last.height),
         )
         latent = tuple(side // model.vae.factor for side in area)
-        rows = batch * ((2 if job.guided else 1) + job.picture_guided)
         each = of_unet(family, model.dtype, kind, *latent)
         each += sum(x.numbers for x in job.additions) * latent[0] * latent[1] * model.dtype.itemsize
+        drawing = batch * rows(job) * each
         decoding = of_vae(family, model.dtype, kind, *area, tile, job.init is not None)
         decoding += 12 * (batch + 2 * (tile is not None)) * last.width * last.height  # the pictures
         controls = weights(*(one for x in job.additions for one in x.networks))
@@ -168,9 +169,9 @@ class Memory:
         if waits == "":
             held = sum(sizes.values()) + controls
             left = SPLINTERS * held if self.device.type == "cpu" else 0
-            return self.base + held + left + max(rows * each, decoding)
+            return self.base + held + left + max(drawing, decoding)
         unet = largest_block(model.unet) if waits == "blocks" else sizes["unet"]
-        phases = unet + controls + rows * each, sizes["vae"] + decoding, sizes["text"]
+        phases = unet + controls + drawing, sizes["vae"] + decoding, sizes["text"]
         return self.base + max(phases)
 
     def refused(self, what: str, least: float, dtype: torch.dtype) -> ValueError:
@@ -207,7 +208,3 @@ def parts(model: LatentDiffusion) -> dict[str, list[nn.Module]]:
     texts: list[nn.Module] = [tower.encoder for tower in model.towers]
     seeing = [*model.others.values()]
     return {"text": texts + seeing, "unet": [model.unet], "vae": [*model.vae.children()]}
-
-
-def numbers_of(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

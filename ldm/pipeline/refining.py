@@ -5,15 +5,13 @@ with its details, on the same latents. Podell et al. 2023, sec. 2.5.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..layers import packed
 from ..runtime.warn import warn
 from ..samplers import Denoiser, NoiseSchedule
 from ..samplers.wrappers import switched
+from .denoise import guided
 from .makers import completed
 
 if TYPE_CHECKING:
@@ -45,21 +43,9 @@ class Refiner:
         self, denoise: Denoiser, model: LatentDiffusion, job: Job, part: Pass, clock: Clock
     ) -> Denoiser:
         """D of the base, and of this model below its noise level."""
-        from .denoise import guided
-
         onward = self.job(job)
         told = completed(self.model, onward, part, job.noise(part, model.dtype))
         return switched(denoise, guided(self.model, onward, part, told, clock), self.below)
-
-    @contextmanager
-    def lent(self, base: Job) -> Iterator[None]:
-        """See `Addition.lent`."""
-        own = self.job(base)
-        with ExitStack() as around:
-            for addition in (*self.model.lasting, *self.additions):
-                around.enter_context(addition.lent(own))
-            around.enter_context(packed(self.model.unet))
-            yield
 
 
 def with_refiner(model: LatentDiffusion, job: Job) -> Job:

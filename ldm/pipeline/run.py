@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -34,31 +34,24 @@ def run(model: LatentDiffusion, job: Job, record: list[Tensor] | None = None) ->
     again.
     """
     done, latents, clock = 0, job.given.latents, Clock()
-    networks = [model.unet, *(one for addition in job.additions for one in addition.networks)]
     with ExitStack() as around:
-        for addition in (*model.lasting, *job.additions):
-            around.enter_context(addition.lent(job))
+        around.enter_context(lent(model, job))
         if job.refiner is not None:
-            around.enter_context(job.refiner.lent(job))
-        if model.memory is None or model.memory.waiting is None:
-            around.enter_context(packed(*networks))
+            around.enter_context(lent(job.refiner.model, job.refiner.job(job)))
         for part in job.passes:
             noise = job.noise(part, model.dtype)
             more = model.family.told or job.additions
             told = completed(model, job, part, noise) if more else None
             clean, x = start(model, job, part, noise, latents)
             clock = Clock(earlier=clock.earlier + clock.calls)
-            denoise = Watched(
-                denoiser(model, job, part, told, clean, clock), clock, model, part, record
-            )
+            inner = denoiser(model, job, part, told, clean, clock)
+            denoise = Watched(inner, clock, model, part, record)
             steps: Iterator[Step] = iter([Step(0, 0.0, x, x)])
             if len(part.sigmas) > 1:
                 steps = part.sampler.run(denoise, x, part.sigmas, noise, **part.options)
                 if not isinstance(steps, Iterator):
                     what = f"sampler {part.sampler.name!r} returns {type(steps).__name__}"
-                    raise ValueError(
-                        f"{what}: it must yield a Step for each interval of the sigmas"
-                    )
+                    raise ValueError(f"{what}: it must yield a Step for each pair of sigmas")
             for step in steps:
                 if step.sigma == part.sigmas[-1]:
                     denoise.settle()
@@ -68,6 +61,18 @@ def run(model: LatentDiffusion, job: Job, record: list[Tensor] | None = None) ->
                 yield step._replace(index=done + step.index, x=latents)
             denoise.settle()  # a sampler may end elsewhere
             done += step.index + 1
+
+
+@contextmanager
+def lent(model: LatentDiffusion, job: Job) -> Iterator[None]:
+    """A model's networks as they draw: with their additions, and packed, if they do not wait."""
+    with ExitStack() as around:
+        for addition in (*model.lasting, *job.additions):
+            around.enter_context(addition.lent(job))
+        if model.memory is None or model.memory.waiting is None:
+            beside = (one for addition in job.additions for one in addition.networks)
+            around.enter_context(packed(model.unet, *beside))
+        yield
 
 
 def start(

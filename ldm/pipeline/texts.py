@@ -16,7 +16,6 @@ def with_texts(request: Request) -> Request:
     texts = " ".join((*request.prompts, *request.negatives))
     if request.wildcards is not None or "{" in texts or "__" in texts:
         request = expanded(request)
-    if "<" in texts:
-        for what in networks_in(request):
-            warn(what)
+    for what in networks_in(request):
+        warn(what)
     return request

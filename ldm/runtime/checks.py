@@ -47,11 +47,8 @@ def checked(f: Field[Any], kind: type, value: Any) -> Any:
         if not texts or len(texts) < len(value):
             what = "text, or a list of texts or a tuple of them"
             raise ValueError(f"{f.name} must be {what}, not {short(value)}")
-        return (
-            tuple(checked(f, kind, text) for text in texts)
-            if texts[1:]
-            else checked(f, kind, texts[0])
-        )
+        plain = tuple(checked(f, kind, text) for text in texts)
+        return plain if plain[1:] else plain[0]
     if kind is tuple:
         if not listed or len(value) != 2:
             raise ValueError(f"{f.name} must be two numbers, not {short(value)}")

@@ -4,6 +4,14 @@ import torch
 import torch.nn.functional as F
 
 
+def named(dtype: torch.dtype) -> str:
+    """
+    >>> named(torch.bfloat16)
+    'bfloat16'
+    """
+    return str(dtype).removeprefix("torch.")
+
+
 def asked_for(device: torch.device, dtype: torch.dtype) -> tuple[torch.dtype, str]:
     """The format, and why. ValueError: the device cannot compute in it."""
     if not computes(device, dtype):

@@ -17,11 +17,12 @@ from torch import Tensor
 from ..clip.tokenizer import Tokenizer
 from ..conditioning import Conditioning
 from ..models.families import Family
-from ..samplers import SAMPLERS, SCHEDULES, Denoiser, Network, Noise
+from ..samplers import SCHEDULES, Guided, Network
 from ..samplers.denoiser import Prediction
+from ..samplers.guidance import unguided
 from ..vae import VAE
 from .modules import Base, Denoising
-from .stages import draw, write_grid
+from .stages import draw, sampled, write_grid
 
 D = TypeVar("D", bound=Denoising)
 
@@ -142,12 +143,9 @@ class DistillationStage(Generic[D]):
         count = len(self.prompts)
         context = self.teacher.text(self.tokenizer(self.prompts).to(device)).last
         model = family.denoiser(module.network(torch.arange(count)), self.schedule)
-        denoise: Denoiser = lambda x, sigma: model(x, sigma, context)  # noqa: E731
-        sigmas = SCHEDULES[family.schedule](self.schedule, family.steps)
-        noise = Noise(range(count))
-        x = noise(torch.empty(count, *self.latents.shape[1:], device=device)) * sigmas[0]
-        *_, last = SAMPLERS[family.sampler].run(denoise, x, sigmas, noise)
-        write_grid(self.vae.decode(last.x), 8, path)
+        denoise = Guided(model, [Conditioning(context)], unguided)
+        latents = torch.empty(count, *self.latents.shape[1:], device=device)
+        write_grid(self.vae.decode(sampled(denoise, family, latents)), 8, path)
 
 
 def of_few_steps(family: Family, steps: int = 4) -> Family:

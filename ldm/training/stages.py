@@ -22,7 +22,7 @@ from ..conditioning import Conditioning
 from ..images.saving import to_pil
 from ..images.sheets import grid
 from ..models.families import Family
-from ..samplers import SAMPLERS, SCHEDULES, Guided, Noise, cfg
+from ..samplers import SAMPLERS, SCHEDULES, Denoiser, Guided, Noise, cfg
 from ..vae import VAE
 from .data import Data, examples
 from .losses import kl_loss, pixel_losses
@@ -49,6 +49,15 @@ def draw_steps(count: int, steps: int, generator: torch.Generator) -> Tensor:
 
 def write_grid(images: Tensor, columns: int, path: Path) -> None:
     grid(to_pil(images), columns).save(path)
+
+
+def sampled(denoise: Denoiser, family: Family, like: Tensor) -> Tensor:
+    """Latents as the family draws them by default, of the seeds 0, 1, ...; of the shape of
+    others."""
+    sigmas = SCHEDULES[family.schedule](family.noise_schedule(), family.steps)
+    noise = Noise(range(len(like)))
+    *_, last = SAMPLERS[family.sampler].run(denoise, noise(like) * sigmas[0], sigmas, noise)
+    return last.x
 
 
 @dataclass
@@ -245,8 +254,5 @@ class DiffusionStage(Generic[D]):
         denoiser = family.denoiser(module.network(torch.arange(count)), self.schedule)
         branches = [Conditioning(negative), Conditioning(positive)]
         denoise = Guided(denoiser, branches, cfg(family.guidance_scale))
-        sigmas = SCHEDULES[family.schedule](self.schedule, family.steps)
-        noise = Noise(range(count))
-        x = noise(torch.empty(count, *self.latents.shape[1:], device=device)) * sigmas[0]
-        *_, last = SAMPLERS[family.sampler].run(denoise, x, sigmas, noise)
-        write_grid(self.vae.decode(last.x), 8, path)
+        latents = torch.empty(count, *self.latents.shape[1:], device=device)
+        write_grid(self.vae.decode(sampled(denoise, family, latents)), 8, path)

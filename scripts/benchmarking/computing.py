@@ -31,14 +31,19 @@ def pipeline_of(family: Family) -> str:
     return f"StableDiffusion{'XL' if 'sizes' in family.conditioning else ''}Pipeline"
 
 
-def random_checkpoint(family: Family, folder: Path, dtype: torch.dtype) -> tuple[Path, Path]:
-    """A single file; and a folder with the configs that diffusers wants beside it, which it would
-    else download."""
+def random_model(family: Family, dtype: torch.dtype) -> Checkpoint:
     torch.manual_seed(0)
     torch.set_default_dtype(dtype)
     text = tuple(map(TextEncoder, family.text))
     model = Checkpoint(family, text, UNet(family.unet), VAE(family.vae))
     torch.set_default_dtype(torch.float32)
+    return model
+
+
+def random_checkpoint(family: Family, folder: Path, dtype: torch.dtype) -> tuple[Path, Path]:
+    """A single file; and a folder with the configs that diffusers wants beside it, which it would
+    else download."""
+    model = random_model(family, dtype)
     file, configs = folder / "random.safetensors", folder / "configs"
     save(file, model, "compvis")
     save(configs, model, "diffusers")

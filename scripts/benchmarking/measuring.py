@@ -2,6 +2,7 @@
 machine does hits all of them."""
 
 import ctypes
+import platform
 import subprocess
 import sys
 import threading
@@ -14,7 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
-STATM = Path("/proc/self/statm")  # Linux: pages, of which the second number are in memory
+from ldm.runtime.resident import resident
+
+STATM = Path("/proc/self/statm")  # Linux says what `resident` asks
 
 
 @dataclass
@@ -97,11 +100,6 @@ def memory(run: Callable[[], object], device: torch.device) -> float | None:
     return max(0, most[0] - before) / 1e9
 
 
-def resident() -> int:
-    """Bytes of this process that are in memory."""
-    return int(STATM.read_text().split()[1]) * 4096
-
-
 def give_back() -> None:
     """What is free, but kept for later, goes back to the system: a run would else begin with it."""
     try:
@@ -110,20 +108,30 @@ def give_back() -> None:
         return
 
 
+def processor() -> str:
+    """Its name, if the system says it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
 def in_a_process(imports: str, code: str = "") -> tuple[float, float, float]:
     """Seconds that the imports take, seconds that the code takes, and the most memory in use, in
     GB."""
     script = f"""
-import resource, time
+import time
 start = time.perf_counter()
 {imports}
 middle = time.perf_counter()
 {code}
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(middle - start, time.perf_counter() - middle, peak)
+end = time.perf_counter()
+import torch
+from ldm.runtime.device import peak_memory
+print(middle - start, end - middle, peak_memory(torch.device("cpu")))
 """
     done = subprocess.run(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True
     )
     imported, ran, peak = map(float, done.stdout.split()[-3:])
-    return imported, ran, peak / (1e9 if sys.platform == "darwin" else 1e9 / 1024)
+    return imported, ran, peak / 1e9

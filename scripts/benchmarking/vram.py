@@ -4,20 +4,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 from .measuring import Row
 
 TARGETS = (("sd1", 512, 2.8), ("sd1", 1024, 6.0), ("sdxl", 1024, 8.0))  # family, pixels, GB
 PEAK = re.compile(r"at most ([0-9.]+) GB")  # the command's last line
-
-
-@cache
-def there_is_a_plan() -> bool:
-    """Whether this version has --vram."""
-    command = [sys.executable, "-m", "ldm", "txt2img", "--help"]
-    return "--vram" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def held_down(

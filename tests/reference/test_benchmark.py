@@ -117,7 +117,7 @@ def test_the_whole_report_and_its_files(script, family, tmp_path, monkeypatch, c
     monkeypatch.setattr(script, "REPORT", (("sd1", 32), ("sdxl", 48)))
     monkeypatch.setattr(script, "SIZES", (16, 32))
     monkeypatch.setattr(script, "BATCHES", (1, 2))
-    monkeypatch.setattr(script, "there_is_a_plan", lambda: False)
+    monkeypatch.setattr(script, "TARGETS", ())
     monkeypatch.chdir(tmp_path)
     flags = "--report --device cpu --repeats 1 --steps 2 --peers channels_last"
     monkeypatch.setattr(sys, "argv", ["benchmark.py", *flags.split()])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ...clip.tokenizer import Tokenizer, parse_merges
 from ...clip.vocabulary import words
+from ...runtime.formats import named
 from ...runtime.hashes import autov3, computed, legacy
 from ...runtime.text import one_line
 from ..families import Family, as_family
@@ -88,9 +89,7 @@ class Report:
     @property
     def dtypes(self) -> dict[str, int]:
         """How many tensors there are of each type, the most frequent first."""
-        counts = Counter(
-            str(weight.dtype).removeprefix("torch.") for weight in self.opened.weights.values()
-        )
+        counts = Counter(named(weight.dtype) for weight in self.opened.weights.values())
         return dict(counts.most_common())
 
     @property
