@@ -22,7 +22,8 @@ lora      the step with a LoRA of rank 16 in all attention layers, and without; 
           takes to read and to apply it. Nothing of this is diffusers'
 
 Theirs is what StableDiffusionPipeline, or StableDiffusionXLPipeline, does without any option; with
---peers also diffusers with channels_last or compiled, and OpenVINO, for step and decode. Every
+--peers also diffusers with channels_last or compiled, and OpenVINO, for step and decode, and
+stable-diffusion.cpp (`pip install cyllama`) for whole pictures, which are not the same. Every
 number is the median of --repeats runs; one more before them does not count. Behind them stand the
 largest difference between our result and theirs, and what a run takes of memory beyond what was
 there before, of the GPU or of the process: ours and theirs.
@@ -147,7 +148,7 @@ def benchmark(
                 str(file), config=str(configs), torch_dtype=dtype, local_files_only=True
             )
             pipe.to(device).set_progress_bar_config(disable=True)
-            yield from tasks(model, pipe, only, size, repeats, peers, steps, Path(folder))
+            yield from tasks(model, pipe, only, size, repeats, peers, steps, file)
             del pipe
         also(model, file)
 
@@ -160,26 +161,24 @@ def tasks(
     repeats: int,
     peers: Sequence[str],
     steps: int,
-    folder: Path,
+    file: Path,
 ) -> Iterator[Row]:
-    """What a model does again and again."""
+    """What a model does again and again. file: its own."""
     each = computations(model, pipe, size, steps=steps)
-    others = {
-        f"{peer}": computations(model, pipe, size, *PEERS[peer](pipe, model.dtype))
-        for peer in peers
-    }
+    others = {name: PEERS[name](pipe, model.dtype, file) for name in peers}
+    done = {name: computations(model, pipe, size, peer, steps) for name, peer in others.items()}
     for name, (ours, theirs) in each.items():
         if name not in only:
             continue
         runs = {"ldm": torch.inference_mode()(ours), "diffusers": torch.no_grad()(theirs)}
-        if name in ("step", "decode"):
-            runs |= {peer: torch.no_grad()(other[name][1]) for peer, other in others.items()}
+        able = [who for who, peer in others.items() if peer.does(name)]
+        runs |= {who: torch.no_grad()(done[who][name][1]) for who in able}
         with packed(model.unet) if name == "step" else nullcontext():  # as within a picture
             row = compared(name, runs, model.device, 1 if name == "whole" else repeats)
         yield row
     if "lora" in only:
         step = torch.inference_mode()(each["step"][0])
-        yield from lora_rows(model, step, folder / "lora.safetensors", repeats)
+        yield from lora_rows(model, step, file.with_name("lora.safetensors"), repeats)
 
 
 def report(

@@ -122,9 +122,8 @@ class Tokenizer:
         self.pad = self.end if pad is None else pad
         self.length = length
         if length < 3:
-            raise ValueError(
-                f"length {length} has no room for a token between start and end: give 3 or more"
-            )
+            what = f"length {length} has no room for a token between start and end"
+            raise ValueError(f"{what}: give 3 or more")
         if not 0 <= self.pad < len(self):
             raise ValueError(f"pad {pad} is no id of this vocabulary: give 0 to {len(self) - 1}")
         self._known = {START: [self.start], END: [self.end]}  # ids of the words seen so far

@@ -85,10 +85,8 @@ class Family:
         if unet.out_channels != latent:
             raise ValueError(f"the U-Net makes {unet.out_channels} channels, the VAE has {latent}")
         if unet.in_channels != latent:
-            raise ValueError(
-                f"the U-Net's in_channels are {unet.in_channels}, a latent has {latent}: what it "
-                "sees beside the latent are its concat_channels"
-            )
+            what = f"the U-Net's in_channels are {unet.in_channels}, a latent has {latent}"
+            raise ValueError(f"{what}: what it sees beside the latent are its concat_channels")
         up = unet.up_depth or [()] * len(unet.channels)
         levels = [w for w, down, up in zip(unet.channels, unet.depth, up) if down or any(up)]
         part = unet.head_width if unet.heads is None else unet.heads

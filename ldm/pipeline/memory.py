@@ -22,8 +22,9 @@ from torch import nn
 from ..models.families import Family, as_family
 from ..models.weights.loading import locate
 from ..models.weights.opening import open_checkpoint
+from ..runtime.allocator import returned_at_once
 from ..runtime.formats import named
-from ..runtime.resident import resident, returned_at_once
+from ..runtime.resident import resident
 from ..runtime.text import short
 from ..runtime.waiting import Waiting, largest_block, weights
 from .activations import of_unet, of_vae, rows, shapes

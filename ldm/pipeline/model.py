@@ -19,6 +19,7 @@ from ..conditioning import Conditioning
 from ..models.families import Family
 from ..prompts.conditioner import Tower, encode_prompts
 from ..request import Request
+from ..runtime.allocator import reused
 from ..runtime.checks import numbers
 from ..runtime.device import layout
 from ..runtime.finite import broken
@@ -177,7 +178,8 @@ class LatentDiffusion:
         x = x.to(next(self.vae.parameters()), memory_format=layout(self.device))
         parts = x.chunk(len(x))
         half = torch.autocast(self.device.type, torch.bfloat16, self.dtype == torch.bfloat16)
-        with half, seamless(self.vae, axes) if axes else nullcontext():
+        kept = reused() if x[0].numel() >= 4096 else nullcontext()
+        with half, kept, seamless(self.vae, axes) if axes else nullcontext():
             made = [run(part) for part in parts]
             for part, result in zip(parts, made):
                 if not result.isfinite().all():

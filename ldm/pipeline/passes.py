@@ -61,9 +61,8 @@ def check(request: Request) -> None:
     if request.compat is not None:
         known(request.compat, [name for name in PROFILES if name is not None], "program")
     if (request.noise_offset or request.ensd) and PROFILES[request.compat].noise is None:
-        raise ValueError(
-            "noise_offset and ensd are about the noise of another program: say with --compat which"
-        )
+        what = "noise_offset and ensd are about the noise of another program"
+        raise ValueError(f"{what}: say with --compat which")
     for module, fields in CHECKS.items():
         if any(getattr(request, name) for name in fields):
             import_module(module, __package__).check(request)
@@ -79,9 +78,8 @@ def check_option(sampler: str, name: str, value: float | None) -> None:
     neutral = value is None or (name == "eta" and value == 0)  # CompVis's scripts always have one
     if not neutral and not takes(sampler, name):
         able = ", ".join(other for other in SAMPLERS if takes(other, name))
-        raise ValueError(
-            f"sampler {sampler!r} takes no {name}: leave it out, or take one of {able}"
-        )
+        what = f"sampler {sampler!r} takes no {name}"
+        raise ValueError(f"{what}: leave it out, or take one of {able}")
 
 
 def takes(sampler: str, option: str) -> bool:

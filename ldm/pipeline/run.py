@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..layers import packed
+from ..runtime.allocator import reused
 from ..samplers import Noise, Step
 from .denoise import Clock, Watched, denoiser
 from .initial import noised, starting_latents, varied_noise
@@ -72,6 +73,8 @@ def lent(model: LatentDiffusion, job: Job) -> Iterator[None]:
         if model.memory is None or model.memory.waiting is None:
             beside = (one for addition in job.additions for one in addition.networks)
             around.enter_context(packed(model.unet, *beside))
+        if max(job.size) >= 256:  # smaller maps are kept anyway
+            around.enter_context(reused())
         yield
 
 

@@ -62,9 +62,8 @@ def encode_prompts(
     for tower in towers:
         layers = len(tower.encoder.layers)
         if clip_skip is not None and not 1 <= abs(clip_skip) <= layers:
-            raise ValueError(
-                f"clip_skip {clip_skip}: this text encoder has layers 1 (the last) to {layers}"
-            )
+            what = f"clip_skip {clip_skip}"
+            raise ValueError(f"{what}: this text encoder has layers 1 (the last) to {layers}")
         rows = [chunks_of(tower.tokenizer, prompt, syntax) for prompt in prompts]
         if len({len(row) for row in rows}) > 1:
             rows = padded(rows, repeat_chunks)

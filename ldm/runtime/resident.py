@@ -1,12 +1,8 @@
 """How much of the machine's memory is free, and what this process takes."""
 
-import ctypes
 import os
-from contextlib import suppress
 
 import torch
-
-M_MMAP_THRESHOLD, MEGABYTE = -3, 2**20  # of glibc's malloc.h
 
 
 def resident() -> int:
@@ -16,13 +12,6 @@ def resident() -> int:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return 230_000_000
-
-
-def returned_at_once() -> None:
-    """From now on every large piece of memory goes back to the system when it is free, where glibc
-    gives it: else it keeps some of it for later."""
-    with suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, MEGABYTE)
 
 
 def free_memory(device: torch.device) -> int:

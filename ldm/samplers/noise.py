@@ -22,9 +22,8 @@ class Noise:
         lower 32 bits)."""
         for seed in seeds:
             if not 0 <= seed < 2**64:
-                raise ValueError(
-                    f"seed {seed} is out of range: give a whole number from 0 to 2^64 - 1"
-                )
+                what = f"seed {seed} is out of range"
+                raise ValueError(f"{what}: give a whole number from 0 to 2^64 - 1")
         self.seeds = list(seeds)
         self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         self._paths: list[BrownianPath] = []

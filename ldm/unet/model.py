@@ -71,14 +71,12 @@ class UNetConfig:
             given = f"{self.heads} and {self.head_width}"
             raise ValueError(f"give heads or head_width, not {given}: the other is None")
         if len(self.depth) != len(self.channels):
-            raise ValueError(
-                f"depth {self.depth} needs one entry for each level of channels {self.channels}"
-            )
+            what = f"depth {self.depth} needs one entry"
+            raise ValueError(f"{what} for each level of channels {self.channels}")
         up, blocks = self.up_depth, self.res_blocks + 1
         if up and [len(level) for level in up] != [blocks] * len(self.channels):
-            raise ValueError(
-                f"up_depth {up} needs {blocks} entries for each level of channels {self.channels}"
-            )
+            what = f"up_depth {up} needs {blocks} entries"
+            raise ValueError(f"{what} for each level of channels {self.channels}")
         if any(0 in level and any(level) for level in up):
             raise ValueError(f"up_depth {up}: a level has a transformer in each block, or in none")
 
@@ -235,10 +233,8 @@ class UNet(nn.Module):
         for name, given in (("vector", cond.vector), ("concat", cond.concat)):
             width = 0 if given is None else given.shape[1]
             if width != (wanted[name] or 0):
-                raise ValueError(
-                    f"this U-Net is conditioned on a {name} of width {wanted[name] or 0}, "
-                    f"not {width} (0: none)"
-                )
+                what = f"this U-Net is conditioned on a {name} of width {wanted[name] or 0}"
+                raise ValueError(f"{what}, not {width} (0: none)")
         if (cond.guidance is None) != (self.config.guidance_width is None):
             takes = "no guidance" if self.config.guidance_width is None else "a guidance"
             raise ValueError(f"this U-Net is told {takes} scale: `guidance` of a Conditioning")

@@ -215,10 +215,8 @@ class VAE(nn.Module):
     def moments(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance of the unscaled latents. (B, 3, H, W) -> two of (B, Z, H/f, W/f)"""
         if images.shape[-1] % self.factor or images.shape[-2] % self.factor:
-            raise ValueError(
-                f"a picture of {images.shape[-1]} x {images.shape[-2]} cannot be encoded: "
-                f"width and height must be multiples of {self.factor}"
-            )
+            what = f"a picture of {images.shape[-1]} x {images.shape[-2]} cannot be encoded"
+            raise ValueError(f"{what}: width and height must be multiples of {self.factor}")
         mean, log_variance = self.quant(self.encoder(images)).chunk(2, dim=1)
         return mean, log_variance.clamp(-30, 20)
 

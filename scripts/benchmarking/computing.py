@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from ldm.models.families import Family
 from ldm.models.lora.extracting import kohya_names
 from ldm.models.weights import Checkpoint, save
 from ldm.pipeline.makers import completed
+from ldm.runtime.allocator import reused
 from ldm.samplers import Guided, ModelDenoiser, cfg
 from ldm.unet import UNet
 from ldm.vae import VAE
@@ -58,22 +59,34 @@ def told_unet(unet: Any, x: Tensor, t: object, context: Tensor, told: Any) -> Te
     return found
 
 
+class Peer(NamedTuple):
+    """Somebody else's parts, made for the first shapes that they are called with.
+
+    predict   (x, t, context, told) -> prediction
+    decode    latents -> pictures in [-1, 1]
+    picture   steps and size -> a picture, 8 bits
+    """
+
+    predict: Callable[..., Tensor] | None = None
+    decode: Callable[[Tensor], Tensor] | None = None
+    picture: Callable[[int, int], Tensor] | None = None
+
+    def does(self, row: str) -> bool:
+        part = {"step": self.predict, "decode": self.decode, "picture": self.picture}
+        return part.get("picture" if row == "whole" else row) is not None
+
+
 def computations(
-    model: ldm.LatentDiffusion,
-    pipe: Any,
-    size: int,
-    predict: Callable[..., Tensor] | None = None,
-    decode: Callable[[Tensor], Tensor] | None = None,
-    steps: int = 50,
+    model: ldm.LatentDiffusion, pipe: Any, size: int, peer: Peer | None = None, steps: int = 50
 ) -> Runs:
     """What the two can be asked for, each with the same result.
 
-    predict, decode   what stands in the place of diffusers' U-Net and decoder, see `peers`
-    steps             of the row "whole"
+    peer    what stands in the place of diffusers' parts
+    steps   of the row "whole"
     """
-    if predict is None:
-        predict = partial(told_unet, pipe.unet)
-    decode = decode or (lambda z: pipe.vae.decode(z).sample)
+    peer = peer or Peer()
+    predict = peer.predict or partial(told_unet, pipe.unet)
+    decode = peer.decode or (lambda z: pipe.vae.decode(z).sample)
     generator, device, factor = torch.Generator().manual_seed(1), model.device, model.vae.factor
     latent = torch.randn(1, 4, size // factor, size // factor, generator=generator).to(device)
     image = (2 * torch.rand(1, 3, size, size, generator=generator) - 1).to(device)
@@ -91,6 +104,10 @@ def computations(
     core = ModelDenoiser(model.unet, schedule, model.family.prediction)
     denoise = Guided(core, rows, cfg(SCALE))
     both = both.context
+
+    def our_step() -> Tensor:
+        with reused():  # as within a picture
+            return denoise(latent, sigma)
 
     def their_step() -> Tensor:
         x = (latent / (1 + sigma**2) ** 0.5).to(both.dtype)
@@ -111,7 +128,7 @@ def computations(
         )
         return torch.tensor(np.array(picture[0]))
 
-    def their_picture(steps: int, size: int) -> Tensor:
+    def diffusers_picture(steps: int, size: int) -> Tensor:
         side = size // factor
         noise = torch.randn(1, 4, side, side, generator=torch.Generator().manual_seed(0))
         picture = pipe(
@@ -124,9 +141,9 @@ def computations(
         )
         return torch.tensor(np.array(picture.images[0]))
 
-    precision = pipe.vae.dtype
+    precision, their_picture = pipe.vae.dtype, peer.picture or diffusers_picture
     return {
-        "step": (lambda: denoise(latent, sigma), their_step),
+        "step": (our_step, their_step),
         "text": (
             lambda: model.conditioning([PROMPT]).context,
             lambda: pipe.encode_prompt(

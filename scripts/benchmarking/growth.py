@@ -12,6 +12,7 @@ from ldm.conditioning import Conditioning
 from ldm.layers import packed
 from ldm.models.families import Family
 from ldm.pipeline.given import Given
+from ldm.runtime.allocator import reused
 from ldm.samplers import Guided, ModelDenoiser, cfg
 from ldm.unet import UNet
 
@@ -74,7 +75,7 @@ def grown(
         told = given.told(batch, model.dtype, device)
         x = torch.randn(batch, family.vae.latent_channels, side, side, device=device)
         step: Callable[[], object] = partial(Guided(core, told, cfg(SCALE)), x, SIGMA)
-        with torch.inference_mode(), packed(model.unet):
+        with torch.inference_mode(), packed(model.unet), reused():
             times = sorted(seconds(step, device) for _ in range(1 + repeats))
         yield Point(size, batch, times[len(times) // 2], teraflops(family, size, batch))
 

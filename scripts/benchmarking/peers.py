@@ -1,39 +1,36 @@
-"""Others that do what diffusers' networks do, on the same weights: its own in other ways, and
-OpenVINO. Each is optional, and told by its version.
-
-A peer gives what stands in the place of the U-Net, (x, t, context, told) -> prediction, and of the
-decoder, latents -> pictures; it is made for the first shapes that it is called with.
+"""Others that do what diffusers does, on the same weights: its own networks in other ways,
+OpenVINO, and stable-diffusion.cpp. Each is optional, and told by its version.
 """
 
 from collections.abc import Callable
 from copy import deepcopy
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .computing import told_unet
-
-Peer = tuple[Callable[..., Tensor], Callable[[Tensor], Tensor]]
+from .computing import PROMPT, SCALE, Peer, told_unet
 
 
-def channels_last(pipe: Any, dtype: torch.dtype) -> Peer:
+def channels_last(pipe: Any, dtype: torch.dtype, file: Path) -> Peer:
     """diffusers' networks, copied, with the channels of a pixel side by side."""
     unet, vae = (
         deepcopy(network).to(memory_format=torch.channels_last) for network in (pipe.unet, pipe.vae)
     )
-    return partial(told_unet, unet), lambda z: vae.decode(z).sample
+    return Peer(partial(told_unet, unet), lambda z: vae.decode(z).sample)
 
 
-def compiled(pipe: Any, dtype: torch.dtype) -> Peer:
+def compiled(pipe: Any, dtype: torch.dtype, file: Path) -> Peer:
     """diffusers' networks through torch.compile, as its documentation has it."""
     how = {"fullgraph": True}
     if pipe.device.type == "cuda":
         how["mode"] = "max-autotune-no-cudagraphs"
     unet, decode = torch.compile(pipe.unet, **how), torch.compile(pipe.vae.decode, **how)
-    return partial(told_unet, unet), lambda z: decode(z).sample
+    return Peer(partial(told_unet, unet), lambda z: decode(z).sample)
 
 
 class Plain(nn.Module):
@@ -51,7 +48,7 @@ class Plain(nn.Module):
         return told_unet(self.network, x, t, context, dict(zip(self.told, beside)) or None)
 
 
-def openvino(pipe: Any, dtype: torch.dtype) -> Peer:
+def openvino(pipe: Any, dtype: torch.dtype, file: Path) -> Peer:
     """OpenVINO's conversion of diffusers' networks, for these shapes, on the CPU."""
     import openvino as ov
 
@@ -77,23 +74,51 @@ def openvino(pipe: Any, dtype: torch.dtype) -> Peer:
             pipe.unet, tuple(beside), x, torch.tensor([float(t)]), context, *beside.values()
         )
 
-    return predict, partial(call, pipe.vae, None)
+    return Peer(predict, partial(call, pipe.vae, None))
 
 
-PEERS: dict[str, Callable[[Any, torch.dtype], Peer]] = {
+def sdcpp(pipe: Any, dtype: torch.dtype, file: Path) -> Peer:
+    """stable-diffusion.cpp reads the file itself, and draws whole pictures only."""
+    from cyllama import sd
+
+    options = sd.SDContextParams()
+    options.model_path, options.n_threads = str(file), torch.get_num_threads()
+    drawing = sd.SDContext(options)
+
+    def picture(steps: int, size: int) -> Tensor:
+        (made,) = drawing.generate(
+            PROMPT,
+            width=size,
+            height=size,
+            seed=0,
+            sample_steps=steps,
+            cfg_scale=SCALE,
+            sample_method=sd.SampleMethod.DDIM_TRAILING,
+        )
+        return torch.from_numpy(np.array(made.to_numpy()))
+
+    return Peer(picture=picture)
+
+
+PEERS: dict[str, Callable[[Any, torch.dtype, Path], Peer]] = {
     "channels_last": channels_last,
     "compiled": compiled,
     "openvino": openvino,
+    "sdcpp": sdcpp,
 }
+
+
+PACKAGES = {"openvino": "openvino", "sdcpp": "cyllama"}  # of those that are not diffusers'
 
 
 def lacking(name: str, device: torch.device, dtype: torch.dtype) -> str | None:
     """Why a peer cannot be measured here, or None."""
-    if name != "openvino":
+    if name not in PACKAGES:
         return None
     if device.type != "cpu" or dtype == torch.float16:
-        return "openvino is measured on the CPU, in float32 or bfloat16"
-    return None if installed("openvino") else "openvino is not installed: pip install openvino"
+        return f"{name} is measured on the CPU, in float32 or bfloat16"
+    package = PACKAGES[name]
+    return None if installed(package) else f"{package} is not installed: pip install {package}"
 
 
 def installed(package: str) -> str | None:

@@ -74,7 +74,7 @@ def test_their_results_are_the_same(script, share_weights, tiny_tokenizer, monke
     monkeypatch.setattr(script.computing, "PROMPT", "cat do")
     pipe, ours = pipeline_and_ours(share_weights, tiny_tokenizer)
     expected = script.computations(ours, pipe, 32)
-    found = script.computations(ours, pipe, 32, *script.PEERS[peer](pipe, torch.float32))
+    found = script.computations(ours, pipe, 32, script.PEERS[peer](pipe, torch.float32, Path()))
     with torch.no_grad():
         for name in ("step", "decode"):
             difference = (found[name][1]() - expected[name][1]()).abs().max()
@@ -83,6 +83,7 @@ def test_their_results_are_the_same(script, share_weights, tiny_tokenizer, monke
 
 def test_what_cannot_be_measured_says_why(script):
     assert "on the CPU" in script.lacking("openvino", torch.device("cuda"), torch.float16)
+    assert "on the CPU" in script.lacking("sdcpp", torch.device("cuda"), torch.float16)
     assert script.lacking("channels_last", *CPU) is None
 
 

@@ -128,10 +128,8 @@ def check_finite(tensor: Tensor, name: str) -> None:
     too large."""
     if not tensor.sum().isfinite() and not (finite := tensor.isfinite()).all():
         count = int((~finite).sum())
-        raise CheckpointError(
-            f"{name} has {count} values that are NaN or inf in {tensor.dtype}: "
-            "the file is damaged, or this type too narrow for it"
-        )
+        what = f"{name} has {count} values that are NaN or inf in {tensor.dtype}"
+        raise CheckpointError(f"{what}: the file is damaged, or this type too narrow for it")
 
 
 MAX_MERGES = 1_000_000  # CLIP has 48,894

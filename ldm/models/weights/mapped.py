@@ -133,9 +133,9 @@ def read_safetensors(file: MappedFile) -> tuple[dict[str, Weight], dict[str, str
         here = f"only {gigabytes(len(file))} of it are here"
         raise CheckpointError(f"{file.path} is cut short: {here}; download it again")
     if begin - 8 > MAX_TEXT:
+        what = f"{file.path} has a header of {gigabytes(begin - 8)}"
         raise CheckpointError(
-            f"{file.path} has a header of {gigabytes(begin - 8)}, and no checkpoint has more than "
-            f"{gigabytes(MAX_TEXT)} of it"
+            f"{what}, and no checkpoint has more than {gigabytes(MAX_TEXT)} of it"
         )
     try:
         header = json.loads(file.bytes[8:begin].decode(), object_pairs_hook=_without_twins)
