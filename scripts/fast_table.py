@@ -63,6 +63,8 @@ keep: give `--dtype bfloat16` again.
   as those without guidance are.
 - **A TAESD**, if `--vae` gives one, decodes.
 
+`--compile` is none of them: it takes minutes before it saves anything.
+
 | | seconds a step | of exact | all right | PSNR |
 |---|---|---|---|---|
 {rows}

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import ftfy
 import pytest
 import regex
 from hypothesis import given
@@ -64,6 +65,11 @@ def test_another_padding():
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\u0345")))
 def test_every_text_is_spelled_by_its_ids(text):
     assert without_space(decode(CLIP, CLIP.encode(text))) == without_space(clean(text))
+
+
+@given(st.text(st.characters(max_codepoint=127)) | st.text(" `'\"&<>;lt"))
+def test_text_that_needs_no_repair_is_cleaned_as_by_ftfy(text):
+    assert clean(text) == regex.sub(r"\s+", " ", ftfy.fix_text(text)).strip().lower()
 
 
 @given(st.binary())

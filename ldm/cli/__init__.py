@@ -31,9 +31,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from ..runtime import __version__
 from ..runtime.warn import warn
+from .importing import kept
 from .interrupt import listen, starting
 
-with starting():
+with starting(), kept():
     from .commands import COMMANDS
     from .draw import draw
     from .errors import explained

@@ -72,7 +72,7 @@ def open_model(options: argparse.Namespace) -> LatentDiffusion:
     if "LOCAL_RANK" in os.environ:
         device = own_gpu(device)
     dtype = options.dtype or ("float32" if options.precision == "full" else None)
-    told = "ema", "family", "prediction", "vae", "fast", "ram", "vram"
+    told = "ema", "family", "prediction", "vae", "fast", "ram", "vram", "compile"
     model = load(options.ckpt, device, dtype, *(getattr(options, name) for name in told))
     if options.C is not None or options.f is not None:
         fitting(options, model)

@@ -64,6 +64,8 @@ def parse_merges(lines: Iterable[str]) -> tuple[tuple[str, str], ...]:
 
 def clean(text: str) -> str:
     """What the words are taken from: repaired, in lower case, white space as single spaces."""
+    if text.isascii() and text.isprintable() and "&" not in text:  # nothing in it is repaired
+        return " ".join(text.lower().split())
     import ftfy
     import regex
 

@@ -31,12 +31,9 @@ if TYPE_CHECKING:
 
 
 def draw(
-    model: LatentDiffusion,
-    job: Job,
-    preview_every: int | None = None,
-    look: Callable[[Tensor], Tensor] | None = None,
-    record: list[Tensor] | None = None,
-) -> Iterator[Event]:
+    model: LatentDiffusion, job: Job, preview_every: int | None = None,
+    look: Callable[[Tensor], Tensor] | None = None, record: list[Tensor] | None = None,
+) -> Iterator[Event]:  # fmt: skip
     """What happens while a job is drawn in one batch.
 
     preview_every, look   after so many steps a preview of each picture, decoded by `look`, see

@@ -51,13 +51,9 @@ class Watched:
     a GPU, which is not waited for, none but in its last call, until `settle` is called."""
 
     def __init__(
-        self,
-        denoise: Denoiser,
-        clock: Clock,
-        model: LatentDiffusion,
-        part: Pass,
+        self, denoise: Denoiser, clock: Clock, model: LatentDiffusion, part: Pass,
         record: list[Tensor] | None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.denoise = denoise
         self.kept = denoise if record is None else recorded(denoise, record, clock.earlier)
         self.clock, self.model, self.part = clock, model, part

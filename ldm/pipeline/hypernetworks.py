@@ -18,6 +18,7 @@ from ..runtime.hashes import computed
 from ..samplers import Network
 from ..unet.hypernetwork import Hypernetwork, through
 from .additions import Addition
+from .compiling import is_compiled, never_packed
 
 if TYPE_CHECKING:
     from .denoise import Clock
@@ -72,5 +73,7 @@ def added(model: LatentDiffusion, job: Job) -> Hypernetworks | None:
             model.opened[key] = read_hypernetwork(path, model.family, model.unet)
         if strength:
             network = model.opened[key].to(model.device, model.dtype)
+            if is_compiled(model.unet):
+                never_packed(network)
             uses.append(Use(path, network, strength))
     return Hypernetworks(tuple(uses)) if uses else None

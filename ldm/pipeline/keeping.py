@@ -11,6 +11,7 @@ from ..clip.tokenizer import clip_merges
 from ..models.weights import Checkpoint
 from ..models.weights import save as write
 from ..runtime.placing import Place, place
+from .compiling import check_compiler, is_compiled
 
 if TYPE_CHECKING:
     from ..models.keymaps import KeyFormat
@@ -22,11 +23,13 @@ def to(
 ) -> LatentDiffusion:
     """Move the networks and change their number format, in place; in any order. The VAE's
     weights stay in float32: it runs once a picture, and some families' overflows in float16.
-    ValueError: it was loaded with `ram` or `vram`."""
+    ValueError: it was loaded with `ram` or `vram`, or compiled, which torch cannot do there."""
     if model.memory is not None:
         what = f"a model that keeps to {model.memory.flag} stays where it is"
         raise ValueError(f"{what}: load it once more, with the device and dtype that are wanted")
     at, format = place(model.device, *where, device=device, dtype=dtype)
+    if is_compiled(model.unet):
+        check_compiler(at)
     for network in (*(tower.encoder for tower in model.towers), model.unet, model.others):
         network.to(at, format)
     model.vae.to(at, torch.float32)

@@ -11,6 +11,7 @@ from ..models.weights import read
 from ..runtime.device import choose_device, choose_dtype
 from ..runtime.placing import dtype_named
 from .about import add_files
+from .compiling import check_compiler, compile_blocks
 from .memory import admitted
 from .model import LatentDiffusion
 
@@ -26,6 +27,7 @@ def load(
     fast: bool = False,
     ram: float | None = None,
     vram: float | None = None,
+    compile: bool = False,
 ) -> LatentDiffusion:
     """A model, ready to draw.
 
@@ -39,12 +41,15 @@ def load(
     vae      another VAE, or a tiny one, from a file or a folder of its own; see `read_vae`
     fast     the number format is the fastest, and so is what requests leave open: see `faster`
     ram, vram  how much memory it may take, in GB: of a CPU, or of a GPU; see `memory`
+    compile  the blocks of the U-Net, when they are first drawn with; see `compiling`
     """
     given = None if path is None else Path(os.path.expanduser(path)).resolve()
     path = built_in() if given is None else given
     where = choose_device(device)
     asked = dtype if isinstance(dtype, torch.dtype | None) else dtype_named(dtype)
     dtype, why = choose_dtype(where, asked, fast)
+    if compile:
+        check_compiler(where, limited=ram is not None or vram is not None)
     told = ema, family, torch.float32, prediction
     memory = None if ram is vram is None else admitted(path, ram, vram, where, dtype, told)
     found = read(path, dtype, where if memory is None else "cpu", *told, copy=memory is not None)
@@ -54,14 +59,15 @@ def load(
         raise ValueError(f"{what}, and its text encoder knows {known}")
     name = path.name if path.is_dir() else path.stem
     model = LatentDiffusion(found.text, found.unet, found.vae, tokenizer, found.family, name)
-    model.prediction_reason = found.prediction
+    model.prediction_reason, model.fast = found.prediction, fast
     model.others, model.depth = found.others, found.depth
-    model.fast = fast
     model.dtype_reason = f"{str(dtype).removeprefix('torch.')}: {why}"
     if given is not None or vae is not None:
         add_files(model, given, vae)
     if memory is not None:
         memory.hold(model)
+    if compile:
+        compile_blocks(model.unet)
     return model
 
 

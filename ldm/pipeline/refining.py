@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..runtime.warn import warn
 from ..samplers import Denoiser, NoiseSchedule
 from ..samplers.wrappers import switched
+from .compiling import is_compiled
 from .denoise import guided
 from .makers import completed
 
@@ -58,7 +59,8 @@ def with_refiner(model: LatentDiffusion, job: Job) -> Job:
     if job.given.conditioning is not None:
         raise ValueError("a refiner reads prompts of its own: leave out conditioning, or refiner")
     if name not in model.refiners:
-        model.refiners[name] = load(name, model.device, model.dtype)
+        same = model.device, model.dtype
+        model.refiners[name] = load(name, *same, compile=is_compiled(model.unet))
     refiner = model.refiners[name]
     own = refiner.family.vae
     theirs, ours = ((vae.latent_channels, vae.scale, vae.mean, vae.factor) for vae in (own, base))

@@ -1,6 +1,7 @@
 """A computation that has to stay finite; and which module broke it, where it did not."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -49,8 +50,23 @@ def first_broken(run: Callable[[], Tensor], modules: Mapping[str, nn.Module]) ->
     named = [pair for prefix, root in modules.items() for pair in root.named_modules(prefix=prefix)]
     hooks = [module.register_forward_hook(watch(name)) for name, module in named]
     try:
-        run()
+        with as_written(module for _, module in named):
+            run()
     finally:
         for hook in hooks:
             hook.remove()
     return found[0] if found else None
+
+
+@contextmanager
+def as_written(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """While it lasts, modules that torch compiles run line by line: compiling them once more, with
+    hooks, would take minutes."""
+    compiled = [(module, module._compiled_call_impl) for module in modules]
+    try:
+        for module, _ in compiled:
+            module._compiled_call_impl = None
+        yield
+    finally:
+        for module, call in compiled:
+            module._compiled_call_impl = call
