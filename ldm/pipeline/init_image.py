@@ -116,6 +116,7 @@ def opened(
         return request, small_picture(request, family.vae.factor, image)
     if request.upscale == 0:
         request = replace(request, upscale=2.0)
+    request = request.filled(mask_blur=usual_blur(request, family))
     picture = open_image(image) if isinstance(image, str | Path) else image
     hole = open_image(mask, to_mask) if isinstance(mask, str | Path) else mask
     init = prepare(request, family.size, multiple, picture, hole)
@@ -124,6 +125,15 @@ def opened(
 
         init = with_source(init, picture)
     return request, init
+
+
+def usual_blur(request: Request, family: Family) -> float:
+    """Of what outpainting adds the family's, and at most half as wide as that is; of masks, and of
+    other programs, 0."""
+    margins = [side for side in (request.left, request.right, request.top, request.bottom) if side]
+    if not margins or request.compat is not None:
+        return 0.0
+    return min(family.outpaint_blur, min(margins) / 2)
 
 
 def started(
@@ -194,7 +204,7 @@ def prepare(
         size = width, height
         box = expand_box(place, request.masked_padding, size[0] / size[1], whole.size)
     image, inside = crop_and_resize(whole, new, box, size, fill=request.masked_content == "fill")
-    overlay = Overlay(whole, blur_mask(new, request.mask_blur, request.feather), box)
+    overlay = Overlay(whole, blur_mask(new, request.mask_blur or 0, request.feather), box)
     return InitImage(image, inside, overlay, keep, correct)
 
 

@@ -7,6 +7,7 @@ from math import gcd
 from pathlib import Path
 from typing import NamedTuple
 
+from ...request import Request
 from ...vae import VAEConfig
 from ..families import FAMILIES
 from .components import key_format_of_part
@@ -57,6 +58,8 @@ def beside(opened: OpenedCheckpoint, path: Path) -> Beside | None:
     """None: it is a checkpoint, or something that is not known here. path: as it was given, maybe
     the folder that the file is in."""
     weights = opened.weights
+    if is_paused(opened):
+        return of_paused(opened)
     if tiny := halves(weights):
         there = " and ".join(half for half in HALVES if half in tiny)
         families: tuple[str, ...] = ()
@@ -82,6 +85,22 @@ def beside(opened: OpenedCheckpoint, path: Path) -> Beside | None:
         return Beside(f"an upscaler of pictures ({kind})", "ldm enlarge --model", None)
     told = (kind(opened, path) for kind in KINDS)
     return next((found for found in told if found is not None), None)
+
+
+def is_paused(opened: OpenedCheckpoint) -> bool:
+    """Whether it is a drawing that was left, see `pipeline.pause`."""
+    return {"request", "model"} <= opened.metadata.keys() and "denoised.0" in opened.weights
+
+
+def of_paused(opened: OpenedCheckpoint) -> Beside:
+    calls = sum(name.startswith("denoised.") for name in opened.weights)
+    what = f"a drawing that --pause_after left, after {calls} calls of the network"
+    model = ("model", opened.metadata["model"])
+    try:
+        request = Request.from_json(opened.metadata["request"])
+    except ValueError as error:
+        return Beside(what, "ldm resume", None, (model,), str(error))
+    return Beside(what, "ldm resume", None, (model, ("prompt", " / ".join(request.prompts))))
 
 
 def of_vae(opened: OpenedCheckpoint, path: Path, sizes: Sizes) -> Beside:
