@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import StringIO
 from socket import socket
 
 INTERRUPTED = 130  # the exit status that a shell gives to what Ctrl-C has ended
@@ -52,7 +53,7 @@ def deafen() -> None:
     with suppress(ValueError):  # in a thread, which hears no signals
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not leads():
-        sys.stderr = open(os.devnull, "w")  # to the end of the program
+        sys.stderr = StringIO()
 
 
 def listen(ear: socket) -> None:

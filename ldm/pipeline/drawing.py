@@ -90,7 +90,7 @@ def outpaint(
     fast: bool = False,
     **options: Unpack[InpaintOptions],
 ) -> list[Image]:
-    """A picture continued by so many pixels: left, right, top, bottom. Others as `inpaint`, but that
+    """A picture continued by so many pixels: left, right, top, bottom. Others as `inpaint`; but
     mask_blur is the family's, up to half of these."""
     return model.generate(asked(model, fast, prompt=prompt, **options), image, batch)
 

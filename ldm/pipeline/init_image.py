@@ -16,6 +16,7 @@ from ..images.masks import (
     binarize_mask,
     blur_mask,
     crop_and_resize,
+    edge_beside,
     expand_box,
     extend,
     to_mask,
@@ -116,7 +117,9 @@ def opened(
         return request, small_picture(request, family.vae.factor, image)
     if request.upscale == 0:
         request = replace(request, upscale=2.0)
-    request = request.filled(mask_blur=usual_blur(request, family))
+    sides = request.left, request.right, request.top, request.bottom
+    usual = family.outpaint_blur if request.compat is None else 0.0  # no program has such an edge
+    request = request.filled(mask_blur=edge_beside(sides, usual))
     picture = open_image(image) if isinstance(image, str | Path) else image
     hole = open_image(mask, to_mask) if isinstance(mask, str | Path) else mask
     init = prepare(request, family.size, multiple, picture, hole)
@@ -125,15 +128,6 @@ def opened(
 
         init = with_source(init, picture)
     return request, init
-
-
-def usual_blur(request: Request, family: Family) -> float:
-    """Of what outpainting adds the family's, and at most half as wide as that is; of masks, and of
-    other programs, 0."""
-    margins = [side for side in (request.left, request.right, request.top, request.bottom) if side]
-    if not margins or request.compat is not None:
-        return 0.0
-    return min(family.outpaint_blur, min(margins) / 2)
 
 
 def started(

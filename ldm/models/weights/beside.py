@@ -82,7 +82,8 @@ def beside(opened: OpenedCheckpoint, path: Path) -> Beside | None:
     if (upscaler := known_as(weights)) is not None:
         network = upscaler[0]
         kind = f"{type(network).__name__}, {network.scale:g} times as large"
-        return Beside(f"an upscaler of pictures ({kind})", "ldm enlarge --model", None)
+        flags = "--upscaler, --hires_upscaler, or ldm enlarge --model"
+        return Beside(f"an upscaler of pictures ({kind})", flags, None)
     told = (kind(opened, path) for kind in KINDS)
     return next((found for found in told if found is not None), None)
 
@@ -127,7 +128,9 @@ def drawing(config: VAEConfig) -> tuple[str, ...]:
 
 def faults(opened: OpenedCheckpoint, config: VAEConfig) -> Iterator[str]:
     """What a VAE of these sizes lacks in a file of it alone, or has in another shape."""
-    family = replace(FAMILIES["sd1"], vae=config)
+    base, latent = FAMILIES["sd1"], config.latent_channels
+    unet = replace(base.unet, in_channels=latent, out_channels=latent)  # which is not looked at
+    family = replace(base, vae=config, unet=unet)
     key_format, bare = key_format_of_part(opened, family, ["vae"])
     found = match(opened, family, key_format, None, ["vae"], bare)
     for names, what in ((found.missing, "missing"), (found.wrong_shape, "of the wrong kind")):
