@@ -145,3 +145,10 @@ def test_names_that_other_programs_have_for_samplers(tiny, name, found):
     assert method_named(name) == found
     if found[0]:
         assert tiny.resolve(Request(sampler=name)).request.sampler == found[0]
+
+
+@pytest.mark.parametrize("name", ["fast", "ema"])
+@pytest.mark.parametrize("wrong", ["no", 0, 1.0, [], np.array([1, 2])])
+def test_load_takes_no_other_value_for_a_yes_or_no(name, wrong):
+    with pytest.raises(ValueError, match=f"^{name} must be True or False, not "):
+        ldm.load(device="cpu", **{name: wrong})

@@ -2,7 +2,6 @@
 
     ldm txt2img --prompt "..."
     ldm img2img --prompt "..." --init-img in.png
-    ldm inpaint --prompt "..." --image in.png --mask mask.png
     ldm replay picture.png
 
 and so on: DRAWING and COMMANDS have them all. The first two take every flag of CompVis's scripts of

@@ -10,6 +10,7 @@ from ..models.families import Family
 from ..models.weights import read
 from ..runtime.device import choose_device, choose_dtype
 from ..runtime.placing import dtype_named
+from ..runtime.text import short
 from .about import add_files
 from .memory import admitted
 from .model import LatentDiffusion
@@ -40,6 +41,9 @@ def load(
     fast     the number format is the fastest, and so is what requests leave open: see `faster`
     ram, vram  how much memory it may take, in GB: of a CPU, or of a GPU; see `memory`
     """
+    for name, said in (("ema", ema is not None and ema), ("fast", fast)):
+        if not isinstance(said, bool):
+            raise ValueError(f"{name} must be True or False, not {short(said)}")
     given = None if path is None else Path(os.path.expanduser(path)).resolve()
     path = built_in() if given is None else given
     where = choose_device(device)
@@ -55,8 +59,7 @@ def load(
     name = path.name if path.is_dir() else path.stem
     model = LatentDiffusion(found.text, found.unet, found.vae, tokenizer, found.family, name)
     model.prediction_reason = found.prediction
-    model.others, model.depth = found.others, found.depth
-    model.fast = fast
+    model.others, model.depth, model.fast = found.others, found.depth, fast
     model.dtype_reason = f"{str(dtype).removeprefix('torch.')}: {why}"
     if given is not None or vae is not None:
         add_files(model, given, vae)
