@@ -28,6 +28,8 @@ controlnet.safetensors, which they take as --lora, in --embedding_dir and as --c
 """
 
 import argparse
+import os
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -183,7 +185,9 @@ def main() -> None:
     except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(f"train.py: error: {error}")
     except KeyboardInterrupt:
-        print("\nstopped: the same command goes on from the last checkpoint", file=sys.stderr)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what torch does at exit is not interrupted
+        if os.environ.get("RANK", "0") == "0":
+            print("\nstopped: the same command goes on from the last checkpoint", file=sys.stderr)
         sys.exit(130)
 
 

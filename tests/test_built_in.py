@@ -69,3 +69,16 @@ def test_it_is_enlarged_at_its_defaults_without_new_things(model):
         placed = sorted(read(np.asarray(large)).things, key=lambda placed: placed.x)
         seen = [(one.thing.size, one.thing.colour, one.thing.shape) for one in placed]
         assert seen == PROMPTS[prompt][0]
+
+
+def test_what_is_outpainted_shows_no_seam_at_its_defaults(model):
+    """Where the old ends and the new begins the step is not what it is with a hard edge."""
+    (small,) = model.txt2img("a large red heart on a white background", seed=0)
+
+    def step(**options):
+        (wide,) = model.outpaint("a white background", small, seed=1, right=32, **options)
+        pixels = np.asarray(wide, float)
+        np.testing.assert_array_equal(pixels[:, :64], np.asarray(small, float))
+        return np.abs(pixels[:, 64] - pixels[:, 63]).mean()
+
+    assert step() < 3 < 10 < step(mask_blur=0)

@@ -170,6 +170,17 @@ def test_a_dry_run_gives_the_last_sigma_as_it_is(run, tiny):
     assert f" to {last:.4g}\n" in run(f"txt2img --prompt x {flags} --dry_run")[1]
 
 
+def test_a_dry_run_says_what_else_drawing_would(run, monkeypatch):
+    line = "txt2img --prompt 'a cat' --n_iter 1 --n_samples 1 --outdir out --dry_run"
+    assert "5 sigmas from 14.61 to 0; cache 3\n" in run(f"{line} --cache 3")[1]
+    assert "cache" not in run(f"{line} --cache 1")[1]
+    line = "txt2img --prompt 'a red [zebra:yak:2]' --negative_prompt gnu --dry_run"
+    error = run(line, ckpt=False)[2]
+    assert error.count("the model has not learnt") == 1
+    assert all(word in error for word in ("zebra", "yak", "gnu"))
+    assert "learnt" not in run("txt2img --prompt 'a red star' --dry_run", ckpt=False)[2]
+
+
 def test_img2img(run, tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (19, 22, 3), dtype=np.uint8)).save(
         tmp_path / "in.png"

@@ -5,9 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+from ldm.cli import main
 
 ROOT = Path(__file__).parent.parent
 LINE = "txt2img --prompt x --n_iter 1 --n_samples 1 --skip_grid --outdir out".split()
@@ -27,7 +30,7 @@ def slow(*inputs):
     return forward(*inputs)
 model.unet.forward = slow
 drawing.load = lambda *arguments: model
-sys.exit(main(sys.argv[1:]))
+sys.exit(main())
 """
 # a call that returns to Python only when it is done, as a kernel of torch's does
 DEAF = "lambda: [ctypes.CDLL(None).pthread_mutex_lock(mutex) for _ in range(2)]"
@@ -42,9 +45,9 @@ def started(program, tmp_path, *arguments):
     )  # fmt: skip
 
 
-def drawing(block, tmp_path):
-    """A command in the middle of a layer."""
-    code = SLOW.format(tests=str(ROOT / "tests"), block=block)
+def drawing(block, tmp_path, before=""):
+    """A command in the middle of a layer. before: code that goes first"""
+    code = before + SLOW.format(tests=str(ROOT / "tests"), block=block)
     process = started(["-c", code], tmp_path, *LINE)
     while "a layer" not in process.stderr.readline():
         assert process.poll() is None
@@ -88,3 +91,37 @@ def test_nothing_of_it_stays_behind_a_command(run):
     assert run("txt2img --prompt x --n_iter 1 --n_samples 1 --steps 1 --outdir out")[0] == 0
     assert signal.getsignal(signal.SIGINT) is usual
     assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_pressed_again_and_again_it_ends_with_one_line(tmp_path):
+    """Also while Python exits behind the command, which is slow here, and runs what tidies up."""
+    late = "import atexit\natexit.register(lambda: [time.sleep(0.1) for _ in range(10)])\n"
+    process = drawing(BRIEF, tmp_path, late)
+    process.send_signal(signal.SIGINT)
+    said = "ldm txt2img: error: interrupted: what was saved before is kept\n"
+    assert process.stderr.readline() == said
+    for _ in range(3):
+        time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, "")
+
+
+@pytest.mark.parametrize(("block", "times"), [(BRIEF, 1), (DEAF, 2)])
+def test_of_several_processes_the_first_speaks(tmp_path, block, times):
+    second = f"lambda: (os.environ.update(RANK='1'), ({block})())"  # as torchrun starts it
+    process = drawing(second, tmp_path, "import os\n")
+    for _ in range(times):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.1 if times == 1 else 1.5)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, "")
+
+
+def test_a_notebook_can_be_interrupted_again(monkeypatch):
+    """The command is not the program there, and leaves its signals as they were."""
+    usual = signal.getsignal(signal.SIGINT)
+    drawing = import_module("ldm.cli.draw")
+    monkeypatch.setattr(drawing, "load", lambda *_: signal.raise_signal(signal.SIGINT))
+    assert main(["txt2img", "--prompt", "x"]) == 130
+    assert signal.getsignal(signal.SIGINT) is usual

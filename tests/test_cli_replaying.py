@@ -223,3 +223,13 @@ def test_watermarks_are_found(run):
         1,
         True,
     )
+
+
+@pytest.mark.parametrize(("drawn", "now"), [("bfloat16", "float32"), ("float32", "bfloat16")])
+def test_another_number_format_is_told(run, drawn, now):
+    flags = "--n_iter 1 --n_samples 2 --steps 2 --outdir out --prompt cat"
+    run(f"txt2img {flags} --dtype {drawn}")
+    told = f"not honoured: it was drawn in {drawn}, and is now in {now}: --dtype {drawn} does the"
+    for file in ("samples/00000.png", "grid-0000.png"):
+        assert told in run(f"replay out/{file} --dtype {now} --outdir again")[1]
+        assert "it was drawn in" not in run(f"replay out/{file} --dtype {drawn} --outdir again")[1]

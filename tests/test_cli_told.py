@@ -1,11 +1,14 @@
 """What is told before and while pictures are drawn, and what is left unsaid."""
 
+from dataclasses import replace
+
 import pytest
 from PIL import Image
 
 from helpers import names, request_in
-from ldm.cli.costs import attention_seconds, duration
+from ldm.cli.costs import advice, attention_seconds, duration
 from ldm.cli.help import PROMPT
+from ldm.request import Request
 
 ONE = "--n_iter 1 --n_samples 1 --skip_grid --outdir out"
 
@@ -32,15 +35,24 @@ def test_a_size_far_from_that_of_training_is_told(run, side, times):
         _, out, error = run(f"txt2img --prompt x --W {side} --H {side} {ONE} {end}")
         told = f"{side} x {side} is {times} times the area that the model was trained on, 16 x 16"
         assert (told in error) == (times is not None), error
-        assert ("--tile 16 draws in tiles" in error) == (times is not None)
+        factor = -(-side // 16)
+        advised = f"; --hires {min(factor, 16)} with --W 16 --H 16 draws 16 x 16 and enlarges it"
+        assert (advised in error) == (times is not None)
+        assert "--tile" not in error
         assert "1 picture of" in out
     assert "times the area" not in run(f"txt2img --prompt x --W 160 --tile 16 {ONE} --dry_run")[2]
+
+
+def test_tiles_are_advised_where_one_is_no_whole_scene(tiny):
+    job = tiny.resolve(Request("x", width=160, height=160))
+    assert advice(job, 512) == "; --tile 512 draws in tiles"
+    assert advice(replace(job, request=replace(job.request, hires=4.0)), 16) == ""
 
 
 def test_hours_are_told_before_they_pass(run, monkeypatch, tiny):
     monkeypatch.setattr("ldm.cli.costs.attention_seconds", lambda unet, height, width: 4500.0)
     error = run(f"txt2img --prompt x --W 160 --H 160 {ONE} --dry_run")[2]
-    assert "16 x 16: a step will take about 2.5 hours for its attention alone; --tile" in error
+    assert "16 x 16: a step will take about 2.5 hours for its attention alone; --hires" in error
     assert [duration(n) for n in (45, 600, 9000)] == [
         "about 45 seconds",
         "about 10 minutes",

@@ -236,6 +236,28 @@ def test_inspect_says_what_a_file_is(tmp_path):
     assert "--hypernetwork" in str(found)
 
 
+@pytest.mark.parametrize(("broken", "match"), [
+    ("shape", "a layer has weight"), ("missing", "a layer has bias"), ("nan", "NaN"),
+    ("activation", "has the activation 'magic'"),
+])  # fmt: skip
+def test_inspect_says_that_a_broken_one_cannot_be_loaded(broken, match, tmp_path):
+    content = theirs.saved(theirs.pairs((16,)))
+    if broken == "activation":
+        content["activation_func"] = "magic"
+    else:
+        layers = dict(content[16][0])
+        name = next(iter(layers))
+        changes = {"shape": lambda x: x[:5], "nan": lambda x: x * float("nan")}
+        weight = layers.pop(name)
+        changed = {} if broken == "missing" else {name: changes[broken](weight)}
+        content[16] = ({**changed, **layers}, content[16][1])
+    torch.save(content, tmp_path / "x.pt")
+    found = inspect(tmp_path / "x.pt")
+    assert found.what == "a hypernetwork, which changes contexts 16 wide"
+    assert not found.loadable
+    assert match in str(found)
+
+
 def test_pictures_keep_its_name_and_hash_and_are_drawn_again(run, path, tmp_path):
     flags = "--n_iter 1 --n_samples 1 --skip_grid --steps 2 --outdir"
     code, _, error = run(f"txt2img --prompt 'a cat' --hypernetwork {path}:0.5 {flags} out")

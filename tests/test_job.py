@@ -195,6 +195,10 @@ def test_levels_that_end_in_pure_noise(tiny):
         ({"compat": "automatic1111"}, "unknown program 'automatic1111'"),
         ({"prompt_syntax": "A1111"}, "unknown prompt_syntax 'A1111'; did you mean 'a1111'"),
         ({"sampler": "euler b"}, "unknown sampler 'euler b'"),
+        (
+            {"guidance_interval": (5, 1)},
+            "guidance_interval is low, high, and 5 is above 1: give 1, 5",
+        ),
         ({"schedule": "kerras"}, "unknown schedule 'kerras'; did you mean 'karras'"),
     ],
 )

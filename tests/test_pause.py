@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from helpers import latents, network_calls, random_picture
-from ldm.models.weights import CheckpointError
+from ldm.models.weights import CheckpointError, inspect
 from ldm.pipeline.pause import Paused, pause, read_paused, save_paused
 from ldm.request import Request
 from ldm.samplers import SAMPLERS
@@ -121,3 +121,13 @@ def test_a_record_is_played_once_and_then_grows():
     assert [again(x, sigma).item() for sigma in (1.0, 2.0, 3.0)] == [7, 2, 3]
     assert calls == [2.0, 3.0]
     assert [tensor.item() for tensor in record] == [7, 2, 3]
+
+
+def test_inspect_says_what_a_paused_drawing_is(tiny, tmp_path):
+    request = Request("a cat", sampler="euler", steps=3)
+    save_paused(tmp_path / "half.safetensors", pause(tiny, tiny.resolve(request), 2))
+    found = inspect(tmp_path / "half.safetensors")
+    assert found.what == "a drawing that --pause_after left, after 2 calls of the network"
+    lines = dict(found.lines())
+    assert (lines["prompt"], lines["loadable"]) == ("a cat", "yes, with ldm resume")
+    assert "family" not in lines

@@ -25,7 +25,15 @@ def test_a_change_names_a_part_and_its_value():
     [
         ("unet.steps", "NAME=VALUE"),
         ("unet.speed=3", "speed"),
-        ("unet.steps=many", "must be like"),
+        *(
+            (f"unet.steps={x}", f"^unet.steps must be a whole number, such as 5200, not {x}$")
+            for x in ("many", "nan", "inf", "NaN", "-Infinity", "1e400", "3.5", "null", "true")
+        ),
+        ("unet.lr=nan", "^unet.lr must be a number, such as 0.0015, not nan$"),
+        ("unet.clip=Infinity", "^unet.clip must be a number, such as 1.0, not Infinity$"),
+        ("unet.steps=-5", "^unet.steps must be at least 1, not -5$"),
+        ("unet.seed=99999999999999999999", "^unet.seed must be from 0 to 4294967295, not 9"),
+        ("gamma=true", "gamma must be"),
         ("family.unet.channels.first=3", "first"),
         ("unet.batch=0", "batch must be at least 1, not 0"),
         ("vae.batch=6", "vae.batch, 6, must be a multiple of crops, 4"),

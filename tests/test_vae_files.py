@@ -138,6 +138,7 @@ def test_latents_that_do_not_fit_are_refused(tiny_file, other, tmp_path, change,
     save_file(alone_of(VAE(config), family, layout), tmp_path / "wrong.safetensors")
     with pytest.raises(CheckpointError, match=message):
         ldm.load(tiny_file, "cpu", vae=tmp_path / "wrong.safetensors")
+    assert inspect(tmp_path / "wrong.safetensors").what.startswith("a VAE")
 
 
 def alone_of(vae, family, layout):
@@ -154,7 +155,7 @@ def alone_of(vae, family, layout):
 def test_what_is_no_vae_is_called_by_its_name(tiny_file, other, tmp_path):
     path = tmp_path / "x.safetensors"
     save_file({"lora_unet_x.lora_up.weight": torch.zeros(2, 2)}, path)
-    with pytest.raises(CheckpointError, match=r"holds no VAE of pictures.*seems to be a LoRA"):
+    with pytest.raises(CheckpointError, match=r"is a LoRA.*: give it to --lora, not to --vae"):
         ldm.load(tiny_file, "cpu", vae=path)
     video = {
         name: x[:, :, None] if x.ndim == 4 else x for name, x in alone(other, "compvis").items()

@@ -56,7 +56,7 @@ def test_a_picture_of_pil_is_encoded(tiny):
 
 def test_steps_are_of_a_request(tiny):
     for wrong in ("text", None, {"prompt": "a"}):
-        with pytest.raises(ValueError, match="steps of a Request, not of"):
+        with pytest.raises(ValueError, match="give a Request, not "):
             tiny.steps(wrong)
 
 
@@ -145,3 +145,30 @@ def test_names_that_other_programs_have_for_samplers(tiny, name, found):
     assert method_named(name) == found
     if found[0]:
         assert tiny.resolve(Request(sampler=name)).request.sampler == found[0]
+
+
+@pytest.mark.parametrize("name", ["fast", "ema"])
+@pytest.mark.parametrize("wrong", ["no", 0, 1.0, [], np.array([1, 2])])
+def test_load_takes_no_other_value_for_a_yes_or_no(name, wrong):
+    with pytest.raises(ValueError, match=f"^{name} must be True or False, not "):
+        ldm.load(device="cpu", **{name: wrong})
+
+
+def test_what_starts_from_a_picture_is_given_one(tiny):
+    picture = random_picture(16, 16)
+    for draw, what in (
+        (lambda: tiny.img2img("a cat", None), "give a picture to start from; txt2img draws from"),
+        (lambda: tiny.inpaint("a cat", None, picture), "give a picture to inpaint, not None"),
+        (lambda: tiny.inpaint("a cat", picture, None), "give a mask, white where"),
+        (lambda: tiny.outpaint("a cat", None, left=4), "give a picture to continue, not None"),
+        (lambda: tiny.outpaint("a cat", picture), "say where to go on, in pixels: left, right"),
+        (lambda: tiny.generate("a cat"), r"give a Request, not str: Request\('a cat'\)"),
+    ):
+        with pytest.raises(ValueError, match=what):
+            draw()
+
+
+@pytest.mark.parametrize("batch", [0, -1, "2", 1.5, float("nan")])
+def test_a_batch_is_a_count(tiny, batch):
+    with pytest.raises(ValueError, match="batch must be a whole number of at least 1, not"):
+        tiny.txt2img("a cat", batch=batch)

@@ -2,7 +2,6 @@
 
     ldm txt2img --prompt "..."
     ldm img2img --prompt "..." --init-img in.png
-    ldm inpaint --prompt "..." --image in.png --mask mask.png
     ldm replay picture.png
 
 and so on: DRAWING and COMMANDS have them all. The first two take every flag of CompVis's scripts of
@@ -32,10 +31,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from ..runtime import __version__
 from ..runtime.warn import warn
 from .importing import kept
-from .interrupt import listen, starting
+from .interrupt import deafen, listen, starting
 
 with starting(), kept():
-    from .commands import COMMANDS
+    from .commands import COMMANDS, Command
     from .draw import draw
     from .errors import explained
     from .flags import Parser, add_flags
@@ -50,11 +49,8 @@ def parser() -> Parser:
     about = f"ldm {__version__}, {PACKAGE}"
     parser.add_argument("--version", action="version", version=about, help="say which this is")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, about in DRAWING.items():
-        command = commands.add_parser(name, help=about, description=about)
-        command.set_defaults(run=draw)
-        command.fill = partial(add_flags, command=name)
-    for name, (about, fill, run) in COMMANDS.items():
+    own = {n: Command(what, partial(add_flags, command=n), draw) for n, what in DRAWING.items()}
+    for name, (about, fill, run) in {**own, **COMMANDS}.items():
         command = commands.add_parser(name, help=about, description=about)
         command.set_defaults(run=run)
         command.fill = fill
@@ -62,14 +58,14 @@ def parser() -> Parser:
 
 
 class Outcome:
-    """Around all that a command does.
+    """Around all that a command does; last: after which the program ends.
 
     code   0: done. 1: no picture could be made, or a file of several not be read. 2: what was asked
            for cannot be, or a file is not there. 130: interrupted.
     """
 
-    def __init__(self, command: str) -> None:
-        self.command, self.code = command, 0
+    def __init__(self, command: str, last: bool = True) -> None:
+        self.command, self.last, self.code = command, last, 0
 
     def __enter__(self) -> Outcome:
         self.warnings = warnings.catch_warnings()
@@ -79,21 +75,23 @@ class Outcome:
         self.mouth.setblocking(False)
         with suppress(ValueError):  # in a thread, which hears no signals
             signal.set_wakeup_fd(self.mouth.fileno())
-        Thread(target=listen, args=[ear], daemon=True).start()
+        self.listener = Thread(target=listen, args=[ear], daemon=True)
+        self.listener.start()
         return self
 
     def warn(self, message: Warning | str, *_: Any, **__: Any) -> None:
         complain(f"{self.command}: warning: {one_line(str(message))}")
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
+        if self.last and isinstance(error, KeyboardInterrupt):
+            deafen()
         self.warnings.__exit__(None, None, None)
         with suppress(ValueError):
             signal.set_wakeup_fd(-1)
         self.mouth.close()
-        if error is None:
-            return True
-        if (told := explained(error)) is None:
-            return False
+        self.listener.join()
+        if error is None or (told := explained(error)) is None:
+            return error is None
         self.code, message = told
         complain(f"{self.command}: error: {one_line(message)}")
         return True
@@ -115,7 +113,7 @@ def prepare_streams() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; None: the one this program was started with. -> see `Outcome`"""
     options = parse(arguments)
-    with Outcome(f"ldm {options.command}") as outcome:
+    with Outcome(f"ldm {options.command}", last=arguments is None) as outcome:
         other_package()
         outcome.code = options.run(options) or 0
     return outcome.code

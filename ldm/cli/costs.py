@@ -3,6 +3,7 @@ so that four times the pixels take sixteen times as long."""
 
 from __future__ import annotations
 
+import math
 import time
 from itertools import chain
 
@@ -11,6 +12,7 @@ from ..pipeline import Job, LatentDiffusion
 from ..unet import UNet
 
 TOKENS = 2048  # that are timed
+SCENE = 256  # pixels of a side, below which a tile of a picture is drawn as a whole one
 LONG = 20.0  # seconds of a step, from which on they are told
 
 
@@ -25,7 +27,19 @@ def large(job: Job, model: LatentDiffusion) -> str:
     seconds = rows * attention_seconds(model.unet, height, width)
     if seconds > LONG:
         told += f": a step will take {duration(seconds)} for its attention alone"
-    return f"{told}; --tile {side} draws in tiles"
+    return told + advice(job, side)
+
+
+def advice(job: Job, side: int) -> str:
+    """What to do instead: a tile of a family of small pictures is drawn as a whole scene, so these
+    are enlarged."""
+    if side >= SCENE:
+        return f"; --tile {side} draws in tiles"
+    if job.request.hires is not None:
+        return ""
+    times = min(16, math.ceil(max(job.size) / side))
+    what = f"draws {side} x {side} and enlarges it, as `ldm upscale` does a picture"
+    return f"; --hires {times} with --W {side} --H {side} {what}"
 
 
 def attention_seconds(unet: UNet, height: int, width: int) -> float:

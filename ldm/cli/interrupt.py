@@ -8,7 +8,8 @@ import select
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import StringIO
 from socket import socket
 
 INTERRUPTED = 130  # the exit status that a shell gives to what Ctrl-C has ended
@@ -34,9 +35,25 @@ def starting() -> Iterator[None]:
         signal.signal(signal.SIGINT, usual)
 
 
+def leads() -> bool:
+    """Whether this process is the only one, or that of several which speaks for all."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def end(what: str) -> None:
-    os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"ldm: {what}\n".encode())
+    if leads():
+        os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"ldm: {what}\n".encode())
     os._exit(INTERRUPTED)
+
+
+def deafen() -> None:
+    """Ignore Ctrl-C from now on, in a program that it has ended: what tidies up behind this library
+    (torch does, when Python exits) would be interrupted again, with a traceback. Of several
+    processes only the first has something to say."""
+    with suppress(ValueError):  # in a thread, which hears no signals
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if not leads():
+        sys.stderr = StringIO()
 
 
 def listen(ear: socket) -> None:
@@ -53,6 +70,7 @@ def listen(ear: socket) -> None:
             before, count = count, count + numbers.count(signal.SIGINT)
             if count > 1:
                 end("interrupted at once")
-            if count > before and not select.select([ear], [], [], PATIENCE)[0]:
+            late = count > before and not select.select([ear], [], [], PATIENCE)[0]
+            if late and leads():
                 what = "this ends when the layer that is being computed is done"
                 complain(f"ldm: interrupted; {what}, and at once if you press Ctrl-C again")

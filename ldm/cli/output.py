@@ -50,8 +50,7 @@ class Output:
         there is to say. With --dry_run and --pause_after there are none to draw."""
         self.model, self.began = model, time.perf_counter()
         asked = vars(self.options)
-        several = "RANK" in os.environ or "WORLD_SIZE" in os.environ
-        with processes() if several else nullcontext() as self.team:
+        with processes() if {"RANK", "WORLD_SIZE"} & {*os.environ} else nullcontext() as self.team:
             if self.team is not None:
                 self.folder = self.team.agree(self.folder)
             if self.leads:
@@ -132,10 +131,9 @@ class Output:
         if pictures:
             singles = [single for job in jobs for single in job.request.split(1)]
             whole = merged(singles, len(singles)) if len(singles) > 1 else singles
-            text = texts(whole[0], self.model.about)
+            text = texts(whole[0], jobs[0].about(self.model, whole[0]))
             images = [image for _, image in pictures]
-            alone = len(images) == 1 and not self.options.vary
-            grid = images[0] if alone else sheet(images, self.options)
+            grid = sheet(images, self.options) if images[1:] or self.options.vary else images[0]
             say(self.folder.save_grid(grid, text))
         if not hasattr(self.options, "skip_grid"):
             return

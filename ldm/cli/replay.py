@@ -18,6 +18,7 @@ from ..pipeline.batches import plan
 from ..pipeline.job import Job
 from ..request import Request
 from ..runtime.checks import kinds
+from ..runtime.formats import named
 from .draw import open_model
 from .output import Output, say
 from .printing import printable
@@ -39,7 +40,8 @@ def replay(options: argparse.Namespace) -> None:
     wanted = []
     for path, metadata in zip(options.files, read):
         jobs = planned(model, path, metadata.request, changes)
-        lines = [*another_model(metadata, model), *unsupported(honoured(metadata, model))]
+        lines = [*another_model(metadata, model), *other_numbers(metadata, path, model)]
+        lines += unsupported(honoured(metadata, model))
         lines += [line for job in jobs[:1] for line in other_files(written(path), model, job)]
         wanted += [(job, path, metadata.program, lines) for job in jobs]
     jobs, said = [job for job, *_ in wanted], set()
@@ -91,6 +93,17 @@ def honoured(metadata: ImageMetadata, model: LatentDiffusion) -> ImageMetadata:
     said = metadata.unsupported.items()
     left = {name: why for name, why in said if name != "VAE" or not why.startswith(told)}
     return replace(metadata, unsupported=left)
+
+
+def other_numbers(metadata: ImageMetadata, path: Path, model: LatentDiffusion) -> list[str]:
+    """A line, if a picture of this library's was drawn in another number format: it will be nearly
+    the same."""
+    was, now = written(path).get("Dtype", "float32")[:20], named(model.dtype)
+    if metadata.program != "ldm" or was == now:
+        return []
+    return [
+        f"not honoured: it was drawn in {was}, and is now in {now}: --dtype {was} does the same"
+    ]
 
 
 def another_model(metadata: ImageMetadata, model: LatentDiffusion) -> list[str]:

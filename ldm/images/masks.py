@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -100,6 +101,12 @@ def blur_mask(mask: Image, blur: float, feather: bool) -> Image:
         mask = mask.filter(MinFilter(3))  # a pixel narrower on every side
         total = total + np.asarray(mask)
     return Image.fromarray((total // width).astype(np.uint8))
+
+
+def edge_beside(margins: Sequence[int], blur: float) -> float:
+    """How wide the soft edge is of what outpainting adds: so many pixels, and at most half of a
+    margin; of a picture without margins 0."""
+    return min([blur, *(margin / 2 for margin in margins if margin)]) if any(margins) else 0.0
 
 
 def expand_box(box: Box, padding: int, aspect: float, size: tuple[int, int]) -> Box:

@@ -98,7 +98,7 @@ ELSEWHERE = (  # read by a function of its own, or saying nothing that the rest 
     "Sampler, Schedule type, Sampler sigma, Scheduler, Model, Model hash, App, Version, User, "
     "Batch size, Batch pos, "
     "Created Date, Civitai resources, Civitai metadata, VAE hash, Lora hashes, TI hashes, Hashes, "
-    f"SDCPP, Hires resize, First pass size, {USED}"
+    f"SDCPP, Dtype, Hires resize, First pass size, {USED}"
 )
 NAMES = {name.casefold(): name for name in (*READERS, *ELSEWHERE.split(", "))}
 

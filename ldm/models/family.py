@@ -51,6 +51,7 @@ class Family:
     strength, upscale_strength, hires_strength   by default: how far img2img, upscale and the second
                              pass of hires leave the picture that they start from
     hires_upscaler           by default: what is enlarged between the passes of hires, see `Request`
+    outpaint_blur            by default: mask_blur of what outpainting adds, in pixels
     img2img_scale            guidance of the command img2img, where its scripts have another
     vision                   CLIP's vision tower, where the U-Net is told the embedding of a picture
     """
@@ -75,6 +76,7 @@ class Family:
     upscale_strength: float = 0.3
     hires_strength: float = 0.7
     hires_upscaler: str = "latent"
+    outpaint_blur: float = 0.0
     img2img_scale: float = 5.0
     vision: VisionConfig | None = None
 

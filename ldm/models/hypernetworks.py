@@ -119,12 +119,17 @@ def read(weight: Weight, what: str) -> Tensor:
 
 
 def of_hypernetwork(opened: OpenedCheckpoint, path: Path) -> Beside | None:
-    """What it is for those who want to know; None: something else."""
+    """What it is for those who want to know, and whether it is whole; None: something else."""
     try:
         widths = dict.fromkeys(width for width, _ in layers_of(opened))
     except CheckpointError:
         return None
+    problem = None
+    try:
+        hypernetwork_of(opened)
+    except CheckpointError as error:
+        problem = str(error)
     what = f"a hypernetwork, which changes contexts {', '.join(map(str, widths))} wide"
     activation = opened.metadata.get("activation_func", "linear")
     families = tuple(TEXTS[width] for width in widths if width in TEXTS)
-    return Beside(what, "--hypernetwork", families, (("activation", activation),))
+    return Beside(what, "--hypernetwork", families, (("activation", activation),), problem)

@@ -55,8 +55,10 @@ def add_files(model: LatentDiffusion, path: Path | None, vae: str | Path | None)
     in place of its own. path: None for the model that comes with this library."""
     other = None if vae is None else Path(os.path.expanduser(vae))
     if other is not None:
+        from ..models.meant import only_for
         from ..models.weights.vae import read_vae
 
-        network, model.family = read_vae(other, model.family, model.device)
+        with only_for("--vae", other):
+            network, model.family = read_vae(other, model.family, model.device)
         model.vae = cast(VAE, network.requires_grad_(False))  # a tiny one does all that a VAE does
     model.about = Files(model.name, path, other)

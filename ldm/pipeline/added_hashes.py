@@ -13,8 +13,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from ..models.lora.file import Lora
 from ..request import Request
+from ..runtime.formats import named
 from ..runtime.hashes import autov3, computed
 
 if TYPE_CHECKING:
@@ -23,9 +26,10 @@ if TYPE_CHECKING:
 
 
 def about_added(model: LatentDiffusion, job: Job, request: Request) -> str | Mapping[str, str]:
-    """What a picture's metadata say of its model, and of what is added to it. request: that of the
-    picture, resolved"""
-    about, said = model.about, {}
+    """What a picture's metadata say of its model, of its number format if that is not float32, and
+    of what is added to it. request: that of the picture, resolved"""
+    about = model.about
+    said = {} if model.dtype == torch.float32 else {"Dtype": named(model.dtype)}
     for addition in job.additions:
         if found := addition.files(model, request):
             names = {name.replace(":", "").replace(",", ""): x for name, x in found.items()}

@@ -37,6 +37,7 @@ CHECKS: dict[str, tuple[str, ...]] = {
     ".asked_controls": (
         "control", "control_image", "hint", "control_kind", "vision_tower", "guess_mode",
     ),
+    ".combined": ("guidance_interval",),
 }  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from ..conditioning import Conditioning
+from ..request import Request
 from ..samplers import Denoiser, ModelDenoiser
 from ..samplers.combinations import (
     composable_guidance,
@@ -19,6 +20,14 @@ from ..samplers.guidance import Combine, Guided, cfg, unguided
 
 if TYPE_CHECKING:
     from .job import Job
+
+
+def check(request: Request) -> None:
+    """For `additions.CHECKS`. ValueError: the interval is upside down."""
+    low, high = request.guidance_interval or (0.0, 0.0)
+    if low > high:
+        what = f"guidance_interval is low, high, and {low:g} is above {high:g}"
+        raise ValueError(f"{what}: give {high:g}, {low:g}")
 
 
 def combined(core: ModelDenoiser, job: Job, rows: list[Conditioning], weights: Tensor) -> Denoiser:

@@ -13,6 +13,7 @@ from ..images.files import open_image, to_tensor
 from ..images.hints import HINTS
 from ..images.saving import to_pil
 from ..models.control import ControlNetwork, read_control
+from ..models.meant import only_for
 from ..request import Request
 from ..runtime.warn import warn
 from ..samplers import Network, Noise
@@ -121,7 +122,8 @@ def added(model: LatentDiffusion, job: Job) -> Controls:
     controls = []
     for asked, picture in opened:
         if asked.file not in model.opened:
-            read = read_control(asked.file, model.family, model.unet, model.dtype, model.device)
+            with only_for("--control", asked.file):
+                read = read_control(asked.file, model.family, model.unet, model.dtype, model.device)
             model.opened[asked.file] = read
         network: ControlNetwork = model.opened[asked.file].to(model.device, model.dtype)
         tokens = None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ..request import Request
+from ..runtime.text import short
 from ..samplers import Step
 from .asking import asked
 from .batches import batch_size, finish
@@ -56,6 +57,7 @@ def img2img(
 ) -> list[Image]:
     """Pictures that start from a picture: strength 0 gives it back, 1 leaves next to nothing
     of it. Without width and height the next smaller size that the model takes."""
+    needed(image, "a picture to start from; txt2img draws from noise")
     request = asked(model, fast, prompt=prompt, strength=strength, **options)
     return model.generate(request, image, batch)
 
@@ -78,6 +80,8 @@ def inpaint(
     A mask of another size is scaled to the picture. A picture whose sides the model cannot do, or
     that is smaller than those of its training, is drawn at a size that it can, and what is new is
     scaled back, see `init_image.drawn_size`."""
+    needed(image, "a picture to inpaint")
+    needed(mask, "a mask, white where it is drawn anew")
     return model.generate(asked(model, fast, prompt=prompt, **options), image, batch, mask)
 
 
@@ -90,8 +94,24 @@ def outpaint(
     fast: bool = False,
     **options: Unpack[InpaintOptions],
 ) -> list[Image]:
-    """A picture continued by so many pixels: left, right, top, bottom. Others as `inpaint`."""
-    return model.generate(asked(model, fast, prompt=prompt, **options), image, batch)
+    """A picture continued by so many pixels: left, right, top, bottom. Others as `inpaint`; but
+    mask_blur is the family's, up to half of these."""
+    needed(image, "a picture to continue")
+    request = asked(model, fast, prompt=prompt, **options)
+    if not any((request.left, request.right, request.top, request.bottom)):
+        raise ValueError("say where to go on, in pixels: left, right, top, bottom")
+    return model.generate(request, image, batch)
+
+
+def needed(given: object, what: str) -> None:
+    if given is None:
+        raise ValueError(f"give {what}, not None")
+
+
+def of_request(given: object) -> None:
+    if not isinstance(given, Request | Job):
+        what = type(given).__name__
+        raise ValueError(f"give a Request, not {what}: Request('a cat')")
 
 
 def generate(
@@ -102,6 +122,9 @@ def generate(
     mask: Picture | None = None,
 ) -> list[Image]:
     """The pictures of a request, `batch` at once; None: as memory allows. See `making`."""
+    of_request(request)
+    if batch is not None and (not isinstance(batch, int) or batch < 1):
+        raise ValueError(f"batch must be a whole number of at least 1, not {short(batch)}")
     job = model.resolve(request, image, mask) if isinstance(request, Request) else request
     pictures: list[Image] = []
     if batch is None:
@@ -132,9 +155,7 @@ def steps(
     record   every result of the denoiser is added to it; what it holds already is not computed
              again (`recorded`)
     """
-    if not isinstance(request, Request | Job):
-        what = type(request).__name__
-        raise ValueError(f"steps of a Request, not of {what}: Request('a cat')")
+    of_request(request)
     job = model.resolve(request, image, **given) if isinstance(request, Request) else request
     if model.memory is not None:
         model.memory.planned(model, job, job.request.total, together=True)

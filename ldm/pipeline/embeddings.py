@@ -21,6 +21,7 @@ from ..models.embeddings import (
     read_embedding,
     with_vectors,
 )
+from ..models.meant import only_for
 from ..models.weights.mapped import Weight
 from ..prompts.a1111 import extract_loras
 from ..prompts.conditioner import Tower
@@ -79,7 +80,11 @@ def added(model: LatentDiffusion, job: Job) -> Embeddings | None:
     encoders, found = [tower.encoder for tower in model.towers], []
     for name in mentioned(model.tokenizer, [*brought, *files], texts, plainly):
         own = brought.get(name)
-        one = read_embedding(files[name]) if own is None else embedding_of(own[0], name, own[1])
+        if own is not None:
+            one = embedding_of(own[0], name, own[1])
+        else:
+            with only_for("--embedding_dir", files[name]):
+                one = read_embedding(files[name])
         try:
             one.of_towers(encoders)
             found.append(one)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..conditioning import Conditioning
 from ..models.hypernetworks import read_hypernetwork
+from ..models.meant import only_for
 from ..request import Request
 from ..request.additions import file_and_strengths, listed, name_of
 from ..runtime.hashes import computed
@@ -70,7 +71,8 @@ def added(model: LatentDiffusion, job: Job) -> Hypernetworks | None:
             raise ValueError(f"hypernetwork {entry!r} has one strength: give FILE:0.8")
         path = Path(file).expanduser()
         if (key := f"hypernetwork {path}") not in model.opened:
-            model.opened[key] = read_hypernetwork(path, model.family, model.unet)
+            with only_for("--hypernetwork", path):
+                model.opened[key] = read_hypernetwork(path, model.family, model.unet)
         if strength:
             network = model.opened[key].to(model.device, model.dtype)
             if is_compiled(model.unet):

@@ -16,6 +16,7 @@ from ..images.masks import (
     binarize_mask,
     blur_mask,
     crop_and_resize,
+    edge_beside,
     expand_box,
     extend,
     to_mask,
@@ -116,6 +117,9 @@ def opened(
         return request, small_picture(request, family.vae.factor, image)
     if request.upscale == 0:
         request = replace(request, upscale=2.0)
+    sides = request.left, request.right, request.top, request.bottom
+    usual = family.outpaint_blur if request.compat is None else 0.0  # no program has such an edge
+    request = request.filled(mask_blur=edge_beside(sides, usual))
     picture = open_image(image) if isinstance(image, str | Path) else image
     hole = open_image(mask, to_mask) if isinstance(mask, str | Path) else mask
     init = prepare(request, family.size, multiple, picture, hole)
@@ -194,7 +198,7 @@ def prepare(
         size = width, height
         box = expand_box(place, request.masked_padding, size[0] / size[1], whole.size)
     image, inside = crop_and_resize(whole, new, box, size, fill=request.masked_content == "fill")
-    overlay = Overlay(whole, blur_mask(new, request.mask_blur, request.feather), box)
+    overlay = Overlay(whole, blur_mask(new, request.mask_blur or 0, request.feather), box)
     return InitImage(image, inside, overlay, keep, correct)
 
 

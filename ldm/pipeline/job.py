@@ -137,7 +137,7 @@ class Job:
 
     def about(self, model: LatentDiffusion, request: Request) -> str | Mapping[str, str]:
         """What the metadata of one of its pictures say of the model, and of what is added."""
-        if not self.additions:
+        if not self.additions and model.dtype == torch.float32:
             return model.about
         from .added_hashes import about_added
 

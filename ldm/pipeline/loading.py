@@ -10,6 +10,7 @@ from ..models.families import Family
 from ..models.weights import read
 from ..runtime.device import choose_device, choose_dtype
 from ..runtime.placing import dtype_named
+from ..runtime.text import short
 from .about import add_files
 from .compiling import check_compiler, compile_blocks
 from .memory import admitted
@@ -43,6 +44,9 @@ def load(
     ram, vram  how much memory it may take, in GB: of a CPU, or of a GPU; see `memory`
     compile  the blocks of the U-Net, when they are first drawn with; see `compiling`
     """
+    for name, said in (("ema", ema is not None and ema), ("fast", fast), ("compile", compile)):
+        if not isinstance(said, bool):
+            raise ValueError(f"{name} must be True or False, not {short(said)}")
     given = None if path is None else Path(os.path.expanduser(path)).resolve()
     path = built_in() if given is None else given
     where = choose_device(device)

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..conditioning import Conditioning
 from ..models.lora import Applied, Matched, Use, match_lora, read_lora
 from ..models.lora.foreign import hint
+from ..models.meant import only_for
 from ..models.weights.mapped import Weight
 from ..prompts.a1111 import Lora, extract_loras
 from ..prompts.extra_networks import lora_schedule
@@ -117,7 +118,9 @@ class ModelLoras(Addition):
         return self.match(path, when)
 
     def _match(self, path: Path, _: int) -> Matched:
-        matched = match_lora(read_lora(path), self.model.family)
+        with only_for("--lora", path):
+            lora = read_lora(path)
+        matched = match_lora(lora, self.model.family)
         how = hint(matched.lora, self.model.family)
         for line in (matched.told, how and f"{matched.lora.name} is {how}: ask for it"):
             if line:

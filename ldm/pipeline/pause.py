@@ -26,6 +26,7 @@ from ..images.files import open_image
 from ..images.masks import to_mask
 from ..metadata.named_files import refuse_files
 from ..models.weights import CheckpointError
+from ..models.weights.beside import is_paused
 from ..models.weights.opening import open_checkpoint
 from ..models.weights.write_safetensors import write_safetensors
 from ..request import Request
@@ -116,7 +117,7 @@ def read_paused(path: str | Path, **files: Any) -> Paused:
     files   fields of the request that name files: given anew, in place of what is in the paused one
     """
     opened = open_checkpoint(path)
-    if not {"request", "model"} <= opened.metadata.keys() or "denoised.0" not in opened.weights:
+    if not is_paused(opened):
         raise CheckpointError(f"{path} is no paused drawing: give a file that --pause_after made")
     request = Request.from_json(opened.metadata["request"])
     held = {name: opened.weights[name].read() for name in HELD if name in opened.weights}

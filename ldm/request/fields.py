@@ -124,8 +124,9 @@ class FromPicture:
         "keep the picture's luminance, draw the colour", "--colourise")
     mask: str | None = option(None,
         "the file of a mask: white is inpainted", "--mask", left_open="none", file=True)
-    mask_blur: float = option(0,
-        "soften the mask's edge inwards, in pixels", "--mask_blur", bounds=(0, 1000))
+    mask_blur: float | None = option(None,
+        "soften the mask's edge inwards, in pixels", "--mask_blur", bounds=(0, 1000),
+        left_open="0; of what outpainting adds the model's")
     feather: bool = option(False,
         "soften the mask's edge outwards too", "--feather")
     masked_content: str = option("original",

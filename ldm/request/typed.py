@@ -62,7 +62,7 @@ class Options(ByFlags, total=False):
     full_steps: bool
     color_correction: bool
     colourise: bool
-    mask_blur: float
+    mask_blur: float | None
     feather: bool
     masked_content: str
     inpaint_only_masked: bool

@@ -51,6 +51,8 @@ class TrainConfig:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
         if not 0 < self.lr < math.inf:
             raise ValueError(f"lr must be more than 0, not {self.lr}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be from 0 to {2**32 - 1}, not {self.seed}")
         if not 0 <= self.ema <= 1:
             raise ValueError(f"ema must be from 0 to 1, not {self.ema}")
         for name in ("warmup", "weight_decay", "clip"):

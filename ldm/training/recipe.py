@@ -1,6 +1,7 @@
 """A recipe: everything that decides how a model is trained, as data."""
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -84,6 +85,9 @@ def check_dropped(part: float) -> None:
         raise ValueError(f"cond_drop_prob must be from 0 to 1, not {part}")
 
 
+KINDS = {  # of values, in words
+    int: "a whole number", float: "a number", bool: "true or false", str: "a word", tuple: "a list",
+}  # fmt: skip
 R = TypeVar("R", bound="DataclassInstance")
 
 
@@ -107,10 +111,17 @@ def changed(recipe: R, changes: Iterable[str]) -> R:
             raise ValueError(f"a recipe has no {name!r}{known}")
         part[last] = _like(part[last], text, name)
     configs = {name: tree[name] for name in STAGES if tree.get(name) is not None}
-    built: dict[str, Any] = {name: TrainConfig(**values) for name, values in configs.items()}
+    built: dict[str, Any] = {name: _config(name, values) for name, values in configs.items()}
     if "family" in tree:
         built["family"] = Family.from_dict(tree["family"])
     return type(recipe)(**{**tree, **built})
+
+
+def _config(stage: str, values: dict[str, Any]) -> TrainConfig:
+    try:
+        return TrainConfig(**values)
+    except ValueError as error:
+        raise ValueError(f"{stage}.{error}") from None
 
 
 def _part(whole: Any, name: str) -> Any:
@@ -121,13 +132,16 @@ def _part(whole: Any, name: str) -> Any:
 
 
 def _like(old: Any, text: str, name: str) -> Any:
-    """A value of the same type as the old one; a whole number will do for a fraction."""
+    """A value of the same type as the old one, and a finite one; a whole number will do for a
+    fraction."""
     try:
         value = json.loads(text)
     except json.JSONDecodeError:
         value = text
     value = tuple(value) if isinstance(value, list) else value
-    fraction = isinstance(old, float | None) and isinstance(value, float | int | None)
-    if type(value) is not type(old) and not fraction:
-        raise ValueError(f"{name} must be like {old!r}, not {value!r}")
+    fraction = isinstance(old, float | None) and type(value) in (float, int, type(None))
+    finite = not isinstance(value, float) or math.isfinite(value)
+    if (type(value) is not type(old) and not fraction) or not finite:
+        kind = KINDS.get(type(old), "of the same kind")
+        raise ValueError(f"{name} must be {kind}, such as {json.dumps(old)}, not {text}")
     return value

@@ -7,6 +7,7 @@ from math import gcd
 from pathlib import Path
 from typing import NamedTuple
 
+from ...request import Request
 from ...vae import VAEConfig
 from ..families import FAMILIES
 from .components import key_format_of_part
@@ -57,6 +58,8 @@ def beside(opened: OpenedCheckpoint, path: Path) -> Beside | None:
     """None: it is a checkpoint, or something that is not known here. path: as it was given, maybe
     the folder that the file is in."""
     weights = opened.weights
+    if is_paused(opened):
+        return of_paused(opened)
     if tiny := halves(weights):
         there = " and ".join(half for half in HALVES if half in tiny)
         families: tuple[str, ...] = ()
@@ -79,9 +82,26 @@ def beside(opened: OpenedCheckpoint, path: Path) -> Beside | None:
     if (upscaler := known_as(weights)) is not None:
         network = upscaler[0]
         kind = f"{type(network).__name__}, {network.scale:g} times as large"
-        return Beside(f"an upscaler of pictures ({kind})", "ldm enlarge --model", None)
+        flags = "--upscaler, --hires_upscaler, or ldm enlarge --model"
+        return Beside(f"an upscaler of pictures ({kind})", flags, None)
     told = (kind(opened, path) for kind in KINDS)
     return next((found for found in told if found is not None), None)
+
+
+def is_paused(opened: OpenedCheckpoint) -> bool:
+    """Whether it is a drawing that was left, see `pipeline.pause`."""
+    return {"request", "model"} <= opened.metadata.keys() and "denoised.0" in opened.weights
+
+
+def of_paused(opened: OpenedCheckpoint) -> Beside:
+    calls = sum(name.startswith("denoised.") for name in opened.weights)
+    what = f"a drawing that --pause_after left, after {calls} calls of the network"
+    model = ("model", opened.metadata["model"])
+    try:
+        request = Request.from_json(opened.metadata["request"])
+    except ValueError as error:
+        return Beside(what, "ldm resume", None, (model,), str(error))
+    return Beside(what, "ldm resume", None, (model, ("prompt", " / ".join(request.prompts))))
 
 
 def of_vae(opened: OpenedCheckpoint, path: Path, sizes: Sizes) -> Beside:
@@ -108,7 +128,9 @@ def drawing(config: VAEConfig) -> tuple[str, ...]:
 
 def faults(opened: OpenedCheckpoint, config: VAEConfig) -> Iterator[str]:
     """What a VAE of these sizes lacks in a file of it alone, or has in another shape."""
-    family = replace(FAMILIES["sd1"], vae=config)
+    base, latent = FAMILIES["sd1"], config.latent_channels
+    unet = replace(base.unet, in_channels=latent, out_channels=latent)  # which is not looked at
+    family = replace(base, vae=config, unet=unet)
     key_format, bare = key_format_of_part(opened, family, ["vae"])
     found = match(opened, family, key_format, None, ["vae"], bare)
     for names, what in ((found.missing, "missing"), (found.wrong_shape, "of the wrong kind")):

@@ -28,7 +28,8 @@ FIXED: dict[str, dict[str, Any]] = {
 }
 PREDICTIONS = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 USAGE = ("steps", "guidance_scale", "sampler", "schedule")  # which a folder does not say
-SECOND = ("strength", "upscale_strength", "hires_strength", "hires_upscaler", "img2img_scale")
+SECOND = ("strength", "upscale_strength", "hires_strength", "hires_upscaler", "outpaint_blur",
+          "img2img_scale")  # fmt: skip
 STATED = ("name", *USAGE, *SECOND)  # unless it is ours: in model_index.json, as FAMILY
 FAMILY = "_ldm"  # diffusers reads no name that begins with a _
 

@@ -191,7 +191,8 @@ def inspect(
     hashed: bool = False,
 ) -> Report:
     """What is at a path, a checkpoint or what is used beside one, told from headers alone: of
-    tensors only a LoRA's alphas and an embedding are read, and nothing of a pickle is run.
+    tensors only a LoRA's alphas, an embedding and a hypernetwork are read, and nothing of a pickle
+    is run.
 
     ema, family, prediction: see `read`. verified: the checksums are computed, too, see `verify`;
     hashed: and the hashes by which sites and the web UI call the file.

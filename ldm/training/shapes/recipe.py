@@ -61,6 +61,7 @@ FAMILY = Family(
     upscale_strength=0.1,
     hires_strength=0.1,
     hires_upscaler="pixels",
+    outpaint_blur=8.0,
 )
 
 VAE = TrainConfig(
