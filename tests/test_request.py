@@ -211,6 +211,7 @@ def test_the_json_of_a_picture_of_version_0_1():
         guidance_interval=(0.5, 10.0),
         guidance_rescale=0.5,
         clip_skip=1,
+        mask_blur=0,
     )
     names = {f.name for f in dataclasses.fields(Request)}
     assert not RENAMED.keys() & names
