@@ -62,7 +62,7 @@ MODEL: Flags = {
     "--fast": ON | {"help": "bfloat16 if this CPU has it, and, of 10 steps or more, --cache 3 and "
         "--guidance_interval 0.28 10000: what of them is not given otherwise"},
     "--compile": ON | {"help": "let torch.compile fuse the U-Net's blocks: the first step takes "
-        "minutes, or seconds once they are on the disk"},
+        "minutes, or seconds once they are on the disk; for GPUs: a CPU is slower with it"},
     "--device": {"help": "cpu, cuda, cuda:1 or mps (default: the best there is)"},
     "--dtype": {"choices": ("float32", "float16", "bfloat16"),
         "help": "of the networks (default: what suits the device)"},
