@@ -29,8 +29,9 @@ class Recipe:
     merges                      how many may be learnt from the captions, beside CLIP's
     crop, crops                 see AutoencoderStage, as gradient_difference and kl
     noise                       see DecoderStage
-    vae, text, unet, joint, decoder, distil     how each of the STAGES is trained; without a distil
-                                                there is no student of few steps beside the model
+    vae, text, unet, joint, decoder, distil     how each of the STAGES is trained; joint may be
+                                                None, and without a distil there is no student of
+                                                few steps beside the model
     cond_drop_prob, logit_normal, gamma         see DiffusionStage
     """
 
@@ -45,7 +46,7 @@ class Recipe:
     vae: TrainConfig
     text: TrainConfig
     unet: TrainConfig
-    joint: TrainConfig
+    joint: TrainConfig | None
     decoder: TrainConfig
     cond_drop_prob: float
     logit_normal: bool

@@ -37,6 +37,7 @@ def run(
     autocast: bool = False,
     compile: bool = False,
     sample_prompts: Sequence[str] | None = None,
+    start: Checkpoint | None = None,
 ) -> Path:
     """Trains a VAE, a text encoder and a U-Net, in the recipe's STAGES. -> the model's file
 
@@ -45,15 +46,20 @@ def run(
     (float16, in this library's own layout), of a family that is called as the folder; with a
     distil, then its student of few steps, few_steps.safetensors, which is the file that is
     returned. autocast, compile: see `train`. sample_prompts: what the U-Net's samples show; None:
-    the first 32 captions, each once. ValueError if the folder holds a training that was begun with
-    other data or another recipe. Warns of captions that are too long.
+    the first 32 captions, each once. start: a model of the recipe's networks, where the VAE and
+    the U-Net start; None: from nothing. ValueError if these networks differ, or if the folder holds
+    a training that was begun with other data or another recipe. Warns of captions that are too
+    long.
     """
     check_batch(recipe.smallest_batch(), team())
+    check_start(recipe.family, start)
     with first_alone():
         begin(folder, recipe.beside_stages(), data.contents())
-    vae = new_vae(recipe.family.vae, recipe.vae.seed).to(device)
+    vae = start.vae.float() if start else new_vae(recipe.family.vae, recipe.vae.seed)
     edges = recipe.gradient_difference
-    autoencoder = AutoencoderStage(vae, data, recipe.crop, recipe.crops, edges, recipe.kl)
+    autoencoder = AutoencoderStage(
+        vae.to(device), data, recipe.crop, recipe.crops, edges, recipe.kl
+    )
     vae = fit(autoencoder, "vae", recipe, folder, autocast)
     latents, captions = scaled_latents(vae, data, folder / "latents.safetensors", autocast)
     prompts = first_prompts(captions, sample_prompts)
@@ -69,13 +75,15 @@ def run(
         text = TextAndHead(new_text(text_config, recipe.text.seed), latents.shape[1:]).to(device)
     text = fit(TextStage(text, vae, latents, ids), "text", recipe, folder, autocast)
 
-    module = TextAndUNet(deepcopy(text.text), new_unet(family.unet, recipe.unet.seed).to(device))
+    unet = start.unet.float() if start else new_unet(family.unet, recipe.unet.seed)
+    module = TextAndUNet(deepcopy(text.text), unet.to(device))
     options = recipe.cond_drop_prob, recipe.logit_normal, recipe.gamma
     stage = DiffusionStage(module, family, vae, tokenizer, latents, ids, *options, prompts)
     module = fit(stage, "unet", recipe, folder, autocast, compile)
-    joint = TextAndUNet(text.text, module.unet, text.head)
-    stage = replace(stage, module=joint, logit_normal=False)
-    module = fit(stage, "joint", recipe, folder, autocast, compile)
+    if recipe.joint is not None:
+        joint = TextAndUNet(text.text, module.unet, text.head)
+        stage = replace(stage, module=joint, logit_normal=False)
+        module = fit(stage, "joint", recipe, folder, autocast, compile)
 
     vae = fit(DecoderStage(vae, data, latents, recipe.noise, edges), "decoder", recipe, folder)
     path = write(folder / "model.safetensors", family, module, vae, tokenizer.merges)
@@ -84,6 +92,20 @@ def run(
     last = student_of(module, family, vae, tokenizer, latents, ids, prompts)
     module = fit(last, "distil", recipe, folder, autocast, compile)
     return write(folder / "few_steps.safetensors", last.family, module, vae, tokenizer.merges)
+
+
+def check_start(family: Family, start: Checkpoint | None) -> None:
+    """ValueError if training cannot start from this model."""
+    if start is None:
+        return
+    vae = replace(start.family.vae, scale=family.vae.scale)
+    unet = start.family.unet
+    for name, ours, theirs in (("VAE", family.vae, vae), ("U-Net", family.unet, unet)):
+        if ours != theirs:
+            raise ValueError(
+                f"the recipe's {name} must be that of {start.family.name}, where it starts: "
+                f"{theirs}, not {ours}"
+            )
 
 
 def student_of(

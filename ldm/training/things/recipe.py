@@ -25,3 +25,21 @@ THINGS64 = replace(
     joint=replace(SHAPES64.joint, steps=5000, lr=4e-4, ema=0.999),
     decoder=replace(SHAPES64.decoder, steps=5000),
 )
+
+SMALL = replace(
+    SHAPES64.family,
+    name="things-small",
+    text=(replace(SHAPES64.family.text[0], vocabulary=1024, length=24, layers=2),),
+)
+
+THINGS_SMALL = replace(
+    SHAPES64,
+    family=SMALL,
+    scenes=6000,
+    merges=400,
+    vae=replace(SHAPES64.vae, steps=500, lr=6e-4, warmup=30, ema=0.99),
+    text=replace(SHAPES64.text, steps=600, batch=128, ema=0.98),
+    unet=replace(SHAPES64.unet, steps=1400, batch=32, lr=1e-3, ema=0.99, save_every=350),
+    joint=None,
+    decoder=replace(SHAPES64.decoder, steps=200, ema=0.98, save_every=200),
+)
