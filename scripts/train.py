@@ -160,7 +160,7 @@ def train(options: argparse.Namespace) -> Path:
         recipe = replace(recipe, distil=DISTILLATION.distil)
     recipe = changed(recipe, options.set)
     data, prompts = data_of(options, recipe.scenes, recipe.family.size, recipe.vae.seed)
-    start = read(built_in()) if options.recipe == "things-small" else None
+    start = read(built_in()) if recipe.start else None
     model = run(recipe, data, *where, sample_prompts=prompts, start=start)
     if not options.data:
         save_known(model, known_of(data))

@@ -96,11 +96,23 @@ def test_it_starts_where_the_built_in_model_is(tmp_path):
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs), name
     assert model.family.name == "x"
     assert not (tmp_path / "x/joint").exists()  # a stage that the recipe has not
-    assert model.txt2img("a cat", steps=1)[0].size == (64, 64)
+    with pytest.warns(UserWarning, match="has not learnt: cat"):  # eight captions are all it saw
+        assert model.txt2img("a cat", steps=1)[0].size == (64, 64)
 
 
 def test_other_networks_than_those_it_starts_from_are_refused(tmp_path):
     wider = changed(THINGS_SMALL, ["family.unet.channels=[64, 128, 192]"])
-    with pytest.raises(ValueError, match="the recipe's U-Net must be that of shapes64"):
+    with pytest.raises(ValueError, match=r"family\.unet must be that of shapes64"):
         run(wider, Familiar(collection(), 8, 64), tmp_path / "x", start=read(built_in()))
     assert not (tmp_path / "x").exists()
+
+
+def test_a_recipe_that_starts_from_a_model_needs_one(tmp_path):
+    with pytest.raises(ValueError, match="starts with a model's vae and unet: give one"):
+        run(THINGS_SMALL, Familiar(collection(), 8, 64), tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+def test_only_two_networks_can_start_from_a_model():
+    with pytest.raises(ValueError, match="start may name vae and unet, not text"):
+        changed(THINGS_SMALL, ['start=["text"]'])

@@ -33,6 +33,8 @@ class Recipe:
                                                 None, and without a distil there is no student of
                                                 few steps beside the model
     cond_drop_prob, logit_normal, gamma         see DiffusionStage
+    start                       "vae", "unet": what starts as that of another model, not from
+                                nothing
     """
 
     family: Family
@@ -52,6 +54,7 @@ class Recipe:
     logit_normal: bool
     gamma: float | None
     distil: TrainConfig | None = None
+    start: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.crops < 1 or self.vae.batch % self.crops:
@@ -59,6 +62,8 @@ class Recipe:
                 f"vae.batch, {self.vae.batch}, must be a multiple of crops, {self.crops}"
             )
         check_dropped(self.cond_drop_prob)
+        if unknown := set(self.start) - {"vae", "unet"}:
+            raise ValueError(f"start may name vae and unet, not {', '.join(map(str, unknown))}")
         factor = 2 ** (len(self.family.vae.channels) - 1)
         if not 0 < self.crop <= self.family.size or self.crop % factor:
             raise ValueError(
