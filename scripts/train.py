@@ -4,6 +4,8 @@ python scripts/train.py --outdir runs/shapes64                     the model of 
 python scripts/train.py --outdir runs/mine --data pictures/        on pictures with captions
 python scripts/train.py --outdir runs/things64 --recipe things64   on the pictures of things that
                                          scripts/build_pictures.py makes
+python scripts/train.py --outdir runs/small --recipe things-small --autocast
+                                         on a few of these, which everybody knows: in minutes
 python scripts/train.py --outdir runs/mine --data pictures/ --init built-in
                                          teach a model one's own pictures, in minutes
 python scripts/train.py --outdir runs/lines --data pictures/ --init built-in --lora 8
@@ -44,9 +46,14 @@ def arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--outdir", type=Path, required=True, help="where everything is written")
-    add("--recipe", default="shapes64", choices=["shapes64", "things64"], help="(%(default)s)")
+    recipes = ["shapes64", "things64", "things-small"]
+    add("--recipe", default="shapes64", choices=recipes, help="(%(default)s)")
     add("--data", help="a folder of x.png + x.txt, or metadata.jsonl (default: the recipe's own)")
-    add("--things", default="data/things64.safetensors", help="of things64 (%(default)s)")
+    add(
+        "--things",
+        default="data/things64.safetensors",
+        help="of things64 and things-small (%(default)s)",
+    )
     add("--init", metavar="MODEL", help='a checkpoint, or "built-in", that is taught --data')
     learner = parser.add_argument_group("what --init learns, if not the whole model")
     what = learner.add_mutually_exclusive_group()
@@ -103,9 +110,13 @@ def data_of(options: argparse.Namespace, scenes: int, size: int, seed: int) -> t
     from ldm.training.shapes.scenes import Scenes
     from ldm.training.things.collection import load
     from ldm.training.things.data import Things
+    from ldm.training.things.familiar import Familiar
 
     if options.data:
         return Folder(options.data, size), None
+    if options.recipe == "things-small":
+        familiar = Familiar(load(options.things), scenes, size, seed)
+        return familiar, familiar.prompts(32)
     if options.recipe == "things64":
         things = load(options.things)
         held_out = Things(things, 32, size, evaluation=True)
@@ -124,12 +135,11 @@ def train(options: argparse.Namespace) -> Path:
     from ldm.runtime.distributed import own_gpu
     from ldm.training.few_steps import DISTILLATION, distil
     from ldm.training.fine_tuning import fine_tune
-    from ldm.training.known import known_shapes, known_things
+    from ldm.training.known import known_of
     from ldm.training.recipe import changed
     from ldm.training.run import run
     from ldm.training.shapes.recipe import SHAPES64
-    from ldm.training.shapes.scenes import Scenes
-    from ldm.training.things.recipe import THINGS64
+    from ldm.training.things.recipe import THINGS64, THINGS_SMALL
 
     device = own_gpu(choose_device(options.device))
     where = options.outdir, device, options.autocast, options.compile
@@ -146,16 +156,16 @@ def train(options: argparse.Namespace) -> Path:
         if known is not None:  # a student knows what its teacher does
             save_known(model, known)
         return model
-    recipe = {"shapes64": SHAPES64, "things64": THINGS64}[options.recipe]
+    recipes = {"shapes64": SHAPES64, "things64": THINGS64, "things-small": THINGS_SMALL}
+    recipe = recipes[options.recipe]
     if options.distil:
         recipe = replace(recipe, distil=DISTILLATION.distil)
     recipe = changed(recipe, options.set)
     data, prompts = data_of(options, recipe.scenes, recipe.family.size, recipe.vae.seed)
-    model = run(recipe, data, *where, sample_prompts=prompts)
+    start = read(built_in()) if recipe.start else None
+    model = run(recipe, data, *where, sample_prompts=prompts, start=start)
     if not options.data:
-        save_known(
-            model, known_shapes() if isinstance(data, Scenes) else known_things(data.collection)
-        )
+        save_known(model, known_of(data))
     return model
 
 

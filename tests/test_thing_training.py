@@ -25,6 +25,7 @@ TINY = [
     "family.unet.head_width=8",
     "family.vae.channels=[8, 8, 8]",
     f"family.size={SIDE}",
+    "start=[]",
     "scenes=24",
     "crop=16",
     *(f"{stage}.{what}" for stage in ("vae", "text", "unet", "joint", "decoder")

@@ -30,9 +30,12 @@ class Recipe:
     merges                      how many may be learnt from the captions, beside CLIP's
     crop, crops                 see AutoencoderStage, as gradient_difference and kl
     noise                       see DecoderStage
-    vae, text, unet, joint, decoder, distil     how each of the STAGES is trained; without a distil
-                                                there is no student of few steps beside the model
+    vae, text, unet, joint, decoder, distil     how each of the STAGES is trained; joint may be
+                                                None, and without a distil there is no student of
+                                                few steps beside the model
     cond_drop_prob, logit_normal, gamma         see DiffusionStage
+    start                       "vae", "unet": what starts as that of another model, not from
+                                nothing
     """
 
     family: Family
@@ -46,12 +49,13 @@ class Recipe:
     vae: TrainConfig
     text: TrainConfig
     unet: TrainConfig
-    joint: TrainConfig
+    joint: TrainConfig | None
     decoder: TrainConfig
     cond_drop_prob: float
     logit_normal: bool
     gamma: float | None
     distil: TrainConfig | None = None
+    start: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.crops < 1 or self.vae.batch % self.crops:
@@ -59,6 +63,8 @@ class Recipe:
                 f"vae.batch, {self.vae.batch}, must be a multiple of crops, {self.crops}"
             )
         check_dropped(self.cond_drop_prob)
+        if unknown := set(self.start) - {"vae", "unet"}:
+            raise ValueError(f"start may name vae and unet, not {', '.join(map(str, unknown))}")
         factor = 2 ** (len(self.family.vae.channels) - 1)
         if not 0 < self.crop <= self.family.size or self.crop % factor:
             raise ValueError(

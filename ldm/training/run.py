@@ -13,6 +13,7 @@ from ..clip.tokenizer import Tokenizer
 from ..models.families import Family
 from ..models.weights import Checkpoint, save
 from ..runtime.warn import warn
+from ..unet import UNet
 from ..vae import VAE
 from .data import Data
 from .distillation import DistillationStage, of_few_steps
@@ -37,6 +38,7 @@ def run(
     autocast: bool = False,
     compile: bool = False,
     sample_prompts: Sequence[str] | None = None,
+    start: Checkpoint | None = None,
 ) -> Path:
     """Trains a VAE, a text encoder and a U-Net, in the recipe's STAGES. -> the model's file
 
@@ -45,37 +47,36 @@ def run(
     (float16, in this library's own layout), of a family that is called as the folder; with a
     distil, then its student of few steps, few_steps.safetensors, which is the file that is
     returned. autocast, compile: see `train`. sample_prompts: what the U-Net's samples show; None:
-    the first 32 captions, each once. ValueError if the folder holds a training that was begun with
-    other data or another recipe. Warns of captions that are too long.
+    the first 32 captions, each once. start: the model of the recipe's `start`. ValueError if its
+    networks are others, or if the folder holds a training that was begun with other data or another
+    recipe. Warns of captions that are too long.
     """
-    check_batch(recipe.smallest_batch(), team())
-    with first_alone():
-        begin(folder, recipe.beside_stages(), data.contents())
-    vae = new_vae(recipe.family.vae, recipe.vae.seed).to(device)
-    edges = recipe.gradient_difference
-    autoencoder = AutoencoderStage(vae, data, recipe.crop, recipe.crops, edges, recipe.kl)
+    vae, unet = begun(recipe, data, folder, start)
+    crops, edges = (recipe.crop, recipe.crops), recipe.gradient_difference
+    autoencoder = AutoencoderStage(vae.to(device), data, *crops, edges, recipe.kl)
     vae = fit(autoencoder, "vae", recipe, folder, autocast)
     latents, captions = scaled_latents(vae, data, folder / "latents.safetensors", autocast)
     prompts = first_prompts(captions, sample_prompts)
-
-    length = recipe.family.text[0].length
-    tokenizer = tokenizer_for_captions(captions, length, most=recipe.merges)
+    text_config = recipe.family.text[0]
+    tokenizer = tokenizer_for_captions(captions, text_config.length, most=recipe.merges)
     warn_of_cut(tokenizer, captions, data)
     ids = tokenizer(captions)
-    text_config = replace(recipe.family.text[0], vocabulary=len(tokenizer))
+
+    text_config = replace(text_config, vocabulary=len(tokenizer))
     name = name_of(folder, recipe.family)
     family = replace(recipe.family, name=name, vae=vae.config, text=(text_config,))
     with seeded(recipe.text.seed):
         text = TextAndHead(new_text(text_config, recipe.text.seed), latents.shape[1:]).to(device)
     text = fit(TextStage(text, vae, latents, ids), "text", recipe, folder, autocast)
 
-    module = TextAndUNet(deepcopy(text.text), new_unet(family.unet, recipe.unet.seed).to(device))
+    module = TextAndUNet(deepcopy(text.text), unet.to(device))
     options = recipe.cond_drop_prob, recipe.logit_normal, recipe.gamma
     stage = DiffusionStage(module, family, vae, tokenizer, latents, ids, *options, prompts)
     module = fit(stage, "unet", recipe, folder, autocast, compile)
-    joint = TextAndUNet(text.text, module.unet, text.head)
-    stage = replace(stage, module=joint, logit_normal=False)
-    module = fit(stage, "joint", recipe, folder, autocast, compile)
+    if recipe.joint is not None:
+        joint = TextAndUNet(text.text, module.unet, text.head)
+        stage = replace(stage, module=joint, logit_normal=False)
+        module = fit(stage, "joint", recipe, folder, autocast, compile)
 
     vae = fit(DecoderStage(vae, data, latents, recipe.noise, edges), "decoder", recipe, folder)
     path = write(folder / "model.safetensors", family, module, vae, tokenizer.merges)
@@ -84,6 +85,37 @@ def run(
     last = student_of(module, family, vae, tokenizer, latents, ids, prompts)
     module = fit(last, "distil", recipe, folder, autocast, compile)
     return write(folder / "few_steps.safetensors", last.family, module, vae, tokenizer.merges)
+
+
+def begun(recipe: Recipe, data: Data, folder: Path, start: Checkpoint | None) -> tuple[VAE, UNet]:
+    """Checks everything, makes the folder, see `begin`. -> the networks as training begins"""
+    check_batch(recipe.smallest_batch(), team())
+    both = networks(recipe, start)
+    with first_alone():
+        begin(folder, recipe.beside_stages(), data.contents())
+    return both
+
+
+def networks(recipe: Recipe, start: Checkpoint | None) -> tuple[VAE, UNet]:
+    """As training begins. ValueError if one starts as the model's, and the model's is another."""
+    family = recipe.family
+    vae, unet = new_vae(family.vae, recipe.vae.seed), new_unet(family.unet, recipe.unet.seed)
+    if not recipe.start:
+        return vae, unet
+    if start is None:
+        raise ValueError(f"the recipe starts with a model's {' and '.join(recipe.start)}: give one")
+    same = {
+        "vae": replace(start.family.vae, scale=family.vae.scale) == family.vae,
+        "unet": start.family.unet == family.unet,
+    }
+    for name in recipe.start:
+        if not same[name]:
+            raise ValueError(
+                f"family.{name} must be that of {start.family.name}, where it starts; for another "
+                f"give a recipe whose start does not name it"
+            )
+    vae = start.vae.float() if "vae" in recipe.start else vae
+    return vae, start.unet.float() if "unet" in recipe.start else unet
 
 
 def student_of(
