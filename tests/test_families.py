@@ -43,7 +43,7 @@ def part_of(values, path):
 def test_fields_must_be_complete_and_known(part):
     may_be_absent = {"conditioning", "zero_snr"}
     may_be_absent |= {"strength", "upscale_strength", "hires_strength", "img2img_scale"}
-    may_be_absent |= {"hires_upscaler"}
+    may_be_absent |= {"hires_upscaler", "outpaint_blur"}
     may_be_absent |= {"classes", "guidance_width", "only_cross_attention", "up_depth"}
     may_be_absent |= {"edm", "mean", "std", "vision"}
     for name in part_of(SD1.to_dict(), part).keys() - may_be_absent:

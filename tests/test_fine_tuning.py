@@ -185,10 +185,10 @@ def test_mistakes_are_one_line(script, tmp_path, data, tiny_file):
     )
     given += ["--data", data.folder]
     for change, message in (
-        ("unet.batch=0", "batch must be at least 1, not 0"),
+        ("unet.batch=0", "unet.batch must be at least 1, not 0"),
         ("scenes=3", "a recipe has no 'scenes'"),
-        ("unet.lr=-1", "lr must be more than 0, not -1"),
-        ("unet.ema=2", "ema must be from 0 to 1, not 2"),
+        ("unet.lr=-1", "unet.lr must be more than 0, not -1"),
+        ("unet.ema=2", "unet.ema must be from 0 to 1, not 2"),
         ("cond_drop_prob=3", "cond_drop_prob must be from 0 to 1, not 3"),
     ):
         said = script(*given, "--set", change)

@@ -13,6 +13,7 @@ import ldm
 import loras
 from helpers import assert_same, build_tiny, differ, latents, request_in
 from ldm.images.files import read_text
+from ldm.layers import packed
 from ldm.models.families import SD1
 from ldm.models.family import meta_model
 from ldm.models.lora import Applied, Use, match_lora, read_lora
@@ -100,6 +101,27 @@ def test_a_lora_of_rank_16_on_stable_diffusion_1_5_is_applied_in_2_seconds(tmp_p
     applied.use([])
     assert time.process_time() - start < 0.5
     assert [p.data_ptr() for p in networks.parameters()] == before
+
+
+def test_packed_layers_of_all_kinds_take_them_as_plain_ones_do(tmp_path):
+    """As when a prompt switches one on while it is drawn: also 1x1 convolutions, which are packed
+    as matrices."""
+    checkpoint = random_model(SMALL["sd1"])
+    networks = {"unet": checkpoint.unet, "text": checkpoint.text[0]}
+    path = loras.write(tmp_path / "x.safetensors", loras.tensors(checkpoint.family, "LoRA"))
+    uses = [Use(match_lora(read_lora(path), checkpoint.family), 0.8, 0.0)]
+    plain, applied = Applied(networks), Applied(networks)
+    plain.use(uses)
+    expected = {name: plain.now(name).clone() for name in plain.originals}
+    plain.use([])
+    assert any(tensor.shape[2:] == (1, 1) for tensor in expected.values())
+    with packed(checkpoint.unet):
+        applied.use(uses)
+        for name, tensor in expected.items():
+            assert torch.equal(applied.now(name), tensor), name
+        applied.use([])
+    assert all(torch.equal(plain.now(name), applied.now(name)) for name in expected)
+    assert not any(torch.equal(plain.now(name), tensor) for name, tensor in expected.items())
 
 
 def test_a_block_of_python(own_tiny, folder):

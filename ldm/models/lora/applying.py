@@ -79,7 +79,10 @@ class Applied:
         """The tensor of a parameter, whether it is packed (`layers.packed`) or not."""
         layer, _, parameter = name.rpartition(".")
         tensor: Tensor = getattr(self.layers[layer], parameter).data
-        return tensor.to_dense() if tensor.is_mkldnn else tensor
+        if not tensor.is_mkldnn:
+            return tensor
+        pointwise = getattr(self.layers[layer], "pointwise", False)  # packed as a matrix
+        return tensor.to_dense()[..., None, None] if pointwise else tensor.to_dense()
 
     def set(self, name: str, tensor: Tensor) -> None:
         """Put a tensor in the place of a parameter's, packed where that is."""
