@@ -87,10 +87,12 @@ def files_of(path):
 
 
 def test_the_minimal_example_makes_the_picture_of_txt2img(tmp_path, monkeypatch):
+    """But for a grey level: its weights are not packed, and several threads round otherwise."""
     monkeypatch.chdir(tmp_path)
     example = runpy.run_path(str(ROOT / "examples/minimal.py"))
     (expected,) = ldm.load(device="cpu").txt2img(example["PROMPT"], seed=42)
-    np.testing.assert_array_equal(np.asarray(Image.open("minimal.png")), np.asarray(expected))
+    drawn = np.asarray(Image.open("minimal.png"), float)
+    np.testing.assert_allclose(drawn, np.asarray(expected, float), rtol=0, atol=1)
 
 
 def test_the_minimal_example_is_short_and_has_no_pipeline():
