@@ -30,12 +30,12 @@ controlnet.safetensors, which they take as --lora, in --embedding_dir and as --c
 """
 
 import argparse
-import os
-import signal
 import sys
 import warnings
 from pathlib import Path
 from typing import Any
+
+from ldm.runtime.ending import deafen
 
 # The rest is imported within `train`: torch takes seconds to load, and Ctrl-C should end them, too.
 
@@ -195,9 +195,8 @@ def main() -> None:
     except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(f"train.py: error: {error}")
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what torch does at exit is not interrupted
-        if os.environ.get("RANK", "0") == "0":
-            print("\nstopped: the same command goes on from the last checkpoint", file=sys.stderr)
+        deafen()
+        print("\nstopped: the same command goes on from the last checkpoint", file=sys.stderr)
         sys.exit(130)
 
 

@@ -29,9 +29,10 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from ..runtime import __version__
+from ..runtime.ending import deafen
 from ..runtime.warn import warn
 from .importing import kept
-from .interrupt import deafen, listen, starting
+from .interrupt import listen, starting
 
 with starting(), kept():
     from .commands import COMMANDS, Command

@@ -8,9 +8,10 @@ import select
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from io import StringIO
+from contextlib import contextmanager
 from socket import socket
+
+from ..runtime.ending import leads
 
 INTERRUPTED = 130  # the exit status that a shell gives to what Ctrl-C has ended
 PATIENCE = 1.0  # seconds, in which most layers are done
@@ -35,25 +36,10 @@ def starting() -> Iterator[None]:
         signal.signal(signal.SIGINT, usual)
 
 
-def leads() -> bool:
-    """Whether this process is the only one, or that of several which speaks for all."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def end(what: str) -> None:
     if leads():
         os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"ldm: {what}\n".encode())
     os._exit(INTERRUPTED)
-
-
-def deafen() -> None:
-    """Ignore Ctrl-C from now on, in a program that it has ended: what tidies up behind this library
-    (torch does, when Python exits) would be interrupted again, with a traceback. Of several
-    processes only the first has something to say."""
-    with suppress(ValueError):  # in a thread, which hears no signals
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if not leads():
-        sys.stderr = StringIO()
 
 
 def listen(ear: socket) -> None:

@@ -62,6 +62,6 @@ def reused() -> Iterator[None]:
 
 
 def change(settings: dict[int, int]) -> None:
-    for setting, value in settings.items():
-        if (libc := glibc()) is not None:
+    if (libc := glibc()) is not None:
+        for setting, value in settings.items():
             libc.mallopt(setting, value)
